@@ -1,0 +1,3 @@
+//! Compiles the schema.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! The `beeline` command.
+
+fn main() {}
