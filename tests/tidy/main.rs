@@ -1,0 +1,1 @@
+//! The source under test: sizes, bans, layers, links and the other rules no compiler checks.
