@@ -1,0 +1,127 @@
+//! Every size, count and duration that the wire sets, each with its reason. A part's own limits
+//! live in that part's `limits.rs`. Tests send each limit and limit + 1.
+
+/// A label, bytes: fits URLs, logs and file names everywhere.
+pub const LABEL_LEN_MAX: usize = 64;
+
+/// An encoded parcel, bytes: with frame overhead below the 16 KiB every WebRTC stack carries in one
+/// message, so that every path can take it.
+pub const PARCEL_LEN_MAX: usize = 16_000;
+
+/// Sizes that encoded parcels are padded to, so that length tells little of the content.
+pub const PARCEL_BUCKETS: [usize; 6] = [512, 1_024, 2_048, 4_096, 8_192, PARCEL_LEN_MAX];
+
+/// Payload of an envelope, bytes: a full chat text with its context fits, and the sealed whole stays
+/// under [`PARCEL_LEN_MAX`].
+pub const PAYLOAD_LEN_MAX: usize = 14_000;
+
+/// An encoded envelope, bytes: the payload and at most 111 bytes of key, type, lengths, signature.
+pub const ENVELOPE_LEN_MAX: usize = PAYLOAD_LEN_MAX + 111;
+
+/// Chat text, bytes: leaves room for envelope and chain in one parcel. Longer texts are files.
+pub const TEXT_LEN_MAX: usize = 12_000;
+
+/// A session description, bytes: ours are about 600; browsers' data-only ones stay under 2 KiB.
+pub const SDP_LEN_MAX: usize = 8 * 1024;
+
+/// One candidate line, bytes (RFC 8839 lines are under 200).
+pub const CANDIDATE_LEN_MAX: usize = 512;
+
+/// Remote candidates used per negotiation: each is paired with every local one and checked.
+pub const CANDIDATES_MAX: usize = 32;
+
+/// A signalling frame, bytes: a padded parcel in base64 (21,336) or 8 KiB of SDP, with room.
+pub const SIGNAL_FRAME_LEN_MAX: usize = 64 * 1024;
+
+/// A DataChannel frame unless both HELLOs allow more, bytes: what every browser takes.
+pub const FRAME_LEN_DEFAULT: usize = 16 * 1024;
+
+/// A DataChannel frame between our own clients, bytes: 64 KiB less our header.
+pub const FRAME_LEN_MAX: usize = 64 * 1024 - 256;
+
+/// Items in one DataChannel frame: bounds the work one frame can cause.
+pub const FRAME_ITEMS_MAX: usize = 64;
+
+/// Messages one ACK or READ names.
+pub const ACK_ITEMS_MAX: usize = 64;
+
+/// Devices of one user: bounds a device list to about 2.5 KiB and a send to 16 seals.
+pub const DEVICES_PER_USER_MAX: usize = 16;
+
+/// Registrar keys of one network: enough to rotate.
+pub const REGISTRAR_KEYS_MAX: usize = 4;
+
+/// Origins of one kind in a descriptor.
+pub const ORIGINS_MAX: usize = 8;
+
+/// An origin or signalling address, bytes.
+pub const ORIGIN_LEN_MAX: usize = 256;
+
+/// Revoked serials in one list: 4,096 varints stay under [`PAYLOAD_LEN_MAX`] below 2^21.
+pub const REVOCATIONS_MAX: usize = 4_096;
+
+/// A chain, bytes: descriptor and membership of under 1 KiB each and a full device list.
+pub const CHAIN_LEN_MAX: usize = 6 * 1024;
+
+/// Uses of one invite.
+pub const INVITE_USES_MAX: u32 = 10_000;
+
+/// Lifetime of an invite, seconds: 30 days.
+pub const INVITE_TTL_MAX_S: u32 = 30 * 24 * 3600;
+
+/// Coordinators a device names in its announce.
+pub const COORDINATORS_NAMED_MAX: usize = 4;
+
+/// Lifetime of a parcel, seconds: as long as a sender tries, 30 days.
+pub const PARCEL_TTL_MAX_S: u32 = 30 * 24 * 3600;
+
+/// How long a sender tries before it says `expired`, milliseconds: 30 days.
+pub const MESSAGE_EXPIRY_MS: u64 = 30 * 24 * 3600 * 1000;
+
+/// How often a bundle is replaced, milliseconds: 24 hours.
+pub const BUNDLE_ROTATE_MS: u64 = 24 * 3600 * 1000;
+
+/// How long a bundle's secret outlives its successor, milliseconds: a parcel's life and a day.
+pub const BUNDLE_KEEP_MS: u64 = PARCEL_TTL_MAX_S as u64 * 1000 + 24 * 3600 * 1000;
+
+/// Validity of a membership, milliseconds: 365 days.
+pub const MEMBERSHIP_TTL_MS: u64 = 365 * 24 * 3600 * 1000;
+
+/// Grace after a membership's end, milliseconds: 30 days, so that a registry may be down that long.
+pub const MEMBERSHIP_GRACE_MS: u64 = 30 * 24 * 3600 * 1000;
+
+/// Until both HELLOs verified, milliseconds; the link closes after it.
+pub const HELLO_TIMEOUT_MS: u64 = 5_000;
+
+/// Life of an unanswered session, milliseconds.
+pub const SESSION_TIMEOUT_MS: u64 = 30_000;
+
+/// Sessions being made with one peer: ours and theirs in glare.
+pub const SESSIONS_PENDING_MAX: usize = 2;
+
+/// A token challenge, milliseconds.
+pub const CHALLENGE_TTL_MS: u64 = 30_000;
+
+/// A bearer token, seconds.
+pub const TOKEN_TTL_S: u64 = 600;
+
+/// A presence lease, seconds.
+pub const PRESENCE_TTL_S: u32 = 600;
+
+/// A coordinator is gone after this long without a heartbeat, seconds.
+pub const COORDINATOR_TTL_S: u32 = 60;
+
+/// Pace of coordinator heartbeats, seconds.
+pub const HEARTBEAT_S: u32 = 10;
+
+/// Received `sentAt` is shown at most this far ahead of receipt, milliseconds.
+pub const SENT_AT_AHEAD_MAX_MS: u64 = 5 * 60 * 1000;
+
+/// An idempotency key, bytes.
+pub const IDEMPOTENCY_KEY_LEN_MAX: usize = 128;
+
+const _: () = assert!(TEXT_LEN_MAX + 2_000 <= PAYLOAD_LEN_MAX);
+const _: () = assert!(ENVELOPE_LEN_MAX + 512 <= PARCEL_LEN_MAX);
+const _: () = assert!(PARCEL_LEN_MAX + 256 <= FRAME_LEN_DEFAULT);
+const _: () = assert!(PARCEL_LEN_MAX * 4 / 3 + 1_024 <= SIGNAL_FRAME_LEN_MAX);
+const _: () = assert!(PARCEL_BUCKETS[5] == PARCEL_LEN_MAX);
