@@ -1,1 +1,20 @@
-//! The pure client core.
+//! The pure client: everything a peer decides, and nothing it does.
+//!
+//! [`PeerManager`] is a state machine that is told the time. Its contract:
+//!
+//! 1. [`PeerManager::handle_input`] mutates once. It never blocks and never fails for what a remote
+//!    can cause: a bad frame becomes an output or a count, not an error.
+//! 2. [`PeerManager::poll_output`] is drained to `None` before the next input.
+//! 3. [`PeerManager::poll_timeout`] says when to come back with [`Input::Timeout`]; `None` means
+//!    nothing is pending. It is never in the past.
+//!
+//! There is no clock, file, socket, task or random source in this crate: a run is a function of
+//! (config, state, seed, inputs).
+
+pub mod event;
+pub mod input;
+pub mod output;
+pub mod state;
+
+pub use input::Input;
+pub use output::Output;
