@@ -138,6 +138,13 @@ pub enum SignalInput {
     Up(SocketId),
     /// A socket is gone.
     Down(SocketId),
+    /// The gateway handed over signed lists newer than ours; verified before they are believed.
+    Lists {
+        /// Envelope of the descriptor; empty where ours is as new.
+        descriptor: Vec<u8>,
+        /// Envelope of the revocations; empty where ours are as new.
+        revocations: Vec<u8>,
+    },
     /// A parcel came in an OFFER, ANSWER, ICE_CANDIDATE or RELAY_REQUEST.
     Parcel {
         /// Over which socket.
