@@ -25,6 +25,9 @@ pub mod safety;
 pub mod sign;
 pub mod time;
 
+#[cfg(test)]
+mod tests;
+
 /// The generated messages and services, one module per package of the schema.
 #[expect(
     missing_docs,

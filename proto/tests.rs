@@ -1,0 +1,4 @@
+//! What holds across the modules of this crate: the lock of field numbers, the golden vectors that
+//! every language checks, the specification's JSON, and properties of everything that decodes.
+
+mod wire_lock;
