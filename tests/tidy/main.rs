@@ -7,6 +7,7 @@
 mod allow;
 mod bans;
 mod core_rules;
+mod dead_files;
 mod hygiene;
 mod layers;
 mod links;

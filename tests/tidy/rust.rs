@@ -76,9 +76,9 @@ impl Parsed {
 
 /// The findings of a check over the parsed file; a file that does not parse is a finding itself.
 pub(crate) fn parsed(file: &File, check: impl FnOnce(&Parsed) -> Vec<Finding>) -> Vec<Finding> {
-    match Parsed::of(file) {
-        Ok(parsed) => check(&parsed),
-        Err(finding) => vec![finding],
+    match file.parsed() {
+        Ok(parsed) => check(parsed),
+        Err(finding) => vec![finding.clone()],
     }
 }
 

@@ -6,6 +6,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use crate::allow;
+use crate::rust::Parsed;
 
 /// Fewer files than this means the tree was not read, and every check would pass by accident.
 const FILES_MIN: usize = 20;
@@ -16,6 +17,8 @@ pub(crate) struct File {
     pub(crate) path: String,
     /// The whole text.
     pub(crate) text: String,
+    /// Parsed as Rust when a check first asks, once for all of them.
+    parsed: OnceLock<Result<Parsed, Finding>>,
 }
 
 impl File {
@@ -24,7 +27,13 @@ impl File {
         Self {
             path: path.to_owned(),
             text: text.to_owned(),
+            parsed: OnceLock::new(),
         }
+    }
+
+    /// The file as Rust, or where it does not parse.
+    pub(crate) fn parsed(&self) -> Result<&Parsed, &Finding> {
+        self.parsed.get_or_init(|| Parsed::of(self)).as_ref()
     }
 
     /// Whether the name ends in `.extension`.
@@ -62,7 +71,7 @@ impl File {
 }
 
 /// One broken rule, at one place.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Finding {
     /// Path from the root.
     pub(crate) path: String,
@@ -112,11 +121,8 @@ pub(crate) fn tree() -> &'static [File] {
     static TREE: OnceLock<Vec<File>> = OnceLock::new();
     TREE.get_or_init(|| {
         let read = |path: String| {
-            let bytes = std::fs::read(root().join(&path)).ok()?;
-            Some(File {
-                path,
-                text: String::from_utf8(bytes).ok()?,
-            })
+            let text = std::fs::read_to_string(root().join(&path)).ok()?;
+            Some(File::new(&path, &text))
         };
         let files: Vec<File> = paths().into_iter().filter_map(read).collect();
         assert!(files.len() >= FILES_MIN, "read only {} files", files.len());
