@@ -33,6 +33,7 @@ mod tests;
     missing_docs,
     unused_qualifications,
     clippy::use_self,
+    clippy::allow_attributes_without_reason,
     reason = "generated code; the schema carries the comments and `tests/tidy` checks them"
 )]
 pub mod pb {

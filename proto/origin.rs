@@ -52,8 +52,14 @@ mod tests {
     fn one_origin_has_one_form() {
         for (url, want) in [
             ("http://127.0.0.1:8080", Some("http://127.0.0.1:8080")),
-            ("ws://127.0.0.1:8080/alice_device_123", Some("http://127.0.0.1:8080")),
-            ("wss://Signal.Example:443/alice", Some("https://signal.example")),
+            (
+                "ws://127.0.0.1:8080/alice_device_123",
+                Some("http://127.0.0.1:8080"),
+            ),
+            (
+                "wss://Signal.Example:443/alice",
+                Some("https://signal.example"),
+            ),
             ("https://signal.example/", Some("https://signal.example")),
             ("https://[::1]:8443/x", Some("https://[::1]:8443")),
             ("https://evil@signal.example", None),
