@@ -1,1 +1,3 @@
 //! The native client.
+
+pub mod rtc;

@@ -1,0 +1,154 @@
+//! Which addresses and which port one connection binds.
+//!
+//! The crate resolves its addresses anew at every bind, ICE restarts included, so this answers
+//! with the interfaces of that moment. Its own reading of `0.0.0.0` leaves loopback out.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs, UdpSocket};
+
+use rtc::shared::ifaces::ifaces;
+
+use super::config::{BindTo, RtcConfig};
+use super::limits::{MAX_LOCAL_ADDRESSES, MAX_PORT_PROBES};
+
+/// The addresses of one connection, worked out when asked.
+#[derive(Debug, Clone)]
+pub(super) struct BindPlan {
+    bind: BindTo,
+    port_range: Option<(u16, u16)>,
+    /// Where in the range to begin, so that links do not all try the same port first.
+    start: u32,
+}
+
+impl BindPlan {
+    pub(super) fn new(config: &RtcConfig, start: u32) -> Self {
+        Self {
+            bind: config.bind.clone(),
+            port_range: config.port_range,
+            start,
+        }
+    }
+
+    fn addresses(&self) -> Vec<IpAddr> {
+        let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let mut addresses = match &self.bind {
+            BindTo::Loopback => vec![loopback],
+            BindTo::Addresses(list) => list.clone(),
+            BindTo::Everywhere => {
+                let mut all = vec![loopback];
+                let interfaces = ifaces().unwrap_or_default();
+                all.extend(interfaces.iter().filter_map(|i| i.addr).map(|a| a.ip()));
+                all.retain(|ip| is_usable(*ip));
+                all
+            }
+        };
+        let mut seen = Vec::new();
+        addresses.retain(|ip| {
+            !seen.contains(ip) && {
+                seen.push(*ip);
+                true
+            }
+        });
+        addresses.truncate(MAX_LOCAL_ADDRESSES);
+        addresses
+    }
+}
+
+/// Loopback in IPv4, and everything a peer could send to.
+fn is_usable(ip: IpAddr) -> bool {
+    let link_local = match ip {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local() || v6.is_loopback(),
+    };
+    !link_local && !ip.is_unspecified() && !ip.is_multicast()
+}
+
+impl ToSocketAddrs for BindPlan {
+    type Iter = std::vec::IntoIter<SocketAddr>;
+
+    fn to_socket_addrs(&self) -> io::Result<Self::Iter> {
+        let addresses = self.addresses();
+        let port = match self.port_range {
+            None => 0,
+            Some((low, high)) => free_port(&addresses, low, high, self.start)?,
+        };
+        let bound: Vec<_> = addresses
+            .into_iter()
+            .map(|ip| SocketAddr::new(ip, port))
+            .collect();
+        Ok(bound.into_iter())
+    }
+}
+
+/// The first port of the range, from `start` on and around, that is free on every address.
+fn free_port(addresses: &[IpAddr], low: u16, high: u16, start: u32) -> io::Result<u16> {
+    let size = u32::from(high - low) + 1;
+    for step in 0..size.min(MAX_PORT_PROBES) {
+        let offset = (start % size + step) % size;
+        let Ok(port) = u16::try_from(u32::from(low) + offset) else {
+            continue;
+        };
+        if addresses
+            .iter()
+            .all(|ip| UdpSocket::bind((*ip, port)).is_ok())
+        {
+            return Ok(port);
+        }
+    }
+    let text = format!("no free UDP port in {low}-{high}: widen --rtc-ports");
+    Err(io::Error::new(io::ErrorKind::AddrInUse, text))
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use super::*;
+
+    fn plan(bind: BindTo, port_range: Option<(u16, u16)>, start: u32) -> BindPlan {
+        let config = RtcConfig {
+            bind,
+            port_range,
+            ..RtcConfig::default()
+        };
+        BindPlan::new(&config, start)
+    }
+
+    #[test]
+    fn everywhere_includes_loopback() {
+        let all: Vec<_> = plan(BindTo::Everywhere, None, 0)
+            .to_socket_addrs()
+            .unwrap()
+            .collect();
+        assert!(all.contains(&"127.0.0.1:0".parse().unwrap()));
+        assert!(
+            all.iter()
+                .all(|a| a.port() == 0 && !a.ip().is_unspecified())
+        );
+    }
+
+    #[test]
+    fn a_range_skips_ports_in_use_and_says_when_none_is_left() {
+        let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let port = taken.local_addr().unwrap().port();
+        let alone = plan(BindTo::Loopback, Some((port, port)), 7).to_socket_addrs();
+        assert_eq!(alone.unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        drop(taken);
+        let free: Vec<_> = plan(BindTo::Loopback, Some((port, port)), 7)
+            .to_socket_addrs()
+            .unwrap()
+            .collect();
+        assert_eq!(free, [SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port)]);
+    }
+
+    #[test]
+    fn the_start_spreads_links_over_the_range() {
+        let port = |start| {
+            let mut all = plan(BindTo::Loopback, Some((42_000, 42_999)), start)
+                .to_socket_addrs()
+                .unwrap();
+            all.next().unwrap().port()
+        };
+        assert_ne!(port(1), port(500));
+        assert!((42_000..=42_999).contains(&port(u32::MAX)));
+    }
+}

@@ -1,0 +1,99 @@
+//! Every bound of the WebRTC wrapper, with its reason. Hazards and measurements: `docs/webrtc.md`.
+
+use std::time::Duration;
+
+/// Kernel socket buffers, bytes each way. The default of about 208 KiB overflows after some 90
+/// datagrams and every tail loss then costs a 1 s retransmission timeout (10 × the throughput).
+pub const SOCKET_BUFFER: usize = 4 * 1024 * 1024;
+
+/// SCTP receive window, bytes: window / round trip is the ceiling of throughput, and a 1 MiB
+/// window stalls small messages.
+pub const SCTP_WINDOW: u32 = 4 * 1024 * 1024;
+
+/// Longest sleep of the crate's driver while a connection is being made. It misses wake-ups: an
+/// input makes work possible, yet it sleeps until its next timer (set-up 605 ms instead of 7).
+pub const CONNECTING_SLEEP: Duration = Duration::from_millis(2);
+
+/// For how long one description exchange may hold the sleep clamp. An attempt that takes longer
+/// goes on at the crate's own pace, so a dead peer does not keep a core ticking.
+pub const CONNECTING_MAX: Duration = Duration::from_secs(10);
+
+/// Interval between rounds of ICE checks; DTLS starts only at such a tick.
+pub const ICE_CHECK_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Checks sent per pair before it is given up: 20 s at the interval above. The crate's 7 would
+/// give a pair up after 140 ms, before the first answer on a slow path can arrive.
+pub const ICE_MAX_CHECKS: u16 = 1_000;
+
+/// How long a better candidate type is waited for before a pair of this type may be nominated.
+/// The crate waits 500 ms, 1 s and 2 s, which is the whole set-up time behind a NAT.
+pub const ACCEPT_REFLEXIVE_AFTER: Duration = Duration::from_millis(50);
+/// As [`ACCEPT_REFLEXIVE_AFTER`], for relayed candidates: a direct pair deserves a head start.
+pub const ACCEPT_RELAY_AFTER: Duration = Duration::from_millis(300);
+
+/// Silence after which ICE is *disconnected* (the link may still come back).
+pub const ICE_DISCONNECTED: Duration = Duration::from_secs(6);
+/// Further silence after which ICE has *failed* and the link is closed.
+pub const ICE_FAILED: Duration = Duration::from_secs(25);
+/// Pace of consent checks on an idle link (RFC 7675).
+pub const ICE_KEEPALIVE: Duration = Duration::from_secs(2);
+
+/// Remote candidates used per set of ICE credentials; each costs checks towards an address the
+/// peer names (RFC 8445 §19.5), and the crate has no cap.
+pub const MAX_REMOTE_CANDIDATES: usize = 32;
+/// Local candidates reported per gathering; hosts with more addresses than this gain nothing.
+pub const MAX_LOCAL_CANDIDATES: usize = 32;
+/// Bytes of one candidate line. The longest legal one (two IPv6 addresses) is below 256.
+pub const MAX_CANDIDATE_BYTES: usize = 512;
+/// Bytes of one remote description. A data-only description is below 2 KiB.
+pub const MAX_SDP_BYTES: usize = 8 * 1024;
+/// Lines of one remote description, candidates included.
+pub const MAX_SDP_LINES: usize = 128;
+/// Lowest remote port checks are sent to: below are system services, never ICE agents.
+pub const MIN_REMOTE_PORT: u16 = 1_024;
+
+/// Remote addresses that may speak DTLS on one link: every candidate, and as many
+/// peer-reflexive addresses found by checks.
+pub const MAX_PROVEN_ADDRESSES: usize = 2 * MAX_REMOTE_CANDIDATES;
+/// Datagrams one poll may throw away before it yields, so that a flood cannot hold the thread.
+pub const MAX_DROPS_PER_POLL: usize = 64;
+
+/// Largest message sent or accepted, bytes, unless configured otherwise (RFC 8841 §6.1 default).
+pub const DEFAULT_MESSAGE_BYTES: usize = 64 * 1024;
+/// Hard limit of the crate for one message, bytes.
+pub const MAX_MESSAGE_BYTES: usize = 256 * 1024;
+
+/// One send budget per connection, bytes not yet acknowledged by the peer. The crate's default is
+/// unbounded, and its own limit is per channel.
+pub const SEND_BUDGET: usize = 1024 * 1024;
+/// `Writable` is told when the budget in use has fallen to this part of the whole.
+pub const WRITABLE_AT: usize = 4;
+/// Messages waiting in one link's outbox; with the byte budget this bounds tiny messages too.
+pub const MAX_OUTBOX_MESSAGES: usize = 4_096;
+
+/// SCTP streams a peer may use. Beeline has few, long-lived channels; each stream the crate
+/// accepts costs memory for the life of the link.
+pub const MAX_STREAMS: u16 = 8;
+/// Fixed cost charged for every DATA chunk held, bytes: the crate keeps a record of about this size
+/// beside its payload, so a byte count alone would let tiny chunks through.
+pub const CHUNK_OVERHEAD: usize = 256;
+/// How much of one unfinished message a stream may hold, in largest messages. More than one,
+/// because retransmitted fragments are counted again.
+pub const UNFINISHED_MESSAGES: usize = 4;
+/// DATA chunks that may be held unread on one link. An honest window of small messages stays
+/// below; 1-byte chunks nobody can read would otherwise reach a hundred times the window.
+pub const MAX_UNREAD_CHUNKS: u32 = 256 * 1024;
+/// DATA chunks the crate may still take while its own SACKs say the window is shut. A shut window
+/// admits nothing while a message can be read, so more than this means nothing ever can.
+pub const MAX_CHUNKS_BEYOND_WINDOW: u32 = 64;
+
+/// Local addresses one connection binds; each is a socket with buffers of its own.
+pub const MAX_LOCAL_ADDRESSES: usize = 8;
+/// Commands waiting for one link: every candidate, and room for descriptions and closing.
+pub const COMMAND_QUEUE: usize = MAX_REMOTE_CANDIDATES + 16;
+/// Happenings of the crate waiting for one link's task: all candidates and state changes.
+pub const SIGNAL_QUEUE: usize = 128;
+/// Attempts to find a free port of a configured range by binding, per connection.
+pub const MAX_PORT_PROBES: u32 = 1_000;
+/// How long closing may wait for the crate's driver, which sends its last packets then.
+pub const CLOSE_WAIT: Duration = Duration::from_millis(200);

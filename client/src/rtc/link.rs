@@ -1,0 +1,304 @@
+//! The task of one link: carries out commands, forwards happenings, closes once.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use webrtc::data_channel::RTCDataChannelInit;
+use webrtc::error::{Error, Result};
+use webrtc::peer_connection::{
+    PeerConnection, RTCIceCandidateInit, RTCPeerConnectionState, RTCSessionDescription,
+    RTCStatsReportEntry, StatsSelector,
+};
+use webrtc::runtime::Runtime;
+
+use super::factory::RtcFactory;
+use super::flow::{ChannelNews, Flow};
+use super::handler::Signal;
+use super::limits::{CLOSE_WAIT, MAX_LOCAL_CANDIDATES, SIGNAL_QUEUE, WRITABLE_AT};
+use super::peer::{Command, LinkReport};
+use super::policy::{CheckedDescription, check_description};
+use super::shared::LinkShared;
+use super::{CloseReason, IceCandidate, LinkId, RtcEvent};
+
+/// Label and SCTP stream of the one channel of a link, agreed out of band: no DCEP (RFC 8832),
+/// which costs a round trip.
+const CHANNEL_LABEL: &str = "msg";
+const CHANNEL_STREAM: u16 = 0;
+/// Identification of the data section, as the crate numbers sections.
+const DATA_MID: &str = "0";
+
+/// What the task is born with.
+pub(super) struct Link {
+    pub(super) id: LinkId,
+    pub(super) events: mpsc::Sender<(LinkId, RtcEvent)>,
+    pub(super) shared: Arc<LinkShared>,
+    pub(super) budget: usize,
+}
+
+impl Link {
+    /// Runs the link to its end and reports it.
+    pub(super) async fn run(
+        self,
+        factory: RtcFactory,
+        mut commands: mpsc::Receiver<Command>,
+        outbox: mpsc::Receiver<Bytes>,
+    ) {
+        let (signals_tx, signals) = mpsc::channel(SIGNAL_QUEUE);
+        let reason = match Running::start(&self, &factory, signals_tx, outbox).await {
+            Ok(mut running) => {
+                let reason = running.serve(&self, &mut commands, signals).await;
+                running.stop(&self.shared).await;
+                reason
+            }
+            Err(error) => CloseReason::Setup(error.to_string()),
+        };
+        self.shared.open.store(false, Ordering::Release);
+        commands.close();
+        self.tell(RtcEvent::Closed { reason }).await;
+    }
+
+    /// Nobody listening is how a client shuts down: `serve` notices.
+    async fn tell(&self, event: RtcEvent) {
+        let _ = self.events.send((self.id, event)).await;
+    }
+}
+
+/// A link whose connection exists.
+struct Running {
+    connection: Arc<dyn PeerConnection>,
+    runtime: Arc<dyn Runtime>,
+    /// Reader and sender; they end with this struct.
+    flow: JoinSet<()>,
+    news: mpsc::Receiver<ChannelNews>,
+    /// Candidates that came before the description they belong to; at most one queue full.
+    early: Vec<String>,
+    /// Whether the peer's description is in force.
+    described: bool,
+    local_ufrag: Option<String>,
+    gathered: usize,
+    interrupted: bool,
+}
+
+impl Running {
+    async fn start(
+        link: &Link,
+        factory: &RtcFactory,
+        signals: mpsc::Sender<Signal>,
+        outbox: mpsc::Receiver<Bytes>,
+    ) -> Result<Self> {
+        let connection = factory.build(&link.shared, signals).await?;
+        let init = RTCDataChannelInit {
+            negotiated: Some(CHANNEL_STREAM),
+            ..Default::default()
+        };
+        let channel = connection
+            .create_data_channel(CHANNEL_LABEL, Some(init))
+            .await?;
+        let writable_at = link.budget / WRITABLE_AT;
+        let threshold = u32::try_from(writable_at).unwrap_or(u32::MAX);
+        channel.set_buffered_amount_low_threshold(threshold).await?;
+        let (news_tx, news) = mpsc::channel(2);
+        let flow = Flow {
+            id: link.id,
+            events: link.events.clone(),
+            shared: Arc::clone(&link.shared),
+            channel,
+            writable_at,
+        };
+        let mut tasks = JoinSet::new();
+        tasks.spawn(flow.clone().read(news_tx));
+        tasks.spawn(flow.send(outbox));
+        Ok(Self {
+            connection,
+            runtime: factory.runtime(),
+            flow: tasks,
+            news,
+            early: Vec::new(),
+            described: false,
+            local_ufrag: None,
+            gathered: 0,
+            interrupted: false,
+        })
+    }
+
+    async fn serve(
+        &mut self,
+        link: &Link,
+        commands: &mut mpsc::Receiver<Command>,
+        mut signals: mpsc::Receiver<Signal>,
+    ) -> CloseReason {
+        loop {
+            let step = tokio::select! {
+                biased;
+                () = link.shared.alarm.notified() => on_alarm(&link.shared),
+                () = link.events.closed() => Err(CloseReason::Local),
+                news = self.news.recv() => on_news(&link.shared, news),
+                Some(signal) = signals.recv() => self.on_signal(link, signal).await,
+                command = commands.recv() => match command {
+                    None | Some(Command::Close) => Err(CloseReason::Local),
+                    Some(command) => self
+                        .on_command(link, command)
+                        .await
+                        .map_err(|error| CloseReason::Setup(error.to_string())),
+                },
+            };
+            if let Err(reason) = step {
+                return reason;
+            }
+        }
+    }
+
+    async fn on_signal(
+        &mut self,
+        link: &Link,
+        signal: Signal,
+    ) -> std::result::Result<(), CloseReason> {
+        match signal {
+            Signal::Candidate(candidate) if self.gathered < MAX_LOCAL_CANDIDATES => {
+                self.gathered += 1;
+                let candidate = IceCandidate {
+                    candidate,
+                    sdp_mid: Some(DATA_MID.to_owned()),
+                    sdp_m_line_index: Some(0),
+                    username_fragment: self.local_ufrag.clone(),
+                };
+                link.tell(RtcEvent::Candidate(candidate)).await;
+            }
+            Signal::Candidate(_) => {}
+            Signal::GatheringDone => link.tell(RtcEvent::EndOfCandidates).await,
+            Signal::Announced => return Err(CloseReason::UnknownChannel),
+            Signal::State(RTCPeerConnectionState::Failed) => return Err(CloseReason::Failed),
+            Signal::State(RTCPeerConnectionState::Closed) => return Err(CloseReason::Remote),
+            Signal::State(RTCPeerConnectionState::Disconnected) if !self.interrupted => {
+                self.interrupted = true;
+                link.tell(RtcEvent::Interrupted).await;
+            }
+            Signal::State(RTCPeerConnectionState::Connected) => {
+                if link.shared.open.load(Ordering::Acquire) {
+                    link.shared.stop_connecting();
+                }
+                if std::mem::take(&mut self.interrupted) {
+                    link.tell(RtcEvent::Resumed).await;
+                }
+            }
+            Signal::State(_) => {}
+        }
+        Ok(())
+    }
+
+    async fn on_command(&mut self, link: &Link, command: Command) -> Result<()> {
+        match command {
+            Command::Offer { restart } => {
+                if restart {
+                    self.connection.restart_ice().await?;
+                }
+                self.described = false;
+                let offer = self.connection.create_offer(None).await?;
+                self.set_local(link, offer).await
+            }
+            Command::AcceptOffer(remote) => {
+                self.set_remote(link, RTCSessionDescription::offer(remote.sdp)?)
+                    .await?;
+                let answer = self.connection.create_answer(None).await?;
+                self.set_local(link, answer).await
+            }
+            Command::AcceptAnswer(remote) => {
+                self.set_remote(link, RTCSessionDescription::answer(remote.sdp)?)
+                    .await
+            }
+            Command::AddCandidate(line) if self.described => self.add_candidate(line).await,
+            Command::AddCandidate(line) => {
+                self.early.push(line);
+                Ok(())
+            }
+            Command::Report(answer) => {
+                // The asker may have gone; there is nobody to report to then.
+                let _ = answer.send(self.report(&link.shared).await);
+                Ok(())
+            }
+            Command::Close => Ok(()),
+        }
+    }
+
+    async fn set_local(&mut self, link: &Link, description: RTCSessionDescription) -> Result<()> {
+        // Our own description goes through the same eyes: what it says is what we tell others.
+        let CheckedDescription {
+            fingerprint,
+            ufrag,
+            sdp,
+            ..
+        } = check_description(&description.sdp).map_err(|error| Error::Other(error.to_string()))?;
+        link.shared.local.get_or_init(|| fingerprint);
+        self.local_ufrag = Some(ufrag);
+        self.gathered = 0;
+        self.connection.set_local_description(description).await?;
+        link.tell(RtcEvent::LocalDescription { sdp }).await;
+        Ok(())
+    }
+
+    async fn set_remote(&mut self, link: &Link, description: RTCSessionDescription) -> Result<()> {
+        link.shared.start_connecting(self.runtime.now());
+        self.connection.set_remote_description(description).await?;
+        self.described = true;
+        for line in std::mem::take(&mut self.early) {
+            self.add_candidate(line).await?;
+        }
+        Ok(())
+    }
+
+    async fn add_candidate(&self, candidate: String) -> Result<()> {
+        let init = RTCIceCandidateInit {
+            candidate,
+            ..RTCIceCandidateInit::default()
+        };
+        self.connection.add_ice_candidate(init).await
+    }
+
+    async fn report(&self, shared: &LinkShared) -> LinkReport {
+        let now = self.runtime.now();
+        let stats = self.connection.get_stats(now, StatsSelector::None).await;
+        let remote =
+            |entry: &&RTCStatsReportEntry| matches!(entry, RTCStatsReportEntry::RemoteCandidate(_));
+        let pair = stats.candidate_pairs().find(|pair| pair.nominated);
+        LinkReport {
+            dtls_cipher: stats
+                .transport()
+                .map(|t| t.dtls_cipher.clone())
+                .unwrap_or_default(),
+            remote_candidates: stats.iter().filter(remote).count(),
+            dropped_datagrams: shared.gate().dropped(),
+            round_trip: pair.map_or(0.0, |pair| pair.current_round_trip_time),
+        }
+    }
+
+    async fn stop(mut self, shared: &LinkShared) {
+        shared.stop_connecting();
+        self.flow.shutdown().await;
+        match tokio::time::timeout(CLOSE_WAIT, self.connection.close()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "closing a connection"),
+            Err(_) => tracing::debug!("the WebRTC driver did not stop in time"),
+        }
+    }
+}
+
+fn on_alarm(shared: &LinkShared) -> std::result::Result<(), CloseReason> {
+    match shared.abuse() {
+        Some(abuse) => Err(CloseReason::Abuse(abuse)),
+        None if shared.driver_ended() => Err(CloseReason::DriverStopped),
+        None => Ok(()),
+    }
+}
+
+fn on_news(shared: &LinkShared, news: Option<ChannelNews>) -> std::result::Result<(), CloseReason> {
+    match news {
+        Some(ChannelNews::Open) => {
+            shared.stop_connecting();
+            Ok(())
+        }
+        Some(ChannelNews::Gone) | None => Err(CloseReason::Remote),
+    }
+}

@@ -1,0 +1,251 @@
+//! The handle of one link. Every method returns at once; what comes of it is an event.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use thiserror::Error;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, oneshot};
+
+use super::limits::MAX_REMOTE_CANDIDATES;
+use super::policy::{
+    Candidate, CheckedDescription, PolicyError, check_candidate, check_description,
+};
+use super::shared::LinkShared;
+use super::{IceCandidate, LinkId};
+
+/// What the handle tells the link task.
+#[derive(Debug)]
+pub(super) enum Command {
+    Offer { restart: bool },
+    AcceptOffer(Box<CheckedDescription>),
+    AcceptAnswer(Box<CheckedDescription>),
+    AddCandidate(String),
+    Report(oneshot::Sender<LinkReport>),
+    Close,
+}
+
+/// What a link says of itself, for `status` and tests.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LinkReport {
+    /// DTLS cipher suite, IANA name; empty before DTLS is done.
+    pub dtls_cipher: String,
+    /// Remote candidates the crate knows, peer-reflexive ones included.
+    pub remote_candidates: usize,
+    /// Datagrams the address gate refused.
+    pub dropped_datagrams: u64,
+    /// Round trip of the selected pair, seconds; 0 before the first answer.
+    pub round_trip: f64,
+}
+
+/// A description or candidate that was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum SignalError {
+    /// It breaks the policy; nothing of it reached the crate.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// A later description must keep the certificate of the first.
+    #[error("the fingerprint changed within one session")]
+    FingerprintChanged,
+    /// [`MAX_REMOTE_CANDIDATES`] are in use for this description.
+    #[error("more than {MAX_REMOTE_CANDIDATES} candidates")]
+    TooManyCandidates,
+    /// The link's queue is full: what is asked of it cannot be meant.
+    #[error("too many commands at once")]
+    Busy,
+    /// The link is gone.
+    #[error("the link is closed")]
+    Closed,
+}
+
+/// A message that was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum SendError {
+    /// The channel is not open yet.
+    #[error("the channel is not open")]
+    NotOpen,
+    /// The send budget is in use; `Writable` follows.
+    #[error("too much is on its way: wait for Writable")]
+    Blocked,
+    /// Larger than we send or the peer takes, bytes.
+    #[error("a message may have {0} bytes on this link")]
+    TooLarge(usize),
+    /// The link is gone.
+    #[error("the link is closed")]
+    Closed,
+}
+
+/// One link. Dropping it closes the link.
+#[derive(Debug)]
+pub struct RtcPeer {
+    pub(super) id: LinkId,
+    pub(super) commands: mpsc::Sender<Command>,
+    pub(super) outbox: mpsc::Sender<Bytes>,
+    pub(super) shared: Arc<LinkShared>,
+    pub(super) budget: usize,
+    pub(super) max_message: usize,
+    pub(super) accept_loopback: bool,
+    pub(super) candidates: AtomicUsize,
+}
+
+impl RtcPeer {
+    /// The name it was opened with.
+    pub fn id(&self) -> LinkId {
+        self.id
+    }
+
+    /// Makes an offer; `LocalDescription` follows.
+    ///
+    /// # Errors
+    /// [`SignalError::Busy`] or [`SignalError::Closed`].
+    pub fn offer(&self) -> Result<(), SignalError> {
+        self.command(Command::Offer { restart: false })
+    }
+
+    /// Makes an offer with new ICE credentials for a link that lost its path. The peer answers it
+    /// as any offer; channel, DTLS and messages in flight survive.
+    ///
+    /// # Errors
+    /// As [`RtcPeer::offer`].
+    pub fn restart_ice(&self) -> Result<(), SignalError> {
+        self.candidates.store(0, Ordering::Relaxed);
+        self.command(Command::Offer { restart: true })
+    }
+
+    /// Takes the peer's offer and makes an answer; `LocalDescription` follows. Returns the
+    /// fingerprint (SHA-256) the peer's certificate must have.
+    ///
+    /// # Errors
+    /// [`SignalError`]; the link stays as it was.
+    pub fn accept_offer(&self, sdp: &str) -> Result<[u8; 32], SignalError> {
+        self.accept(sdp, Command::AcceptOffer)
+    }
+
+    /// Takes the peer's answer. Returns its fingerprint, as [`RtcPeer::accept_offer`].
+    ///
+    /// # Errors
+    /// [`SignalError`]; the link stays as it was.
+    pub fn accept_answer(&self, sdp: &str) -> Result<[u8; 32], SignalError> {
+        self.accept(sdp, Command::AcceptAnswer)
+    }
+
+    fn accept(
+        &self,
+        sdp: &str,
+        command: fn(Box<CheckedDescription>) -> Command,
+    ) -> Result<[u8; 32], SignalError> {
+        let mut checked = check_description(sdp)?;
+        let fingerprint = checked.fingerprint;
+        if self
+            .shared
+            .remote
+            .get()
+            .is_some_and(|first| *first != fingerprint)
+        {
+            return Err(SignalError::FingerprintChanged);
+        }
+        let candidates = std::mem::take(&mut checked.candidates);
+        if let Some(size) = checked.max_message_size {
+            self.shared
+                .peer_max_message
+                .store(size.min(self.max_message), Ordering::Relaxed);
+        }
+        self.candidates.store(0, Ordering::Relaxed);
+        self.command(command(Box::new(checked)))?;
+        self.shared.remote.get_or_init(|| fingerprint);
+        for candidate in candidates {
+            // What a description carries beyond the cap or the policy is left out, not an error.
+            let _ = self.use_candidate(&candidate);
+        }
+        Ok(fingerprint)
+    }
+
+    /// Takes a candidate of the peer. `false` says it is well formed but will not be used.
+    ///
+    /// # Errors
+    /// [`SignalError`]; the link stays as it was.
+    pub fn add_candidate(&self, candidate: &IceCandidate) -> Result<bool, SignalError> {
+        self.use_candidate(&candidate.candidate)
+    }
+
+    fn use_candidate(&self, line: &str) -> Result<bool, SignalError> {
+        match check_candidate(line, self.accept_loopback)? {
+            Candidate::Use(_) => {}
+            Candidate::Skip(_) | Candidate::End => return Ok(false),
+        }
+        if self.candidates.fetch_add(1, Ordering::Relaxed) >= MAX_REMOTE_CANDIDATES {
+            self.candidates
+                .store(MAX_REMOTE_CANDIDATES, Ordering::Relaxed);
+            return Err(SignalError::TooManyCandidates);
+        }
+        self.command(Command::AddCandidate(line.to_owned()))?;
+        Ok(true)
+    }
+
+    /// Sends one message, reliably and in order.
+    ///
+    /// # Errors
+    /// [`SendError`]; the message was not taken. After [`SendError::Blocked`] a `Writable`
+    /// event follows.
+    pub fn send(&self, message: Bytes) -> Result<(), SendError> {
+        if !self.shared.open.load(Ordering::Acquire) {
+            let gone = self.outbox.is_closed();
+            return Err(if gone {
+                SendError::Closed
+            } else {
+                SendError::NotOpen
+            });
+        }
+        let limit = self.shared.peer_max_message.load(Ordering::Relaxed);
+        if message.len() > limit {
+            return Err(SendError::TooLarge(limit));
+        }
+        let bytes = message.len();
+        let in_use = self.shared.in_use();
+        if in_use > 0 && in_use + bytes > self.budget {
+            self.shared.blocked.store(true, Ordering::Release);
+            return Err(SendError::Blocked);
+        }
+        self.shared.queued.fetch_add(bytes, Ordering::AcqRel);
+        self.outbox.try_send(message).map_err(|refused| {
+            self.shared.queued.fetch_sub(bytes, Ordering::AcqRel);
+            match refused {
+                TrySendError::Full(_) => {
+                    self.shared.blocked.store(true, Ordering::Release);
+                    SendError::Blocked
+                }
+                TrySendError::Closed(_) => SendError::Closed,
+            }
+        })
+    }
+
+    /// Bytes sent and, as far as known, not yet acknowledged by the peer's stack.
+    pub fn buffered(&self) -> usize {
+        self.shared.in_use()
+    }
+
+    /// Asks the link about itself; the default when it is gone.
+    pub async fn report(&self) -> LinkReport {
+        let (answer, report) = oneshot::channel();
+        if self.command(Command::Report(answer)).is_err() {
+            return LinkReport::default();
+        }
+        report.await.unwrap_or_default()
+    }
+
+    /// Closes the link; `Closed` follows. What was sent but not acknowledged may be lost.
+    pub fn close(&self) {
+        // A full queue empties soon, and dropping the handle closes the link as well.
+        let _ = self.command(Command::Close);
+    }
+
+    fn command(&self, command: Command) -> Result<(), SignalError> {
+        self.commands
+            .try_send(command)
+            .map_err(|refused| match refused {
+                TrySendError::Full(_) => SignalError::Busy,
+                TrySendError::Closed(_) => SignalError::Closed,
+            })
+    }
+}

@@ -1,0 +1,116 @@
+//! The `Runtime` given to each connection: the base runtime, tuned and guarded.
+//!
+//! It raises the socket buffers, filters what sockets receive, shortens the driver's sleep while a
+//! connection is being made, and notices when the driver ends, panics included.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use socket2::SockRef;
+use webrtc::runtime::{
+    AsyncInterval, AsyncTcpListener, AsyncTcpStream, AsyncUdpSocket, JoinHandle, Runtime,
+};
+
+use super::limits::{CONNECTING_SLEEP, SOCKET_BUFFER};
+use super::shared::LinkShared;
+use super::socket::FilteredSocket;
+
+type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+#[derive(Debug)]
+pub(super) struct LinkRuntime {
+    base: Arc<dyn Runtime>,
+    shared: Arc<LinkShared>,
+}
+
+impl LinkRuntime {
+    pub(super) fn new(base: Arc<dyn Runtime>, shared: Arc<LinkShared>) -> Self {
+        Self { base, shared }
+    }
+}
+
+/// Reports the end of the driver however it comes.
+struct EndOfDriver(Arc<LinkShared>);
+
+impl Drop for EndOfDriver {
+    fn drop(&mut self) {
+        self.0.report_driver_end();
+    }
+}
+
+impl Runtime for LinkRuntime {
+    /// The crate spawns exactly one task per connection: its driver.
+    fn spawn(&self, future: Boxed<'static, ()>) -> Box<dyn JoinHandle> {
+        let end = EndOfDriver(Arc::clone(&self.shared));
+        self.base.spawn(Box::pin(async move {
+            let _end = end;
+            future.await;
+        }))
+    }
+
+    fn wrap_udp_socket(&self, socket: std::net::UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+        let options = SockRef::from(&socket);
+        // The kernel caps both silently at net.core.{r,w}mem_max; a refusal costs only speed.
+        let raised = options
+            .set_recv_buffer_size(SOCKET_BUFFER)
+            .and_then(|()| options.set_send_buffer_size(SOCKET_BUFFER));
+        if let Err(error) = raised {
+            tracing::debug!(%error, "socket buffers stay at the system's default");
+        }
+        let inner = self.base.wrap_udp_socket(socket)?;
+        Ok(Arc::new(FilteredSocket::new(
+            inner,
+            Arc::clone(&self.shared),
+        )))
+    }
+
+    fn wrap_tcp_listener(
+        &self,
+        listener: std::net::TcpListener,
+    ) -> io::Result<Arc<dyn AsyncTcpListener>> {
+        self.base.wrap_tcp_listener(listener)
+    }
+
+    fn connect_tcp<'a>(
+        &'a self,
+        remote: SocketAddr,
+    ) -> Boxed<'a, io::Result<Arc<dyn AsyncTcpStream>>> {
+        self.base.connect_tcp(remote)
+    }
+
+    fn resolve_host<'a>(&'a self, host: &'a str) -> Boxed<'a, io::Result<Vec<SocketAddr>>> {
+        self.base.resolve_host(host)
+    }
+
+    fn now(&self) -> Instant {
+        self.base.now()
+    }
+
+    fn sleep(&self, duration: Duration) -> Boxed<'static, ()> {
+        if self.shared.is_connecting(self.base.now()) {
+            self.base.sleep(duration.min(CONNECTING_SLEEP))
+        } else {
+            self.base.sleep(duration)
+        }
+    }
+
+    fn interval(&self, period: Duration) -> Box<dyn AsyncInterval> {
+        self.base.interval(period)
+    }
+
+    fn block_on(&self, future: Pin<Box<dyn Future<Output = ()> + '_>>) {
+        self.base.block_on(future);
+    }
+
+    fn yield_now(&self) -> Boxed<'static, ()> {
+        self.base.yield_now()
+    }
+
+    fn name(&self) -> &'static str {
+        "beeline"
+    }
+}
