@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::source::{File, Finding, tree};
+use crate::source::{File, Finding, none, tree};
 
 /// Files that Cargo finds by themselves.
 const ROOTS: &[&str] = &["build.rs", "lib.rs", "main.rs"];
@@ -81,7 +81,7 @@ fn forgotten(files: &[&File]) -> Vec<Finding> {
 #[test]
 fn no_file_is_forgotten() {
     let files: Vec<&File> = tree().iter().collect();
-    assert_eq!(forgotten(&files), []);
+    none("forgotten file", &forgotten(&files));
 }
 
 #[test]
