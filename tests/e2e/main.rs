@@ -1,5 +1,7 @@
 //! Scenarios over real sockets: real binaries, real servers, real WebRTC, on loopback.
 //!
-//! One `mod` line per scenario file, sorted. The binaries come from `BEELINE_BIN`,
-//! `BEELINE_REGISTRY_BIN` and `BEELINE_GATEWAY_BIN`, PostgreSQL from `BEELINE_TEST_POSTGRES`,
-//! Python with the packages of `spec_client` from `BEELINE_TEST_PYTHON`; `tests/run` sets them all. Wait on events, never on a duration.
+//! One `mod` line per scenario file, sorted. Wait on events, never on a duration.
+//!
+//! `tests/run` says where everything is, by environment: the binaries in `BEELINE_BIN`,
+//! `BEELINE_REGISTRY_BIN` and `BEELINE_GATEWAY_BIN`, a PostgreSQL in `BEELINE_TEST_POSTGRES`, and
+//! in `BEELINE_TEST_PYTHON` a Python with the packages of the specification's client.
