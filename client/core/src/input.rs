@@ -103,10 +103,14 @@ pub enum RtcEvent {
     },
     /// One DataChannel message arrived: a serialized `PeerFrame`.
     Message(Vec<u8>),
-    /// The send budget has room again after `RtcCommand::Send` was reported full.
+    /// The send budget has room again after `Full`.
     Writable,
-    /// The last send did not fit the budget: hold back until `Writable`.
-    Full,
+    /// Sends did not fit the budget and were not taken: hold back until `Writable`. Reported at
+    /// once after the outputs were drained, before any other input.
+    Full {
+        /// The frames not taken, in order: the first that did not fit and all that followed it.
+        refused: Vec<Vec<u8>>,
+    },
     /// The connection is gone, or could not be made.
     Closed {
         /// Why, for people.

@@ -11,10 +11,19 @@
 //! There is no clock, file, socket, task or random source in this crate: a run is a function of
 //! (config, state, seed, inputs).
 
+mod config;
+pub mod crypto;
+mod error;
 pub mod event;
 pub mod input;
+mod manager;
 pub mod output;
 pub mod state;
+pub mod status;
 
+pub use beeline_proto::time::Now;
+pub use config::Config;
+pub use error::StartError;
 pub use input::Input;
+pub use manager::PeerManager;
 pub use output::Output;

@@ -38,7 +38,7 @@ pub struct Loaded {
     pub routes: Vec<RouteRow>,
     /// Messages not in a final state, by (to, seq).
     pub outbox: Vec<OutboxRow>,
-    /// Highest seq used per recipient.
+    /// Highest seq used per recipient within the incarnation in force.
     pub seqs: Vec<(Label, u64)>,
     /// Per sender device and incarnation: the next seq whose turn to be shown it is.
     pub streams: Vec<StreamRow>,
@@ -214,9 +214,10 @@ pub enum StoreOp {
         /// The stream after it.
         stream: StreamRow,
     },
-    /// Insert or replace a contact.
+    /// Insert or replace the contact with this label.
     PutContact(ContactRow),
-    /// Insert or replace a route.
+    /// Insert or replace the route to this device. Our own device has one too: it keeps the version
+    /// of our record.
     PutRoute(RouteRow),
     /// Insert a new bundle of ours; the older ones are superseded at its `made_ms`.
     PutBundle(BundleRow),

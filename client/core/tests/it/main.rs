@@ -1,0 +1,3 @@
+//! Behaviour of the core, in virtual time.
+#[test]
+fn x() {}
