@@ -1,6 +1,6 @@
-//! Compiles `proto/**/*.proto` into Rust without a system `protoc`: protox parses, tonic-prost-build
-//! writes messages and services, pbjson-build their proto3 JSON. The descriptor set lands in
-//! `OUT_DIR/beeline.bin` for reflection, for the lock file of field numbers, and for tests.
+//! Compiles `proto/**/*.proto` into Rust without a system `protoc`: protox parses,
+//! tonic-prost-build writes messages and services, pbjson-build their proto3 JSON. The descriptor
+//! set lands in `OUT_DIR/beeline.bin` for reflection, for the lock of field numbers, and for tests.
 
 use prost::Message;
 use std::path::PathBuf;
