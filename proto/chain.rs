@@ -2,12 +2,12 @@
 //! the descriptor; a registrar key named there signs the membership; the user key named there signs
 //! the device list; the device list names the device.
 
-use crate::envelope::{Expect, OpenError, Verified, open, split};
+use crate::envelope::{Expect, OpenError, Verified, open};
 use crate::id::{DeviceFp, Label, NetworkFp, UserFp};
 use crate::keys::{KeyError, SealPublic, VerifyKey};
 use crate::limits::{
-    CHAIN_LEN_MAX, DEVICES_PER_USER_MAX, MEMBERSHIP_GRACE_MS, ORIGIN_LEN_MAX, ORIGINS_MAX,
-    REGISTRAR_KEYS_MAX, REVOCATIONS_MAX,
+    CHAIN_LEN_MAX, DESCRIPTOR_LEN_MAX, DEVICES_PER_USER_MAX, MEMBERSHIP_GRACE_MS, ORIGIN_LEN_MAX,
+    ORIGINS_MAX, REGISTRAR_KEYS_MAX, REVOCATIONS_MAX,
 };
 use crate::pb::identity::v1 as pb;
 use prost::Message as _;
@@ -59,6 +59,9 @@ impl Descriptor {
             open(bytes, &expect).map_err(|e| ChainError::Open("descriptor", e))?;
         let invalid = |why| Err(ChainError::Invalid("descriptor", why));
         let payload = verified.payload();
+        if bytes.len() > DESCRIPTOR_LEN_MAX {
+            return invalid("it is larger than 720 bytes; name fewer or shorter origins");
+        }
         if Label::new(&payload.label).is_err() {
             return invalid("its label is malformed");
         }
@@ -97,12 +100,10 @@ impl Descriptor {
     fn open_registrar<T: crate::payload::Payload>(
         &self,
         bytes: &[u8],
-        audience: [u8; 32],
+        expect: &Expect<'_>,
         what: &'static str,
     ) -> Result<Verified<T>, ChainError> {
-        let audiences = [audience];
-        let expect = Expect::new(self.network(), &audiences);
-        let verified: Verified<T> = open(bytes, &expect).map_err(|e| ChainError::Open(what, e))?;
+        let verified: Verified<T> = open(bytes, expect).map_err(|e| ChainError::Open(what, e))?;
         if !self.registrars.contains(verified.signer()) {
             return Err(ChainError::Open(what, OpenError::WrongSigner));
         }
@@ -111,13 +112,16 @@ impl Descriptor {
 
     /// Verifies an invite's envelope.
     pub fn open_invite(&self, bytes: &[u8]) -> Result<Verified<pb::Invite>, ChainError> {
-        self.open_registrar(bytes, self.network().0, "invite")
+        let audiences = [self.network().0];
+        let expect = Expect::new(self.network(), &audiences);
+        self.open_registrar(bytes, &expect, "invite")
     }
 
     /// Verifies a revocation list's envelope.
     pub fn open_revocations(&self, bytes: &[u8]) -> Result<Verified<pb::Revocations>, ChainError> {
-        let list: Verified<pb::Revocations> =
-            self.open_registrar(bytes, self.network().0, "revocations")?;
+        let audiences = [self.network().0];
+        let expect = Expect::new(self.network(), &audiences);
+        let list: Verified<pb::Revocations> = self.open_registrar(bytes, &expect, "revocations")?;
         let serials = &list.payload().serials;
         if serials.len() > REVOCATIONS_MAX || !serials.is_sorted() {
             return Err(ChainError::Invalid(
@@ -130,13 +134,14 @@ impl Descriptor {
 
     /// Verifies a membership's envelope.
     pub fn open_membership(&self, bytes: &[u8]) -> Result<Membership, ChainError> {
-        // The audience is the user named inside; read it from the verified bytes only.
-        let raw = split(bytes).map_err(|e| ChainError::Open("membership", e))?;
-        let claimed = pb::Membership::decode(raw.payload)
-            .map_err(|_| ChainError::Open("membership", OpenError::BadPayload))?;
-        let user_key = VerifyKey::from_bytes(&claimed.user_key)?;
+        // The audience is the user named inside, known only once the bytes are verified.
+        let expect = Expect::audience_inside(self.network());
         let verified: Verified<pb::Membership> =
-            self.open_registrar(bytes, user_key.fp(), "membership")?;
+            self.open_registrar(bytes, &expect, "membership")?;
+        let user_key = VerifyKey::from_bytes(&verified.payload().user_key)?;
+        if verified.context().audience != user_key.fp() {
+            return Err(ChainError::Open("membership", OpenError::WrongAudience));
+        }
         let invalid = |why| Err(ChainError::Invalid("membership", why));
         let payload = verified.payload();
         let Ok(handle) = Label::new(&payload.handle) else {
@@ -288,7 +293,10 @@ impl VerifiedChain {
     /// are the caller's: they depend on what else is known and on the moment.
     pub fn open(bytes: &[u8], network: NetworkFp) -> Result<Self, ChainError> {
         if bytes.len() > CHAIN_LEN_MAX {
-            return Err(ChainError::Invalid("chain", "it is larger than 6 KiB"));
+            return Err(ChainError::Invalid(
+                "chain",
+                "it is larger than 3,500 bytes",
+            ));
         }
         let chain = pb::Chain::decode(bytes)
             .map_err(|_| ChainError::Invalid("chain", "it cannot be decoded"))?;

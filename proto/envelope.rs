@@ -112,7 +112,7 @@ impl Context {
 #[derive(Clone, Copy, Debug)]
 pub struct Expect<'a> {
     network: NetworkFp,
-    audiences: &'a [[u8; 32]],
+    audiences: Option<&'a [[u8; 32]]>,
     signer: Option<[u8; 32]>,
     session: Option<SessionId>,
 }
@@ -122,7 +122,18 @@ impl<'a> Expect<'a> {
     pub fn new(network: NetworkFp, audiences: &'a [[u8; 32]]) -> Self {
         Self {
             network,
-            audiences,
+            audiences: Some(audiences),
+            signer: None,
+            session: None,
+        }
+    }
+
+    /// An envelope of `network` whose audience follows from its payload: the caller compares the
+    /// two once the payload is verified.
+    pub(crate) fn audience_inside(network: NetworkFp) -> Self {
+        Self {
+            network,
+            audiences: None,
             signer: None,
             session: None,
         }
@@ -288,7 +299,10 @@ fn check_context(context: &Context, expect: &Expect<'_>) -> Result<(), OpenError
     if context.network != expect.network {
         return Err(OpenError::WrongNetwork);
     }
-    if !expect.audiences.contains(&context.audience) {
+    if expect
+        .audiences
+        .is_some_and(|wanted| !wanted.contains(&context.audience))
+    {
         return Err(OpenError::WrongAudience);
     }
     if expect

@@ -11,8 +11,8 @@ pub const PARCEL_LEN_MAX: usize = 16_000;
 /// Sizes that encoded parcels are padded to, so that length tells little of the content.
 pub const PARCEL_BUCKETS: [usize; 6] = [512, 1_024, 2_048, 4_096, 8_192, PARCEL_LEN_MAX];
 
-/// Payload of an envelope, bytes: a full chat text with its context fits, and the sealed whole stays
-/// under [`PARCEL_LEN_MAX`].
+/// Payload of an envelope, bytes: a full chat text with its context fits, and the sealed whole
+/// stays under [`PARCEL_LEN_MAX`].
 pub const PAYLOAD_LEN_MAX: usize = 14_000;
 
 /// An encoded envelope, bytes: the payload and at most 111 bytes of key, type, lengths, signature.
@@ -60,8 +60,13 @@ pub const ORIGIN_LEN_MAX: usize = 256;
 /// Revoked serials in one list: 4,096 varints stay under [`PAYLOAD_LEN_MAX`] below 2^21.
 pub const REVOCATIONS_MAX: usize = 4_096;
 
-/// A chain, bytes: descriptor and membership of under 1 KiB each and a full device list.
-pub const CHAIN_LEN_MAX: usize = 6 * 1024;
+/// A chain, bytes: beside the longest text it still fits one parcel, and the longest descriptor,
+/// membership and device list fit into it.
+pub const CHAIN_LEN_MAX: usize = 3_500;
+
+/// A descriptor's envelope, bytes: what a chain has left beside a membership (at most 360) and a
+/// list of 16 devices with the longest labels (at most 2,410). Room for about ten origins.
+pub const DESCRIPTOR_LEN_MAX: usize = 720;
 
 /// Uses of one invite.
 pub const INVITE_USES_MAX: u32 = 10_000;
@@ -121,6 +126,7 @@ pub const SENT_AT_AHEAD_MAX_MS: u64 = 5 * 60 * 1000;
 pub const IDEMPOTENCY_KEY_LEN_MAX: usize = 128;
 
 const _: () = assert!(TEXT_LEN_MAX + 2_000 <= PAYLOAD_LEN_MAX);
+const _: () = assert!(DESCRIPTOR_LEN_MAX + 360 + 2_410 + 9 <= CHAIN_LEN_MAX);
 const _: () = assert!(ENVELOPE_LEN_MAX + 512 <= PARCEL_LEN_MAX);
 const _: () = assert!(PARCEL_LEN_MAX + 256 <= FRAME_LEN_DEFAULT);
 const _: () = assert!(PARCEL_LEN_MAX * 4 / 3 + 1_024 <= SIGNAL_FRAME_LEN_MAX);
