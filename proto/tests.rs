@@ -2,6 +2,7 @@
 //! every language checks, the specification's JSON, and properties of everything that decodes.
 
 mod json;
+mod properties;
 mod samples;
 mod vectors;
 mod wire_lock;

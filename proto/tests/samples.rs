@@ -10,6 +10,7 @@ use crate::pb::{
     auth::v1 as auth, identity::v1 as identity, peer::v1 as peer, signal::v1 as signal,
 };
 use serde::Serialize;
+use std::sync::OnceLock;
 
 /// A signed example.
 pub(crate) struct Sample {
@@ -329,7 +330,18 @@ fn kept_and_filed() -> Vec<Sample> {
 }
 
 /// One of each, in the order of their types.
-pub(crate) fn all() -> Vec<Sample> {
+pub(crate) fn all() -> &'static [Sample] {
+    static ALL: OnceLock<Vec<Sample>> = OnceLock::new();
+    ALL.get_or_init(make)
+}
+
+/// The sample of the message with this full name.
+pub(crate) fn of(message: &str) -> &'static Sample {
+    let found = all().iter().find(|sample| sample.message == message);
+    found.expect("a sample of every payload")
+}
+
+fn make() -> Vec<Sample> {
     let parts = [
         records(),
         proofs(),

@@ -15,7 +15,7 @@ use serde_json::Value;
 
 #[test]
 fn every_type_has_its_pre_image() {
-    let case = |sample: Sample| {
+    let case = |sample: &Sample| {
         let image = pre_image(sample.payload_type, &fp(sample.signer), &sample.payload);
         object! { "type_name": sample.payload_type.as_str_name(),
         "type": i64::from(sample.payload_type as i32), "domain": domain(sample.payload_type),
@@ -27,7 +27,7 @@ fn every_type_has_its_pre_image() {
         &object! {
             "about": "pre_image = u32be(len) domain, u32be(type), u32be(32) signer_fp, u32be(len) \
                       payload.",
-            "cases": samples::all().into_iter().map(case).collect::<Vec<_>>(),
+            "cases": samples::all().iter().map(case).collect::<Vec<_>>(),
         },
     );
     for case in cases(&file, "cases") {
@@ -43,7 +43,7 @@ fn every_type_has_its_pre_image() {
     }
 }
 
-fn good(sample: Sample) -> Json {
+fn good(sample: &Sample) -> Json {
     let image = pre_image(sample.payload_type, &fp(sample.signer), &sample.payload);
     let signature = key(sample.signer).sign(&image);
     object! { "type_name": sample.payload_type.as_str_name(), "message": sample.message,
@@ -280,13 +280,8 @@ fn weak_keys() -> Vec<Json> {
 /// Well signed, but not what this verifier waits for.
 fn not_for_us() -> Vec<Json> {
     let good = sign(&signer(), &chat());
-    let nack = samples::all()
-        .into_iter()
-        .find(|s| s.payload_type == PayloadType::Nack);
-    let goodbye = samples::all()
-        .into_iter()
-        .find(|s| s.payload_type == PayloadType::Goodbye);
-    let goodbye = goodbye.expect("a sample").envelope;
+    let nack = samples::of("beeline.peer.v1.Nack").envelope.clone();
+    let goodbye = samples::of("beeline.peer.v1.Goodbye").envelope.clone();
     let on_link = |session: u8| Wants {
         payload_type: PayloadType::Goodbye,
         audience: fp(world::CAROL_DEVICE),
@@ -307,12 +302,7 @@ fn not_for_us() -> Vec<Json> {
         ..standard()
     };
     vec![
-        refusal(
-            "a NACK",
-            nack.expect("a sample").envelope,
-            standard(),
-            "wrong_type",
-        ),
+        refusal("a NACK", nack, standard(), "wrong_type"),
         refusal("by somebody else", stranger, standard(), "wrong_signer"),
         refusal(
             "of another network",
@@ -409,7 +399,7 @@ fn envelopes_open_or_are_refused() {
         &object! {
             "about": "good: signing payload with seed gives exactly envelope; payload_json is the \
                       payload's proto3 JSON. refused: opening envelope with expect fails.",
-            "good": samples::all().into_iter().map(good).collect::<Vec<_>>(),
+            "good": samples::all().iter().map(good).collect::<Vec<_>>(),
             "refused": parts.into_iter().flatten().collect::<Vec<Json>>(),
         },
     );
@@ -437,6 +427,6 @@ fn envelopes_open_or_are_refused() {
         assert_eq!(verdict, Ok(()), "{}", text(case, "message"));
     }
     for case in cases(&file, "refused") {
-        check_refusal(case, &openers);
+        check_refusal(case, openers);
     }
 }

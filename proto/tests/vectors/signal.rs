@@ -7,7 +7,7 @@ use crate::pb::identity::v1::{Revocations, Versions};
 use crate::pb::signal::v1::SignalFrame;
 use crate::pb::signal::v1::signal_frame::Type;
 use crate::tests::json::{Json, hex, object};
-use crate::tests::samples::{self, Sample};
+use crate::tests::samples;
 use crate::tests::world::{self, key};
 use prost::Message as _;
 
@@ -35,12 +35,9 @@ fn local(kind: Type) -> SignalFrame {
 
 /// The signed proof of Alice's device, from the samples.
 fn socket_proof() -> Vec<u8> {
-    let wanted = |s: &Sample| s.message == "beeline.signal.v1.SocketProof";
-    samples::all()
-        .into_iter()
-        .find(wanted)
-        .expect("a sample")
+    samples::of("beeline.signal.v1.SocketProof")
         .envelope
+        .clone()
 }
 
 fn plain_frames() -> Vec<(&'static str, SignalFrame)> {

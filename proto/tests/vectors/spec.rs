@@ -6,7 +6,7 @@ use crate::pb::coordinator::v1::{HeartbeatRequest, HeartbeatResponse};
 use crate::pb::peer::v1::{PeerFrame, PeerItem, peer_item::Kind};
 use crate::pb::registry::v1::{AnnounceRequest, AnnounceResponse, Peer, PeerDevice};
 use crate::tests::json::{Json, hex, object};
-use crate::tests::samples::{self, Sample};
+use crate::tests::samples;
 use crate::time::Timestamp;
 use data_encoding::BASE64;
 use prost::Message;
@@ -207,21 +207,14 @@ const KINDS: [(&str, &str); 7] = [
     ("STORE_MESSAGE", "storeMessage"),
 ];
 
-fn sample_of(message: &str) -> Sample {
-    let found = samples::all()
-        .into_iter()
-        .find(|sample| sample.message == message);
-    found.expect("a sample of every payload")
-}
-
 fn example(example: &Example) -> Json {
-    let sample = sample_of(example.message);
+    let sample = samples::of(example.message);
     let field = |(spec, place, path): &(&str, &str, &str)| {
         object! { "spec": *spec, "in": *place, "path": *path }
     };
     object! { "spec": example.spec, "arm": example.arm, "message": example.message,
     "fields": example.fields.iter().map(field).collect::<Vec<_>>(),
-    "payload_json": sample.json, "envelope": hex(sample.envelope) }
+    "payload_json": sample.json.clone(), "envelope": hex(&sample.envelope) }
 }
 
 /// `PEER_QUERY` of the arm `peerQuery`.
@@ -245,7 +238,7 @@ fn frames() -> Vec<Json> {
         let frame = PeerFrame { items };
         object! { "name": name, "json": Json::of(&frame), "binary": hex(frame.encode_to_vec()) }
     };
-    let query = sample_of("beeline.peer.v1.PeerQuery").envelope;
+    let query = samples::of("beeline.peer.v1.PeerQuery").envelope.clone();
     vec![
         case("a query", vec![Kind::PeerQuery(query.clone())]),
         case(
@@ -293,7 +286,7 @@ fn check_example(case: &Value) {
 
 #[test]
 fn the_data_channel_says_what_the_specification_shows() {
-    let signature = crate::envelope::split(&sample_of("beeline.peer.v1.ChatMessage").envelope)
+    let signature = crate::envelope::split(&samples::of("beeline.peer.v1.ChatMessage").envelope)
         .map(|raw| format!("ed25519:{}", BASE64.encode(raw.signature)))
         .expect("our own");
     let kinds = KINDS
