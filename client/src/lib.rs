@@ -1,3 +1,28 @@
-//! The native client.
+//! The native client: [`Client`] drives `client-core` with WebRTC, a signalling socket, REST and
+//! SQLite. Everything runs on the runtime `start` is called in (a current-thread one is fastest),
+//! and the store on a thread of its own.
+//!
+//! * [`join`] makes the identity of a home; [`Client::start`] runs it.
+//! * [`store::Reader`] answers questions about a home without running it.
+//! * Nothing here decides protocol: that is `client-core`. Drivers translate and wait.
 
+mod clock;
+mod driver;
+pub mod error;
+mod handle;
+pub mod home;
+pub mod identity;
+pub mod join;
+pub mod limits;
+mod options;
+pub mod report;
+pub mod rest;
 pub mod rtc;
+mod socket;
+pub mod store;
+pub mod tls;
+mod unix;
+
+pub use handle::{Client, Sent};
+pub use options::Options;
+pub use report::{ClientEvent, Fact, LinkStep};

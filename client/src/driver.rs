@@ -1,0 +1,354 @@
+//! The driver: one task that owns the peer manager, tells it what happens and when, and does what
+//! it says. It translates and waits; it decides nothing.
+//!
+//! ```text
+//!   handles ─┐                              ┌─ store thread
+//!   socket ──┤   Input ─▶ PeerManager ─▶    ├─ WebRTC links
+//!   links ───┤            Output            ├─ signalling socket
+//!   REST ────┤                              ├─ REST requests
+//!   timer ───┘                              └─ events to subscribers
+//! ```
+
+mod links;
+mod outputs;
+mod registry;
+mod start;
+
+pub(crate) use start::start;
+
+use crate::clock;
+use crate::error::SendError;
+use crate::handle::Sent;
+use crate::limits::{COMMANDS_PENDING_MAX, DRAIN_TIMEOUT, NETWORK_POLL, STORE_BACKLOG_MAX};
+use crate::report::{ClientEvent, Fact, Snapshot};
+use crate::rtc;
+use crate::socket::{Credentials, SocketEvent, SocketHandle};
+use crate::store::{Answer, Store, Write};
+use beeline_proto::id::{Label, MessageId, UserFp};
+use client_core::input::{Command, CommandId, SignalInput};
+use client_core::status::{PeerInfo, RouteInfo, Status};
+use client_core::{Input, PeerManager};
+use links::Links;
+use registry::Registry;
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
+use std::pin::Pin;
+use std::time::{Duration, Instant};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::time::Sleep;
+
+/// What a handle asks for.
+#[derive(Debug)]
+pub(crate) enum DriverCommand {
+    Send {
+        to: Label,
+        text: String,
+        idempotency_key: Option<String>,
+        answer: oneshot::Sender<Result<Sent, SendError>>,
+    },
+    AcceptKey {
+        user: Label,
+        answer: oneshot::Sender<Result<(), SendError>>,
+    },
+    MarkRead(Vec<(UserFp, MessageId)>),
+    Connect(Label),
+    Picture(Picture),
+    Drain {
+        answer: oneshot::Sender<()>,
+    },
+}
+
+/// A picture of the peer manager, for whoever asked.
+#[derive(Debug)]
+pub(crate) enum Picture {
+    Status(oneshot::Sender<Status>),
+    Peers(oneshot::Sender<Vec<PeerInfo>>),
+    Routes(oneshot::Sender<Vec<RouteInfo>>),
+}
+
+/// A call whose outcome is waited for.
+enum Waiting {
+    Send(oneshot::Sender<Result<Sent, SendError>>),
+    Done(oneshot::Sender<Result<(), SendError>>),
+}
+
+pub(crate) struct Driver {
+    manager: PeerManager,
+    /// Inputs that outputs caused, for after the drain.
+    inputs: VecDeque<Input>,
+    commands: mpsc::Receiver<DriverCommand>,
+    waiting: BTreeMap<CommandId, Waiting>,
+    next_command: u64,
+    events: broadcast::Sender<ClientEvent>,
+    snapshot: watch::Sender<Snapshot>,
+    store: Store,
+    answers: mpsc::Receiver<Answer>,
+    /// Writes the store's queue has no room for yet, in order.
+    backlog: VecDeque<Write>,
+    /// Writes handed over and not answered.
+    under_way: usize,
+    links: Links,
+    rtc_events: mpsc::Receiver<(rtc::LinkId, rtc::RtcEvent)>,
+    /// `None` once this identity runs elsewhere, or while offline on purpose.
+    socket: Option<SocketHandle>,
+    credentials: watch::Sender<Credentials>,
+    registry: Registry,
+    /// Source addresses towards the outside, to notice a change of network.
+    addresses: [Option<IpAddr>; 2],
+    network_poll: tokio::time::Interval,
+    /// Set when draining: who waits for it, and until when.
+    draining: Option<(oneshot::Sender<()>, Instant)>,
+}
+
+impl Driver {
+    /// Runs until drained, or until nobody holds a handle any more.
+    pub(crate) async fn run(mut self) {
+        let timer = tokio::time::sleep(Duration::ZERO);
+        tokio::pin!(timer);
+        self.pump();
+        loop {
+            if self.is_drained() {
+                break;
+            }
+            self.arm(timer.as_mut());
+            if !self.wait(timer.as_mut()).await {
+                break;
+            }
+            self.pump();
+        }
+        // The socket says goodbye when its handle is dropped; the links close with theirs.
+        self.socket = None;
+        if let Some((answer, _)) = self.draining.take() {
+            // The caller may have given up waiting.
+            let _ = answer.send(());
+        }
+    }
+
+    /// Waits for one thing to happen and turns it into inputs. `false` when the last handle went.
+    async fn wait(&mut self, timer: Pin<&mut Sleep>) -> bool {
+        // While the store cannot keep up nothing new is taken: what is taken may have to be stored.
+        let room = self.backlog.len() < STORE_BACKLOG_MAX;
+        let more = room && self.waiting.len() < COMMANDS_PENDING_MAX;
+        tokio::select! {
+            Some(answer) = self.answers.recv() => self.on_answer(answer),
+            Some((link, event)) = self.rtc_events.recv(), if room => self.on_rtc(link, event),
+            Some(event) = next(&mut self.socket), if room => self.on_socket(event),
+            Some(finished) = self.registry.next() => self.on_registry(finished),
+            command = self.commands.recv(), if more => match command {
+                Some(command) => self.on_command(command),
+                None => return false,
+            },
+            () = timer => self.inputs.push_back(Input::Timeout),
+            () = self.links.closed() => {}
+            _ = self.network_poll.tick() => self.look_at_network(),
+        }
+        true
+    }
+
+    /// Feeds the inputs and does what the core wants, until neither is left.
+    fn pump(&mut self) {
+        loop {
+            while let Some(output) = self.manager.poll_output() {
+                self.execute(output);
+            }
+            for (link, event) in self.links.take_refused() {
+                self.inputs.push_front(Input::Rtc { link, event });
+            }
+            let Some(input) = self.inputs.pop_front() else {
+                break;
+            };
+            self.manager.handle_input(clock::now(), input);
+        }
+        self.hand_over();
+    }
+
+    /// Hands writes to the store while it has room.
+    fn hand_over(&mut self) {
+        while let Some(write) = self.backlog.pop_front() {
+            match self.store.try_write(write) {
+                Ok(()) => self.under_way += 1,
+                Err(write) => {
+                    self.backlog.push_front(write);
+                    break;
+                }
+            }
+        }
+    }
+
+    fn arm(&self, timer: Pin<&mut Sleep>) {
+        let wanted = self.manager.poll_timeout().map(clock::at);
+        let drained = self.draining.as_ref().map(|(_, until)| *until);
+        let at = [wanted, drained].into_iter().flatten().min();
+        // Nothing pending: a distant moment, and the loop comes round once a day.
+        let at = at.unwrap_or_else(|| clock::instant() + Duration::from_secs(24 * 3600));
+        timer.reset(at.into());
+    }
+
+    fn on_answer(&mut self, answer: Answer) {
+        match answer {
+            Answer::Done { ticket, result } => {
+                self.under_way = self.under_way.saturating_sub(1);
+                self.inputs.push_back(Input::Store { ticket, result });
+            }
+            Answer::Failed(failed) => {
+                if let Some(detail) = failed.clone() {
+                    self.tell(Fact::StoreFailed { detail });
+                }
+                self.snapshot.send_modify(|s| s.store_failed = failed);
+            }
+        }
+    }
+
+    fn on_socket(&mut self, event: SocketEvent) {
+        match event {
+            SocketEvent::Up { gateway } => {
+                self.tell(Fact::SocketUp {
+                    gateway: gateway.clone(),
+                });
+                self.snapshot.send_modify(|s| s.socket = Some(gateway));
+                self.signal(SignalInput::Up(outputs::GATEWAY));
+            }
+            SocketEvent::Down { gateway, reason } => {
+                let was_up = self.snapshot.borrow().socket.is_some();
+                self.tell(Fact::SocketDown { gateway, reason });
+                self.snapshot.send_modify(|s| s.socket = None);
+                if was_up {
+                    self.signal(SignalInput::Down(outputs::GATEWAY));
+                }
+            }
+            SocketEvent::Signal(input) => self.signal(input),
+            SocketEvent::Carried {
+                sent,
+                kind,
+                peer,
+                bytes,
+            } => self.tell(Fact::Signal {
+                sent,
+                kind,
+                peer,
+                bytes,
+            }),
+            SocketEvent::Superseded { proof, dial_again } => {
+                let socket = outputs::GATEWAY;
+                self.signal(SignalInput::Superseded { socket, proof });
+                self.pump();
+                let elsewhere = self.snapshot.borrow().running_elsewhere.is_some();
+                // A socket task that is gone needs no answer.
+                let _ = dial_again.send(!elsewhere);
+            }
+        }
+    }
+
+    fn signal(&mut self, input: SignalInput) {
+        self.inputs.push_back(Input::Signal(input));
+    }
+
+    fn on_command(&mut self, command: DriverCommand) {
+        match command {
+            DriverCommand::Send {
+                to,
+                text,
+                idempotency_key,
+                answer,
+            } => {
+                let command = self.await_outcome(Waiting::Send(answer));
+                self.command(Command::Send {
+                    command,
+                    to,
+                    text,
+                    idempotency_key,
+                });
+            }
+            DriverCommand::AcceptKey { user, answer } => {
+                let command = self.await_outcome(Waiting::Done(answer));
+                self.command(Command::AcceptKey { command, user });
+            }
+            DriverCommand::MarkRead(messages) => self.command(Command::MarkRead { messages }),
+            DriverCommand::Connect(to) => self.command(Command::Connect { to }),
+            DriverCommand::Picture(picture) => self.draw(picture),
+            DriverCommand::Drain { answer } => {
+                let until = clock::instant() + DRAIN_TIMEOUT / 2;
+                if self.draining.is_none() {
+                    self.draining = Some((answer, until));
+                    self.inputs.push_back(Input::Drain);
+                }
+            }
+        }
+    }
+
+    fn command(&mut self, command: Command) {
+        self.inputs.push_back(Input::Command(command));
+    }
+
+    fn await_outcome(&mut self, waiting: Waiting) -> CommandId {
+        self.next_command += 1;
+        let id = CommandId(self.next_command);
+        self.waiting.insert(id, waiting);
+        id
+    }
+
+    /// Answers with a picture; whoever asked may have gone.
+    fn draw(&self, picture: Picture) {
+        let now = clock::now();
+        let _ = match picture {
+            Picture::Status(to) => to.send(self.manager.status(now)).is_ok(),
+            Picture::Peers(to) => to.send(self.manager.peers(now)).is_ok(),
+            Picture::Routes(to) => to.send(self.manager.routes(now)).is_ok(),
+        };
+    }
+
+    fn look_at_network(&mut self) {
+        let addresses = source_addresses();
+        if addresses != self.addresses {
+            tracing::info!(?addresses, "the network changed");
+            self.addresses = addresses;
+            self.inputs.push_back(Input::NetworkChanged);
+        }
+    }
+
+    /// Whether a drain has nothing left to wait for, or no time.
+    fn is_drained(&self) -> bool {
+        let Some((_, until)) = &self.draining else {
+            return false;
+        };
+        let idle = self.under_way == 0 && self.backlog.is_empty() && self.links.is_idle();
+        idle || clock::instant() >= *until
+    }
+
+    /// Tells every subscriber; without one nobody hears it.
+    fn tell(&self, fact: Fact) {
+        let at = clock::instant();
+        let _ = self.events.send(ClientEvent { at, fact });
+    }
+}
+
+/// The next event of the socket; never, where there is none.
+async fn next(socket: &mut Option<SocketHandle>) -> Option<SocketEvent> {
+    match socket {
+        Some(socket) => socket.events.recv().await,
+        None => None,
+    }
+}
+
+/// The addresses this host would use towards the outside. Connecting a datagram socket sends
+/// nothing; the kernel only looks up the route. The targets are for documentation (RFC 5737, 3849).
+fn source_addresses() -> [Option<IpAddr>; 2] {
+    let towards = |from: IpAddr, to: IpAddr| -> Option<IpAddr> {
+        let socket = UdpSocket::bind((from, 0)).ok()?;
+        socket.connect((to, 9)).ok()?;
+        Some(socket.local_addr().ok()?.ip())
+    };
+    let v4 = towards(
+        Ipv4Addr::UNSPECIFIED.into(),
+        Ipv4Addr::new(192, 0, 2, 1).into(),
+    );
+    let v6 = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+    [v4, towards(Ipv6Addr::UNSPECIFIED.into(), v6.into())]
+}
+
+/// How often the network is looked at.
+fn network_poll() -> tokio::time::Interval {
+    let mut poll = tokio::time::interval(NETWORK_POLL);
+    poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    poll
+}

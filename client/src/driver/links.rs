@@ -1,0 +1,194 @@
+//! The links of a client: opened at the core's first command, each with what waits for room.
+
+use crate::limits::LINKS_MAX;
+use crate::rtc::{self, IceCandidate, RtcFactory, RtcPeer, SendError};
+use bytes::Bytes;
+use client_core::input::{Candidate, LinkId, RtcEvent};
+use client_core::output::RtcCommand;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+/// How long a link that is to be closed may take to send what it holds, a GOODBYE above all.
+const FLUSH_MAX: Duration = Duration::from_millis(200);
+/// How often it is looked at meanwhile.
+const FLUSH_LOOK: Duration = Duration::from_millis(2);
+
+/// One link.
+struct Slot {
+    peer: RtcPeer,
+    /// Messages that found no room since the core was last told, in order.
+    refused: Vec<Vec<u8>>,
+}
+
+/// All links.
+pub(super) struct Links {
+    factory: RtcFactory,
+    events: mpsc::Sender<(rtc::LinkId, rtc::RtcEvent)>,
+    slots: BTreeMap<LinkId, Slot>,
+    closing: JoinSet<()>,
+}
+
+impl Links {
+    pub(super) fn new(
+        factory: RtcFactory,
+        events: mpsc::Sender<(rtc::LinkId, rtc::RtcEvent)>,
+    ) -> Self {
+        Self {
+            factory,
+            events,
+            slots: BTreeMap::new(),
+            closing: JoinSet::new(),
+        }
+    }
+
+    /// New links use this factory: other STUN and TURN servers.
+    pub(super) fn use_factory(&mut self, factory: RtcFactory) {
+        self.factory = factory;
+    }
+
+    pub(super) fn has(&self, link: LinkId) -> bool {
+        self.slots.contains_key(&link)
+    }
+
+    /// Whether none is open or closing.
+    pub(super) fn is_idle(&self) -> bool {
+        self.slots.is_empty() && self.closing.is_empty()
+    }
+
+    /// Drops a link that is gone.
+    pub(super) fn forget(&mut self, link: LinkId) {
+        self.slots.remove(&link);
+    }
+
+    /// Returns when a link that was closing is closed; never, where none is.
+    pub(super) async fn closed(&mut self) {
+        if self.closing.join_next().await.is_none() {
+            std::future::pending().await
+        }
+    }
+
+    /// Carries out a command. Returns what the core is to be told at once.
+    pub(super) fn command(&mut self, link: LinkId, command: RtcCommand) -> Option<RtcEvent> {
+        match command {
+            RtcCommand::Offer => {
+                let slot = match self.open(link) {
+                    Ok(slot) => slot,
+                    Err(event) => return Some(event),
+                };
+                let offered = slot.peer.offer();
+                self.or_close(link, offered)
+            }
+            RtcCommand::AcceptOffer { sdp } => {
+                let slot = match self.open(link) {
+                    Ok(slot) => slot,
+                    Err(event) => return Some(event),
+                };
+                let accepted = slot.peer.accept_offer(&sdp);
+                self.or_close(link, accepted)
+            }
+            RtcCommand::AcceptAnswer { sdp } => {
+                let accepted = self.slots.get(&link)?.peer.accept_answer(&sdp);
+                self.or_close(link, accepted)
+            }
+            RtcCommand::AddCandidate(candidate) => {
+                let slot = self.slots.get(&link)?;
+                if let Err(error) = slot.peer.add_candidate(&to_rtc(candidate)) {
+                    tracing::debug!(%error, link = link.0, "a candidate was not used");
+                }
+                None
+            }
+            RtcCommand::Send(message) => self.send(link, message),
+            RtcCommand::Close => {
+                self.close(link);
+                None
+            }
+        }
+    }
+
+    fn open(&mut self, link: LinkId) -> Result<&mut Slot, RtcEvent> {
+        if self.slots.len() >= LINKS_MAX && !self.slots.contains_key(&link) {
+            return Err(RtcEvent::Closed {
+                reason: "too many links at once".to_owned(),
+            });
+        }
+        Ok(self.slots.entry(link).or_insert_with(|| Slot {
+            peer: self.factory.open(rtc::LinkId(link.0), self.events.clone()),
+            refused: Vec::new(),
+        }))
+    }
+
+    /// A description that is refused ends the link.
+    fn or_close<T>(
+        &mut self,
+        link: LinkId,
+        result: Result<T, rtc::SignalError>,
+    ) -> Option<RtcEvent> {
+        let reason = result.err()?.to_string();
+        self.slots.remove(&link);
+        Some(RtcEvent::Closed { reason })
+    }
+
+    fn send(&mut self, link: LinkId, message: Vec<u8>) -> Option<RtcEvent> {
+        let slot = self.slots.get_mut(&link)?;
+        // Behind one that found no room there is none either: order is kept.
+        if !slot.refused.is_empty() {
+            slot.refused.push(message);
+            return None;
+        }
+        match slot.peer.send(Bytes::copy_from_slice(&message)) {
+            // `Closed` is on its way as an event of the link.
+            Ok(()) | Err(SendError::Closed) => None,
+            Err(SendError::Blocked) => {
+                slot.refused.push(message);
+                None
+            }
+            Err(error @ (SendError::NotOpen | SendError::TooLarge(_))) => {
+                let reason = error.to_string();
+                self.slots.remove(&link);
+                Some(RtcEvent::Closed { reason })
+            }
+        }
+    }
+
+    /// What found no room since the last call, by link; bounded by what the core gave in one go.
+    pub(super) fn take_refused(&mut self) -> Vec<(LinkId, RtcEvent)> {
+        let full = self
+            .slots
+            .iter_mut()
+            .filter(|(_, slot)| !slot.refused.is_empty());
+        full.map(|(link, slot)| {
+            let refused = std::mem::take(&mut slot.refused);
+            (*link, RtcEvent::Full { refused })
+        })
+        .collect()
+    }
+
+    /// Closes a link once what it was given last is out, or after [`FLUSH_MAX`].
+    fn close(&mut self, link: LinkId) {
+        let Some(slot) = self.slots.remove(&link) else {
+            return;
+        };
+        // Bounded by the links there were: a new one counts against `LINKS_MAX` only.
+        self.closing.spawn(async move {
+            let flushed = async {
+                while slot.peer.buffered() > 0 {
+                    tokio::time::sleep(FLUSH_LOOK).await;
+                }
+            };
+            // What is not out by then is lost, as it would be with any closed link.
+            let _ = tokio::time::timeout(FLUSH_MAX, flushed).await;
+            slot.peer.close();
+        });
+    }
+}
+
+fn to_rtc(candidate: Candidate) -> IceCandidate {
+    IceCandidate {
+        candidate: candidate.candidate,
+        sdp_mid: Some(candidate.sdp_mid),
+        sdp_m_line_index: u16::try_from(candidate.sdp_m_line_index).ok(),
+        username_fragment: Some(candidate.username_fragment),
+    }
+}

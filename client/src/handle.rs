@@ -1,0 +1,281 @@
+//! [`Client`]: the handle of a running client. Cheap to clone; every method is safe to call from
+//! any task. One driver task does the work, on the runtime `start` was called in.
+//!
+//! ```text
+//! let client = Client::start(options).await?;
+//! let mut events = client.subscribe();          // before sending: no event is missed
+//! let sent = client.send(&to, "hello", None).await?;   // durable now
+//! while let Ok(event) = events.recv().await { … }      // Lagged(n) says what was missed
+//! client.shutdown().await;
+//! ```
+
+use crate::driver::{self, DriverCommand, Picture};
+use crate::error::{QueryError, SendError, StartError};
+use crate::limits::DRAIN_TIMEOUT;
+use crate::options::Options;
+use crate::report::{
+    ClientEvent, HistoryItem, InboxKey, PeerInfo, RouteInfo, SafetyNumber, Snapshot, Status, Story,
+    Unshown, Who,
+};
+use crate::store::{Reader, Store};
+use beeline_proto::id::{Label, MessageId, UserFp};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+
+/// A message that is durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sent {
+    /// Its id; `id.to_text()` is what people see.
+    pub id: MessageId,
+    /// Whether an earlier call with the same idempotency key had made it.
+    pub repeated: bool,
+}
+
+/// A running client.
+#[derive(Clone)]
+pub struct Client {
+    inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) commands: mpsc::Sender<DriverCommand>,
+    pub(crate) events: broadcast::Sender<ClientEvent>,
+    pub(crate) snapshot: watch::Receiver<Snapshot>,
+    pub(crate) who: Who,
+    pub(crate) reader: Arc<Mutex<Reader>>,
+    pub(crate) store: Store,
+    /// The driver; ends with the last handle.
+    pub(crate) driver: Mutex<JoinSet<()>>,
+}
+
+impl Client {
+    /// Takes the home, opens its store and starts the driver. Returns before anything is reached:
+    /// [`Client::wait_online`] waits for that.
+    ///
+    /// # Errors
+    /// [`StartError`]; a home another process owns is `HomeError::Busy`, which names it.
+    pub async fn start(options: Options) -> Result<Self, StartError> {
+        let inner = driver::start(options).await?;
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
+    }
+
+    /// Queues a text for a user. Returns once it is committed to the outbox, or refused.
+    ///
+    /// # Errors
+    /// [`SendError::Refused`]: nothing was stored. [`SendError::Stopped`]: not known.
+    pub async fn send(
+        &self,
+        to: &Label,
+        text: &str,
+        idempotency_key: Option<&str>,
+    ) -> Result<Sent, SendError> {
+        let (answer, sent) = oneshot::channel();
+        let command = DriverCommand::Send {
+            to: to.clone(),
+            text: text.to_owned(),
+            idempotency_key: idempotency_key.map(str::to_owned),
+            answer,
+        };
+        let taken = self.inner.commands.send(command).await;
+        taken.map_err(|_| SendError::Stopped)?;
+        sent.await.map_err(|_| SendError::Stopped)?
+    }
+
+    /// Everything that happens from now on. A slow reader gets `RecvError::Lagged(n)` for what it
+    /// missed, and finds the truth in [`Client::why`], [`Client::unshown`] and [`Client::status`].
+    pub fn subscribe(&self) -> broadcast::Receiver<ClientEvent> {
+        self.inner.events.subscribe()
+    }
+
+    /// What the client is and how it stands.
+    ///
+    /// # Errors
+    /// [`QueryError::Store`], [`QueryError::Stopped`].
+    pub async fn status(&self) -> Result<Status, QueryError> {
+        let counts = self.ask(|reader| reader.counts()).await?;
+        let core = self.picture(Picture::Status).await?;
+        let snapshot = self.inner.snapshot.borrow().clone();
+        Ok(Status {
+            who: self.inner.who.clone(),
+            core,
+            gateway: snapshot.socket,
+            running_elsewhere: snapshot.running_elsewhere,
+            store_failed: snapshot.store_failed,
+            counts,
+            commits: self.inner.store.commits(),
+        })
+    }
+
+    /// Who the client is.
+    pub fn who(&self) -> &Who {
+        &self.inner.who
+    }
+
+    /// The users the client deals with, by userId.
+    ///
+    /// # Errors
+    /// [`QueryError::Stopped`].
+    pub async fn peers(&self) -> Result<Vec<PeerInfo>, QueryError> {
+        self.picture(Picture::Peers).await
+    }
+
+    /// The routes known, by userId and device.
+    ///
+    /// # Errors
+    /// [`QueryError::Stopped`].
+    pub async fn routes(&self) -> Result<Vec<RouteInfo>, QueryError> {
+        self.picture(Picture::Routes).await
+    }
+
+    /// The last `limit` messages with a user, oldest first.
+    ///
+    /// # Errors
+    /// [`QueryError::Store`].
+    pub async fn history(
+        &self,
+        user: &Label,
+        limit: usize,
+    ) -> Result<Vec<HistoryItem>, QueryError> {
+        let user = user.clone();
+        self.ask(move |reader| reader.history(&user, limit)).await
+    }
+
+    /// What happened to a message, ours or theirs.
+    ///
+    /// # Errors
+    /// [`QueryError::NotFound`] or [`QueryError::Store`].
+    pub async fn why(&self, id: MessageId) -> Result<Story, QueryError> {
+        self.ask(move |reader| reader.why(id)).await
+    }
+
+    /// The safety number with a user. With `accept`, the key it shows is accepted first: a changed
+    /// key becomes the pinned one, and the contact counts as verified.
+    ///
+    /// # Errors
+    /// [`QueryError::NotFound`] for a user nothing is known of; [`QueryError::Refused`].
+    pub async fn verify(&self, user: &Label, accept: bool) -> Result<SafetyNumber, QueryError> {
+        if accept {
+            let (answer, done) = oneshot::channel();
+            let command = DriverCommand::AcceptKey {
+                user: user.clone(),
+                answer,
+            };
+            let taken = self.inner.commands.send(command).await;
+            taken.map_err(|_| QueryError::Stopped)?;
+            let accepted = done.await.map_err(|_| QueryError::Stopped)?;
+            accepted.map_err(|refused| match refused {
+                SendError::Refused { code, detail } => QueryError::Refused { code, detail },
+                SendError::Stopped => QueryError::Stopped,
+            })?;
+        }
+        let user = user.clone();
+        self.ask(move |reader| reader.safety_number(&user)).await
+    }
+
+    /// Messages whose turn to be shown has come and that were not marked shown, in order, at most
+    /// `limit`. One that was being shown when an earlier process died says `again`.
+    ///
+    /// # Errors
+    /// [`QueryError::Store`].
+    pub async fn unshown(&self, limit: usize) -> Result<Vec<Unshown>, QueryError> {
+        self.ask(move |reader| reader.unshown(limit)).await
+    }
+
+    /// Commits that these messages are about to be shown; call it before the first byte is out.
+    ///
+    /// # Errors
+    /// [`QueryError::Store`]: do not show them.
+    pub async fn mark_showing(&self, messages: &[InboxKey]) -> Result<(), QueryError> {
+        Ok(self.inner.store.mark(messages, true).await?)
+    }
+
+    /// Commits that these messages were shown; they are not returned by `unshown` any more.
+    ///
+    /// # Errors
+    /// [`QueryError::Store`]: they may be shown again, with `again`.
+    pub async fn mark_shown(&self, messages: &[InboxKey]) -> Result<(), QueryError> {
+        Ok(self.inner.store.mark(messages, false).await?)
+    }
+
+    /// Tells senders that a person has read their messages.
+    ///
+    /// # Errors
+    /// [`QueryError::Stopped`].
+    pub async fn mark_read(&self, messages: &[(UserFp, MessageId)]) -> Result<(), QueryError> {
+        let command = DriverCommand::MarkRead(messages.to_vec());
+        let taken = self.inner.commands.send(command).await;
+        taken.map_err(|_| QueryError::Stopped)
+    }
+
+    /// Opens a link to a user without sending anything.
+    ///
+    /// # Errors
+    /// [`QueryError::Stopped`].
+    pub async fn connect(&self, to: &Label) -> Result<(), QueryError> {
+        let command = DriverCommand::Connect(to.clone());
+        let taken = self.inner.commands.send(command).await;
+        taken.map_err(|_| QueryError::Stopped)
+    }
+
+    /// Waits until the client can be reached: announced, with a signalling socket.
+    ///
+    /// # Errors
+    /// [`QueryError::Stopped`] when the client ends first.
+    pub async fn wait_online(&self) -> Result<(), QueryError> {
+        let mut snapshot = self.inner.snapshot.clone();
+        let online = snapshot.wait_for(|s| s.online).await;
+        online.map(|_| ()).map_err(|_| QueryError::Stopped)
+    }
+
+    /// Says GOODBYE, finishes the writes under way, closes the sockets and gives the home back.
+    /// Messages in the outbox stay there. Other handles get `Stopped` from now on.
+    pub async fn shutdown(&self) {
+        let (answer, drained) = oneshot::channel();
+        if self
+            .inner
+            .commands
+            .send(DriverCommand::Drain { answer })
+            .await
+            .is_ok()
+        {
+            // A driver that hangs is dropped; everything `send` promised is on disk already.
+            let _ = tokio::time::timeout(DRAIN_TIMEOUT, drained).await;
+        }
+        let tasks = {
+            let mut driver = self
+                .inner
+                .driver
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut *driver)
+        };
+        drop(tasks);
+        self.inner.store.close().await;
+    }
+
+    /// Asks the driver for a picture of the peer manager.
+    async fn picture<T>(
+        &self,
+        of: impl FnOnce(oneshot::Sender<T>) -> Picture,
+    ) -> Result<T, QueryError> {
+        let (answer, picture) = oneshot::channel();
+        let command = DriverCommand::Picture(of(answer));
+        let taken = self.inner.commands.send(command).await;
+        taken.map_err(|_| QueryError::Stopped)?;
+        picture.await.map_err(|_| QueryError::Stopped)
+    }
+
+    async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Reader) -> Result<T, QueryError> + Send + 'static,
+    ) -> Result<T, QueryError> {
+        let reader = Arc::clone(&self.inner.reader);
+        let asked = tokio::task::spawn_blocking(move || {
+            question(&reader.lock().unwrap_or_else(PoisonError::into_inner))
+        });
+        asked.await.map_err(|_| QueryError::Stopped)?
+    }
+}

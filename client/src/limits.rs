@@ -1,0 +1,109 @@
+//! Every bound of the native client's driver, store and adapters, with its reason. The wire's own
+//! are in `beeline_proto::limits`, those of WebRTC in `rtc::limits`.
+
+use std::time::Duration;
+
+/// Commands of the application waiting for the driver: a burst of sends, each at most 12 KB.
+pub const COMMAND_QUEUE: usize = 256;
+
+/// Calls taken and not yet answered: each waits for its commit.
+pub const COMMANDS_PENDING_MAX: usize = 1_024;
+
+/// Writes of the core that wait for room in the store's queue; from here on nothing that could
+/// cause another is taken.
+pub const STORE_BACKLOG_MAX: usize = 1_024;
+
+/// How often the host's addresses are looked at.
+pub const NETWORK_POLL: Duration = Duration::from_secs(5);
+
+/// Events kept for a slow subscriber; it is told how many it missed.
+pub const EVENT_QUEUE: usize = 4_096;
+
+/// Happenings of all links waiting for the driver; a full queue holds the links up, and through
+/// SCTP the peers.
+pub const RTC_QUEUE: usize = 512;
+
+/// Links open or being made at once: each costs about 260 KiB and a task.
+pub const LINKS_MAX: usize = 256;
+
+/// Writes of the core waiting for the store thread.
+pub const STORE_QUEUE: usize = 1_024;
+
+/// Writes that share one commit. With [`GROUP_COMMIT_WAIT`] this bounds the wait of the first.
+pub const GROUP_COMMIT_MAX: usize = 256;
+
+/// How long writes that are already waiting may be added to a commit. A lone write waits for
+/// nobody.
+pub const GROUP_COMMIT_WAIT: Duration = Duration::from_millis(2);
+
+/// How long a writer waits for another process that holds the database (a backup, `sqlite3`).
+pub const STORE_BUSY: Duration = Duration::from_secs(5);
+
+/// Rows of one kind loaded at start: far more than a person's contacts, devices and waiting mail.
+pub const LOAD_ROWS_MAX: usize = 100_000;
+
+/// Lines of `history` and steps of `why` in one answer.
+pub const HISTORY_MAX: usize = 10_000;
+
+/// Messages asked for at once by `unshown`.
+pub const UNSHOWN_MAX: usize = 256;
+
+/// A REST answer, bytes: a chain and 16 device records with room; anything longer is cut off.
+pub const REST_BODY_MAX: usize = 256 * 1024;
+
+/// A whole REST request, with connecting.
+pub const REST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Connecting alone, TLS included; then the next gateway is tried.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Registry requests under way at once; more wait in [`REST_QUEUE`].
+pub const REST_CONCURRENT: usize = 8;
+
+/// Registry requests waiting; one more is answered as unreachable, which the core retries.
+pub const REST_QUEUE: usize = 256;
+
+/// A token is renewed this long before its end.
+pub const TOKEN_RENEW_BEFORE: Duration = Duration::from_secs(60);
+
+/// Frames waiting to be sent over the signalling socket; one more is dropped, as offers and
+/// candidates are repeated, over this route or another.
+pub const SOCKET_SEND_QUEUE: usize = 256;
+
+/// Frames received and waiting for the driver; a full queue stops reading the socket.
+pub const SOCKET_RECEIVE_QUEUE: usize = 256;
+
+/// Until the gateway said HELLO and answered ours.
+pub const SOCKET_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Pace of our pings on an idle socket: below the 60 s after which common NATs and proxies forget.
+pub const SOCKET_PING_EVERY: Duration = Duration::from_secs(25);
+
+/// Without anything heard for this long the socket is dead.
+pub const SOCKET_DEAD_AFTER: Duration = Duration::from_secs(60);
+
+/// First delay before the socket is dialled again; it doubles, with full jitter.
+pub const RECONNECT_MIN: Duration = Duration::from_millis(500);
+
+/// Longest delay before the socket is dialled again.
+pub const RECONNECT_MAX: Duration = Duration::from_secs(30);
+
+/// A GOAWAY may keep us away at most this long.
+pub const GOAWAY_MAX: Duration = Duration::from_secs(60);
+
+/// How long a drain may take: GOODBYE to every link, writes under way, the socket's close.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// An identity file, bytes: keys, names and a chain of at most 6 KiB, in text.
+pub const IDENTITY_LEN_MAX: u64 = 64 * 1024;
+
+/// A PEM file given by `--ca`, bytes.
+pub const CA_LEN_MAX: u64 = 1024 * 1024;
+
+/// ICE servers taken from options and gateway together.
+pub const ICE_SERVERS_MAX: usize = 16;
+
+/// How often ICE servers are asked for again, at most and at least.
+pub const ICE_REFRESH_MIN: Duration = Duration::from_secs(60);
+/// See [`ICE_REFRESH_MIN`].
+pub const ICE_REFRESH_MAX: Duration = Duration::from_secs(6 * 3600);

@@ -1,0 +1,207 @@
+//! Opening the database: version, settings, check, migrations. Nothing is used that was not
+//! asserted.
+
+use crate::error::StoreError;
+use crate::home::Home;
+use crate::limits::STORE_BUSY;
+use crate::unix;
+use rusqlite::{Connection, OpenFlags};
+
+/// 3.51.3, the first without the WAL-reset bug that can lose committed data.
+const SQLITE_MIN: i32 = 3_051_003;
+
+/// Steps of the schema, in order; `user_version` counts those done.
+const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/client/0001_client.sql")];
+
+/// Settings every writing connection must have, with the value each must answer.
+const SETTINGS: &[(&str, &str)] = &[
+    ("journal_mode", "wal"),
+    // 2 is FULL: a commit returns after the WAL reached the disk.
+    ("synchronous", "2"),
+    ("foreign_keys", "1"),
+    ("trusted_schema", "0"),
+    ("cell_size_check", "1"),
+    ("mmap_size", "0"),
+    ("wal_autocheckpoint", "1000"),
+    ("journal_size_limit", "67108864"),
+    ("temp_store", "2"),
+    // Only macOS knows a difference.
+    ("fullfsync", "1"),
+    ("checkpoint_fullfsync", "1"),
+];
+
+/// How thoroughly to look for damage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Check {
+    /// At every start: all pages, without comparing indexes with tables.
+    Quick,
+    /// After a failure.
+    Full,
+}
+
+/// Opens the writing connection; creates and migrates the database where needed.
+pub(super) fn open_writer(home: &Home, check: Check) -> Result<Connection, StoreError> {
+    if rusqlite::version_number() < SQLITE_MIN {
+        return Err(StoreError::Version(rusqlite::version().to_owned()));
+    }
+    let path = home.database();
+    if !path.exists() {
+        let io = |e: std::io::Error| StoreError::Database(format!("{}: {e}", path.display()));
+        let file = unix::create_private_file(&path).map_err(io)?;
+        file.sync_all().map_err(io)?;
+        unix::sync_dir(home.dir()).map_err(io)?;
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut conn = Connection::open_with_flags(&path, flags)?;
+    conn.busy_timeout(STORE_BUSY)?;
+    conn.set_prepared_statement_cache_capacity(64);
+    set(&conn)?;
+    check_damage(&conn, check)?;
+    migrate(&mut conn)?;
+    Ok(conn)
+}
+
+/// Opens a connection that cannot write.
+pub(super) fn open_reader(home: &Home) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(home.database(), flags)?;
+    conn.busy_timeout(STORE_BUSY)?;
+    conn.pragma_update(None, "trusted_schema", false)?;
+    let version = user_version(&conn)?;
+    let known = MIGRATIONS.len() as i64;
+    if version > known {
+        let found = version;
+        return Err(StoreError::Newer { found, known });
+    }
+    Ok(conn)
+}
+
+fn set(conn: &Connection) -> Result<(), StoreError> {
+    // Only takes in an empty database, so it comes first.
+    conn.pragma_update(None, "auto_vacuum", "incremental")?;
+    for (name, value) in SETTINGS {
+        // Some settings answer with a row, some do not.
+        conn.pragma_update_and_check(None, name, value, |_| Ok(()))
+            .or_else(|e| match e {
+                rusqlite::Error::QueryReturnedNoRows => Ok(()),
+                other => Err(other),
+            })?;
+        let is: String = conn.pragma_query_value(None, name, |row| {
+            let value = row.get_ref(0)?;
+            Ok(match value.data_type() {
+                rusqlite::types::Type::Integer => value.as_i64()?.to_string(),
+                _ => value.as_str()?.to_owned(),
+            })
+        })?;
+        if is != *value {
+            return Err(StoreError::Setting(format!("{name}={value} (it is {is})")));
+        }
+    }
+    let version = rusqlite::version();
+    tracing::debug!(sqlite = version, settings = ?SETTINGS, "store opened");
+    Ok(())
+}
+
+fn check_damage(conn: &Connection, check: Check) -> Result<(), StoreError> {
+    let pragma = match check {
+        Check::Quick => "quick_check",
+        Check::Full => "integrity_check",
+    };
+    let verdict: String = conn.pragma_query_value(None, pragma, |row| row.get(0))?;
+    if verdict == "ok" {
+        Ok(())
+    } else {
+        Err(StoreError::Damaged(verdict))
+    }
+}
+
+fn user_version(conn: &Connection) -> Result<i64, StoreError> {
+    Ok(conn.pragma_query_value(None, "user_version", |row| row.get(0))?)
+}
+
+/// Runs the steps that are due, each in one transaction with its number.
+fn migrate(conn: &mut Connection) -> Result<(), StoreError> {
+    let known = MIGRATIONS.len() as i64;
+    let found = user_version(conn)?;
+    if found > known {
+        return Err(StoreError::Newer { found, known });
+    }
+    let due = usize::try_from(found).unwrap_or(0);
+    for (index, step) in MIGRATIONS.iter().enumerate().skip(due) {
+        let tx = conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        tx.execute_batch(step)?;
+        tx.pragma_update(None, "user_version", index as i64 + 1)?;
+        tx.commit()?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn home() -> (tempfile::TempDir, Home) {
+        let dir = tempfile::tempdir().expect("a directory");
+        let home = Home::at(&dir.path().join("home"));
+        home.prepare().expect("made");
+        (dir, home)
+    }
+
+    #[test]
+    fn a_new_store_is_private_migrated_and_set() {
+        let (_dir, home) = home();
+        let conn = open_writer(&home, Check::Quick).expect("opened");
+        assert_eq!(user_version(&conn), Ok(MIGRATIONS.len() as i64));
+        let vacuum: i64 = conn
+            .pragma_query_value(None, "auto_vacuum", |r| r.get(0))
+            .expect("asked");
+        assert_eq!(vacuum, 2);
+        conn.execute_batch("BEGIN IMMEDIATE; DELETE FROM steps; COMMIT")
+            .expect("tables are there");
+        for name in ["client.db", "client.db-wal", "client.db-shm"] {
+            let path = home.dir().join(name);
+            assert_eq!(unix::wider_than_private(&path).expect(name), None, "{name}");
+        }
+        drop(conn);
+        open_writer(&home, Check::Full).expect("opened again");
+        let reader = open_reader(&home).expect("read after a clean close");
+        reader
+            .execute("DELETE FROM steps", [])
+            .expect_err("it cannot write");
+    }
+
+    #[test]
+    fn a_newer_store_and_a_damaged_one_are_refused() {
+        let (_dir, home) = home();
+        let conn = open_writer(&home, Check::Quick).expect("opened");
+        conn.pragma_update(None, "user_version", 99).expect("set");
+        drop(conn);
+        let newer = open_writer(&home, Check::Quick).expect_err("newer");
+        assert_eq!(
+            newer,
+            StoreError::Newer {
+                found: 99,
+                known: 1
+            }
+        );
+        std::fs::write(home.database(), vec![0x5a; 8192]).expect("overwritten");
+        open_writer(&home, Check::Quick).expect_err("damaged");
+    }
+
+    #[test]
+    fn a_failed_step_leaves_nothing() {
+        let (_dir, home) = home();
+        let mut conn = open_writer(&home, Check::Quick).expect("opened");
+        conn.execute_batch("DROP TABLE steps").expect("dropped");
+        conn.pragma_update(None, "user_version", 0).expect("set");
+        migrate(&mut conn).expect_err("the first table is there already");
+        let steps: i64 = conn
+            .query_row(
+                "SELECT count(*) FROM sqlite_schema WHERE name = 'steps'",
+                [],
+                |r| r.get(0),
+            )
+            .expect("asked");
+        assert_eq!((steps, user_version(&conn)), (0, Ok(0)));
+    }
+}

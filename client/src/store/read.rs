@@ -1,0 +1,250 @@
+//! Questions about the store, on a connection that cannot write: they work while another process,
+//! or nobody, owns the home, and without a network.
+
+use super::load::{contact, label, path, rows, unsigned};
+use super::ops::{fixed, message_id};
+use super::{names, open};
+use crate::error::{QueryError, StoreError};
+use crate::home::Home;
+use crate::identity::Identity;
+use crate::limits::{HISTORY_MAX, UNSHOWN_MAX};
+use crate::report::{
+    Counts, HistoryItem, InboxKey, RouteInfo, SafetyNumber, Story, StoryStep, Unshown, Who,
+};
+use beeline_proto::chain::VerifiedChain;
+use beeline_proto::id::{DeviceFp, Label, MessageId, NetworkFp, UserFp};
+use beeline_proto::keys::VerifyKey;
+use beeline_proto::safety::safety_number;
+use client_core::event::DeliveryState;
+use client_core::state::ContactRow;
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use std::path::Path;
+
+/// Answers questions about one home.
+#[derive(Debug)]
+pub struct Reader {
+    conn: Connection,
+    who: Who,
+    user_key: VerifyKey,
+}
+
+impl Reader {
+    /// Opens the store of a home somebody has joined with.
+    ///
+    /// # Errors
+    /// [`QueryError::Home`] or [`QueryError::Store`].
+    pub fn open(home: &Path) -> Result<Self, QueryError> {
+        let home = Home::at(home);
+        let identity = Identity::load(&home)?;
+        Ok(Self::of(&home, &identity)?)
+    }
+
+    pub(crate) fn of(home: &Home, identity: &Identity) -> Result<Self, StoreError> {
+        Ok(Self {
+            conn: open::open_reader(home)?,
+            who: identity.who(),
+            user_key: identity.user_key.verify_key(),
+        })
+    }
+
+    /// Who the home is.
+    pub fn who(&self) -> &Who {
+        &self.who
+    }
+
+    /// How much the store holds.
+    ///
+    /// # Errors
+    /// [`QueryError::Store`].
+    pub fn counts(&self) -> Result<Counts, QueryError> {
+        let count = |what: &str| -> Result<u64, StoreError> {
+            let sql = format!("SELECT count(*) FROM {what}");
+            Ok(self
+                .conn
+                .prepare_cached(&sql)?
+                .query_row([], |row| unsigned(row, 0))?)
+        };
+        Ok(Counts {
+            outbox: count("outbox WHERE state IN ('queued', 'trying', 'relayed', 'stored')")?,
+            unshown: count("inbox WHERE show IN ('released', 'showing')")?,
+            contacts: count("contacts")?,
+            routes: count("peer_routes")?,
+        })
+    }
+
+    /// The route cache, most recently connected first, as of `wall_ms`.
+    ///
+    /// # Errors
+    /// [`QueryError::Store`].
+    pub fn routes(&self, wall_ms: u64) -> Result<Vec<RouteInfo>, QueryError> {
+        let rows = super::load::routes(&self.conn)?;
+        // Our own device has a row too: it keeps the version of our record.
+        let others = rows.into_iter().filter(|row| row.device != self.who.device);
+        let info = others.map(|row| RouteInfo {
+            user_label: row.user_label,
+            device: row.device,
+            signal_addr: row.signal_addr,
+            found_by: row.found_by,
+            connected_ms: row.connected_ms,
+            seen_ms: row.seen_ms,
+            demoted: row.demoted_until_ms > wall_ms,
+        });
+        Ok(info.collect())
+    }
+
+    /// The last `limit` messages with a user, oldest first.
+    ///
+    /// # Errors
+    /// [`QueryError::Store`].
+    pub fn history(&self, user: &Label, limit: usize) -> Result<Vec<HistoryItem>, QueryError> {
+        let of = params![user.as_str(), limit.min(HISTORY_MAX) as i64];
+        let ours = format!(
+            "{OURS} WHERE o.to_user_id = ?1 ORDER BY o.queued_ms DESC, o.rowid DESC LIMIT ?2"
+        );
+        let theirs = format!(
+            "{THEIRS} WHERE from_user_id = ?1 AND show <> 'held'
+             ORDER BY received_ms DESC, rowid DESC LIMIT ?2"
+        );
+        let mut items = rows(&self.conn, &ours, of, our_item)?;
+        items.extend(rows(&self.conn, &theirs, of, their_item)?);
+        // Stable: messages of one side and one millisecond keep their order.
+        items.reverse();
+        items.sort_by_key(|item| item.at_ms);
+        let skip = items.len().saturating_sub(limit);
+        Ok(items.split_off(skip))
+    }
+
+    /// What happened to a message.
+    ///
+    /// # Errors
+    /// [`QueryError::NotFound`] or [`QueryError::Store`].
+    pub fn why(&self, id: MessageId) -> Result<Story, QueryError> {
+        let of = [id.0];
+        let ours = format!("{OURS} WHERE o.id = ?1");
+        let theirs = format!("{THEIRS} WHERE id = ?1 ORDER BY received_ms LIMIT 1");
+        let mut found = rows(&self.conn, &ours, of, our_item)?.pop();
+        if found.is_none() {
+            found = rows(&self.conn, &theirs, of, their_item)?.pop();
+        }
+        let item =
+            found.ok_or_else(|| QueryError::NotFound(format!("no message {}", id.to_text())))?;
+        let side = if item.ours {
+            "device_fp = x''"
+        } else {
+            "device_fp <> x''"
+        };
+        let sql = format!(
+            "SELECT at_ms, state, rung, path, reason FROM steps WHERE id = ?1 AND {side}
+             ORDER BY step"
+        );
+        let steps = rows(&self.conn, &sql, of, |row| {
+            let word = |column| row.get::<_, Option<String>>(column);
+            Ok(StoryStep {
+                at_ms: unsigned(row, 0)?,
+                state: row.get(1)?,
+                rung: word(2)?.and_then(|name| names::rung(&name)),
+                path: word(3)?.and_then(|name| names::path(&name)),
+                reason: word(4)?,
+            })
+        })?;
+        Ok(Story { item, steps })
+    }
+
+    /// Messages to show, in order, at most `limit`.
+    ///
+    /// # Errors
+    /// [`QueryError::Store`].
+    pub fn unshown(&self, limit: usize) -> Result<Vec<Unshown>, QueryError> {
+        let sql = "SELECT device_fp, id, user_fp, from_user_id, text, path, sent_at_ms,
+                       received_ms, show = 'showing'
+                   FROM inbox WHERE show IN ('released', 'showing')
+                   ORDER BY released LIMIT ?1";
+        let of = [limit.min(UNSHOWN_MAX) as i64];
+        Ok(rows(&self.conn, sql, of, |row| {
+            Ok(Unshown {
+                key: InboxKey {
+                    device: DeviceFp(fixed(row, 0)?),
+                    id: message_id(row, 1)?,
+                },
+                user: UserFp(fixed(row, 2)?),
+                from: label(row, 3)?,
+                text: row.get(4)?,
+                path: path(row, 5)?,
+                sent_at_ms: unsigned(row, 6)?,
+                received_ms: unsigned(row, 7)?,
+                again: row.get(8)?,
+            })
+        })?)
+    }
+
+    /// The digits to compare with a user.
+    ///
+    /// # Errors
+    /// [`QueryError::NotFound`] for a user nothing is known of; [`QueryError::Store`].
+    pub fn safety_number(&self, user: &Label) -> Result<SafetyNumber, QueryError> {
+        let contact = self.contact(user)?.ok_or_else(|| {
+            QueryError::NotFound(format!("nothing is known of {user}; send a message first"))
+        })?;
+        let digits = |chain: &[u8]| -> Result<String, QueryError> {
+            let key = user_key(chain, self.who.network)?;
+            safety_number(&self.who.network, &self.user_key, &key)
+                .ok_or_else(|| QueryError::NotFound("that is you".to_owned()))
+        };
+        let claimed = contact.claimed_chain.as_deref();
+        Ok(SafetyNumber {
+            user: user.clone(),
+            digits: digits(&contact.chain)?,
+            verified: contact.verified,
+            claimed: claimed.map(digits).transpose()?,
+        })
+    }
+
+    fn contact(&self, user: &Label) -> Result<Option<ContactRow>, StoreError> {
+        let sql = "SELECT user_fp, user_id, chain, verified, claimed_chain, knows_membership,
+                       knows_devices
+                   FROM contacts WHERE user_id = ?1";
+        let mut statement = self.conn.prepare_cached(sql)?;
+        let found = statement.query_row([user.as_str()], contact);
+        Ok(found.optional()?)
+    }
+}
+
+fn user_key(chain: &[u8], network: NetworkFp) -> Result<VerifyKey, StoreError> {
+    let chain = VerifiedChain::open(chain, network)
+        .map_err(|e| StoreError::Damaged(format!("a contact's chain: {e}")))?;
+    Ok(chain.membership.user_key)
+}
+
+const OURS: &str = "SELECT o.id, o.to_user_id, o.text, o.queued_ms, o.state, o.path, o.reason
+                    FROM outbox AS o";
+const THEIRS: &str = "SELECT id, from_user_id, text, received_ms, sent_at_ms, path FROM inbox";
+
+fn our_item(row: &Row<'_>) -> rusqlite::Result<HistoryItem> {
+    let at_ms = unsigned(row, 3)?;
+    let path: Option<String> = row.get(5)?;
+    Ok(HistoryItem {
+        id: message_id(row, 0)?,
+        ours: true,
+        with: label(row, 1)?,
+        text: row.get(2)?,
+        at_ms,
+        sent_at_ms: at_ms,
+        state: names::state(row.get_ref(4)?.as_str()?),
+        path: path.and_then(|name| names::path(&name)),
+        reason: row.get(6)?,
+    })
+}
+
+fn their_item(row: &Row<'_>) -> rusqlite::Result<HistoryItem> {
+    Ok(HistoryItem {
+        id: message_id(row, 0)?,
+        ours: false,
+        with: label(row, 1)?,
+        text: row.get(2)?,
+        at_ms: unsigned(row, 3)?,
+        sent_at_ms: unsigned(row, 4)?,
+        state: DeliveryState::Delivered,
+        path: Some(path(row, 5)?),
+        reason: None,
+    })
+}

@@ -1,0 +1,280 @@
+//! The loop of the store thread: gather, apply, commit, answer.
+
+use super::ops::{self, OpError};
+use super::{Answer, Job, Write, open};
+use crate::clock;
+use crate::error::StoreError;
+use crate::home::Home;
+use crate::limits::{GROUP_COMMIT_MAX, GROUP_COMMIT_WAIT};
+use client_core::input::StoreFailure;
+use client_core::state::{StoreOp, StoreResult};
+use rusqlite::{Connection, ErrorCode};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::mpsc;
+
+/// What became of one job before the commit.
+type Applied = Result<Vec<StoreResult>, OpError>;
+
+/// Owns the writing connection.
+pub(super) struct Writer {
+    /// `None` once the store has failed for good.
+    conn: Option<Connection>,
+    home: Home,
+    answers: mpsc::Sender<Answer>,
+    commits: Arc<AtomicU64>,
+}
+
+impl Writer {
+    pub(super) fn new(
+        conn: Connection,
+        home: Home,
+        answers: mpsc::Sender<Answer>,
+        commits: Arc<AtomicU64>,
+    ) -> Self {
+        let conn = Some(conn);
+        Self {
+            conn,
+            home,
+            answers,
+            commits,
+        }
+    }
+
+    /// Works until a job says close or nobody can give one any more.
+    pub(super) fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
+        while let Some(first) = jobs.blocking_recv() {
+            if matches!(first, Job::Close) {
+                break;
+            }
+            if self.batch(first, &mut jobs) {
+                break;
+            }
+        }
+    }
+
+    /// Commits `first` and what waits behind it. Returns whether a close was among it.
+    fn batch(&mut self, first: Job, jobs: &mut mpsc::Receiver<Job>) -> bool {
+        let Some(conn) = self.conn.take() else {
+            self.refuse(vec![first]);
+            return false;
+        };
+        let (mut gathered, mut results, mut close) = (vec![first], Vec::new(), false);
+        let outcome = gather(&conn, &mut gathered, &mut results, jobs, &mut close);
+        let outcome = outcome.and_then(|()| conn.execute_batch("COMMIT"));
+        match outcome {
+            Ok(()) => {
+                self.commits.fetch_add(1, Ordering::Relaxed);
+                empty_wal_after_erasing(&conn, &gathered);
+                self.conn = Some(conn);
+                for (job, result) in gathered.into_iter().zip(results) {
+                    self.answer(job, result.map_err(|e| failure(&e)));
+                }
+            }
+            Err(error) if is_broken(&error) => self.reopen(conn, gathered, &error),
+            Err(error) => {
+                tracing::warn!(%error, writes = gathered.len(), "a shared commit failed");
+                roll_back(&conn);
+                self.one_by_one(conn, gathered);
+            }
+        }
+        close
+    }
+
+    /// Tries each job in a transaction of its own, so that one that cannot be kept (a full disk
+    /// takes a small write longer than a large one) does not cost the others.
+    fn one_by_one(&mut self, conn: Connection, jobs: Vec<Job>) {
+        let mut jobs = jobs.into_iter();
+        while let Some(job) = jobs.next() {
+            match alone(&conn, &job) {
+                Err(OpError::Sql(error)) if is_broken(&error) => {
+                    let rest = std::iter::once(job).chain(jobs).collect();
+                    return self.reopen(conn, rest, &error);
+                }
+                result => {
+                    let kept = u64::from(result.is_ok());
+                    self.commits.fetch_add(kept, Ordering::Relaxed);
+                    self.answer(job, result.map_err(|e| failure(&e)));
+                }
+            }
+        }
+        self.conn = Some(conn);
+    }
+
+    /// After an I/O error nothing is known of the file: close, open, check all of it. What was
+    /// under way is answered as failed; it may or may not be on disk, which dedup makes harmless.
+    fn reopen(&mut self, conn: Connection, under_way: Vec<Job>, error: &rusqlite::Error) {
+        tracing::error!(%error, "the store failed; checking it");
+        drop(conn);
+        self.tell(Answer::Failed(Some(error.to_string())));
+        match open::open_writer(&self.home, open::Check::Full) {
+            Ok(conn) => {
+                self.conn = Some(conn);
+                self.tell(Answer::Failed(None));
+            }
+            Err(error) => {
+                tracing::error!(%error, "the store cannot be opened again");
+                self.tell(Answer::Failed(Some(error.to_string())));
+            }
+        }
+        self.refuse(under_way);
+    }
+
+    fn refuse(&self, jobs: Vec<Job>) {
+        for job in jobs {
+            let detail = StoreError::Failed.to_string();
+            let transient = false;
+            self.answer(job, Err(StoreFailure { transient, detail }));
+        }
+    }
+
+    fn answer(&self, job: Job, result: Result<Vec<StoreResult>, StoreFailure>) {
+        match job {
+            Job::Write(Write { ticket, .. }) => self.tell(Answer::Done { ticket, result }),
+            Job::Mark { answer, .. } => {
+                let result = result.map(|_| ());
+                // The caller may have given up waiting.
+                let _ = answer.send(result.map_err(|f| StoreError::Database(f.detail)));
+            }
+            Job::Close => {}
+        }
+    }
+
+    fn tell(&self, answer: Answer) {
+        // A driver that is gone wants no answers.
+        let _ = self.answers.blocking_send(answer);
+    }
+}
+
+/// Begins a transaction and applies jobs to it until nobody waits, it is full, or it is time.
+fn gather(
+    conn: &Connection,
+    gathered: &mut Vec<Job>,
+    results: &mut Vec<Applied>,
+    jobs: &mut mpsc::Receiver<Job>,
+    close: &mut bool,
+) -> Result<(), rusqlite::Error> {
+    let until = clock::instant() + GROUP_COMMIT_WAIT;
+    conn.execute_batch("BEGIN IMMEDIATE")?;
+    loop {
+        let Some(job) = gathered.last() else {
+            return Ok(());
+        };
+        results.push(apply_in_savepoint(conn, job)?);
+        if gathered.len() >= GROUP_COMMIT_MAX || clock::instant() >= until {
+            return Ok(());
+        }
+        match jobs.try_recv() {
+            Ok(Job::Close) => {
+                *close = true;
+                return Ok(());
+            }
+            Ok(job) => gathered.push(job),
+            Err(_) => return Ok(()),
+        }
+    }
+}
+
+/// Applies one job; `Err` when the whole transaction is gone.
+fn apply_in_savepoint(conn: &Connection, job: &Job) -> Result<Applied, rusqlite::Error> {
+    conn.prepare_cached("SAVEPOINT one")?.execute([])?;
+    let applied = match apply(conn, job) {
+        Err(OpError::Sql(error)) if is_broken(&error) || conn.is_autocommit() => {
+            return Err(error);
+        }
+        Err(error) => {
+            tracing::warn!(%error, "a write was refused by the store");
+            conn.prepare_cached("ROLLBACK TO one")?.execute([])?;
+            Err(error)
+        }
+        applied => applied,
+    };
+    conn.prepare_cached("RELEASE one")?.execute([])?;
+    Ok(applied)
+}
+
+fn apply(conn: &Connection, job: &Job) -> Applied {
+    match job {
+        Job::Write(write) => ops::apply(conn, &write.ops, write.at_ms),
+        Job::Mark {
+            keys,
+            showing,
+            at_ms,
+            ..
+        } => ops::mark(conn, keys, *showing, *at_ms).map(|()| Vec::new()),
+        Job::Close => Ok(Vec::new()),
+    }
+}
+
+/// One job in a transaction of its own.
+fn alone(conn: &Connection, job: &Job) -> Applied {
+    conn.execute_batch("BEGIN IMMEDIATE")?;
+    let applied = apply(conn, job).and_then(|results| {
+        conn.execute_batch("COMMIT")?;
+        Ok(results)
+    });
+    if applied.is_err() {
+        roll_back(conn);
+    } else {
+        empty_wal_after_erasing(conn, std::slice::from_ref(job));
+    }
+    applied
+}
+
+fn roll_back(conn: &Connection) {
+    if !conn.is_autocommit() {
+        // One that SQLite rolled back by itself is what was wanted.
+        let _ = conn.execute_batch("ROLLBACK");
+    }
+}
+
+/// An erased secret must not live on in the write-ahead log.
+fn empty_wal_after_erasing(conn: &Connection, jobs: &[Job]) {
+    let erased = jobs.iter().any(|job| match job {
+        Job::Write(write) => write
+            .ops
+            .iter()
+            .any(|op| matches!(op, StoreOp::EraseBundle(_))),
+        _ => false,
+    });
+    if erased {
+        let done = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
+            row.get::<_, i64>(0)
+        });
+        if !matches!(done, Ok(0)) {
+            tracing::warn!("the log still holds an erased key; a later checkpoint removes it");
+        }
+    }
+}
+
+/// Whether after this error nothing is known of the file any more.
+fn is_broken(error: &rusqlite::Error) -> bool {
+    let code = error.sqlite_error_code();
+    matches!(
+        code,
+        Some(ErrorCode::SystemIoFailure | ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
+    )
+}
+
+/// How a refused write is told to the core.
+fn failure(error: &OpError) -> StoreFailure {
+    let code = match error {
+        OpError::Sql(error) => error.sqlite_error_code(),
+        OpError::Contradiction(_) => None,
+    };
+    let transient = matches!(
+        code,
+        Some(
+            ErrorCode::DiskFull
+                | ErrorCode::DatabaseBusy
+                | ErrorCode::DatabaseLocked
+                | ErrorCode::OutOfMemory
+                | ErrorCode::CannotOpen
+        )
+    );
+    let detail = match code {
+        Some(ErrorCode::DiskFull) => "the disk is full; free some space".to_owned(),
+        _ => error.to_string(),
+    };
+    StoreFailure { transient, detail }
+}

@@ -1,0 +1,77 @@
+//! What only Unix has: file modes and durable directory entries. Every other file of the client
+//! is free of it.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+/// Mode of the home directory: nobody else may even look.
+const DIR_MODE: u32 = 0o700;
+/// Mode of every file in it.
+const FILE_MODE: u32 = 0o600;
+
+/// Creates a directory only its owner can enter, and its missing parents as usual.
+pub(crate) fn create_private_dir(path: &Path) -> io::Result<()> {
+    if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
+        std::fs::create_dir_all(parent)?;
+    }
+    match DirBuilder::new().mode(DIR_MODE).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        other => other,
+    }
+}
+
+/// Creates a file only its owner can read; fails where it exists.
+pub(crate) fn create_private_file(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(FILE_MODE);
+    options.open(path)
+}
+
+/// Opens a private file for reading and writing, creating it where it is missing.
+pub(crate) fn open_private_file(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    options.mode(FILE_MODE).open(path)
+}
+
+/// The mode bits that let group or others in, if any; `None` where the path is private.
+pub(crate) fn wider_than_private(path: &Path) -> io::Result<Option<u32>> {
+    let mode = std::fs::metadata(path)?.permissions().mode() & 0o777;
+    Ok((mode & 0o077 != 0).then_some(mode))
+}
+
+/// Whether two open files are the same one.
+pub(crate) fn same_file(file: &File, path: &Path) -> io::Result<bool> {
+    let (a, b) = (file.metadata()?, std::fs::metadata(path)?);
+    Ok((a.dev(), a.ino()) == (b.dev(), b.ino()))
+}
+
+/// Makes the entries of a directory durable: a new file is only there after a crash once the
+/// directory that names it was synced.
+pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_created_is_private_and_width_is_noticed() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let home = dir.path().join("a/b");
+        create_private_dir(&home).expect("created");
+        create_private_dir(&home).expect("again is no error");
+        let file = home.join("secret");
+        create_private_file(&file).expect("created");
+        assert_eq!(wider_than_private(&home).expect("there"), None);
+        assert_eq!(wider_than_private(&file).expect("there"), None);
+        let again = create_private_file(&file).expect_err("exists");
+        assert_eq!(again.kind(), io::ErrorKind::AlreadyExists);
+        let wide = std::fs::Permissions::from_mode(0o640);
+        std::fs::set_permissions(&file, wide).expect("changed");
+        assert_eq!(wider_than_private(&file).expect("there"), Some(0o640));
+    }
+}
