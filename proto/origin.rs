@@ -13,8 +13,8 @@ pub fn normalize(url: &str) -> Option<String> {
     }
     let (scheme, rest) = url.split_once("://")?;
     let (scheme, default_port) = match scheme.to_ascii_lowercase().as_str() {
-        "http" | "ws" => ("http", "80"),
-        "https" | "wss" => ("https", "443"),
+        "http" | "ws" => ("http", 80),
+        "https" | "wss" => ("https", 443),
         _ => return None,
     };
     let authority = rest.split(['/', '?', '#']).next()?.to_ascii_lowercase();
@@ -32,7 +32,7 @@ pub fn normalize(url: &str) -> Option<String> {
 }
 
 /// Splits `host[:port]`, where an IPv6 host stands in brackets.
-fn split_port(authority: &str) -> Option<(&str, Option<&str>)> {
+fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
     let host_end = match authority.strip_prefix('[') {
         Some(_) => authority.find(']')? + 1,
         None => authority.find(':').unwrap_or(authority.len()),
@@ -40,7 +40,10 @@ fn split_port(authority: &str) -> Option<(&str, Option<&str>)> {
     let (host, rest) = authority.split_at(host_end);
     match rest.strip_prefix(':') {
         None => rest.is_empty().then_some((host, None)),
-        Some(port) => port.parse::<u16>().ok().map(|_| (host, Some(port))),
+        Some(port) if port.bytes().all(|b| b.is_ascii_digit()) => {
+            port.parse().ok().map(|port| (host, Some(port)))
+        }
+        Some(_) => None,
     }
 }
 
@@ -66,6 +69,8 @@ mod tests {
             ("ftp://signal.example", None),
             ("https://", None),
             ("https://host:port", None),
+            ("https://host:+443", None),
+            ("https://host:0443", Some("https://host")),
             ("signal.example", None),
         ] {
             assert_eq!(normalize(url).as_deref(), want, "{url}");

@@ -50,18 +50,19 @@ impl Timestamp {
 const YEAR_10000_S: i64 = 253_402_300_800;
 
 impl fmt::Display for Timestamp {
-    /// RFC 3339 in UTC; seconds outside the years 0 to 9999 print as the nearest end.
+    /// RFC 3339 in UTC with 0, 3, 6 or 9 digits of fraction, as the proto3 JSON mapping wants;
+    /// seconds outside the years 1 to 9999 print as the nearest end.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = self.seconds.clamp(-62_135_596_800, YEAR_10000_S - 1);
-        let nanos = i64::from(self.nanos.clamp(0, 999_999_999));
-        let text = OffsetDateTime::from_unix_timestamp(seconds)
-            .ok()
-            .and_then(|at| {
-                (at + ::time::Duration::nanoseconds(nanos))
-                    .format(&Rfc3339)
-                    .ok()
-            });
-        f.write_str(&text.ok_or(fmt::Error)?)
+        let at = OffsetDateTime::from_unix_timestamp(seconds).map_err(|_| fmt::Error)?;
+        let text = at.format(&Rfc3339).map_err(|_| fmt::Error)?;
+        f.write_str(text.trim_end_matches('Z'))?;
+        match self.nanos.clamp(0, 999_999_999) {
+            0 => f.write_str("Z"),
+            n if n % 1_000_000 == 0 => write!(f, ".{:03}Z", n / 1_000_000),
+            n if n % 1_000 == 0 => write!(f, ".{:06}Z", n / 1_000),
+            n => write!(f, ".{n:09}Z"),
+        }
     }
 }
 
@@ -100,6 +101,10 @@ mod tests {
         assert_eq!(
             Timestamp::from_ms(1_705_737_600_123).to_string(),
             "2024-01-20T08:00:00.123Z"
+        );
+        assert_eq!(
+            Timestamp::from_ms(1_705_737_600_500).to_string(),
+            "2024-01-20T08:00:00.500Z"
         );
         assert_eq!(
             Timestamp {
