@@ -5,3 +5,8 @@
 //! `tests/run` says where everything is, by environment: the binaries in `BEELINE_BIN`,
 //! `BEELINE_REGISTRY_BIN` and `BEELINE_GATEWAY_BIN`, a PostgreSQL in `BEELINE_TEST_POSTGRES`, and
 //! in `BEELINE_TEST_PYTHON` a Python with the packages of the specification's client.
+
+mod rtc_connect;
+mod rtc_dtls;
+mod rtc_ice;
+mod rtc_sctp;

@@ -1,3 +1,5 @@
 //! Scenarios in virtual time: the pure machines of all parts against an emulated network.
 //!
 //! One `mod` line per scenario file, sorted. Nothing here opens a socket or reads a clock.
+
+mod rtc_virtual;

@@ -89,6 +89,14 @@ pub const MAX_CHUNKS_BEYOND_WINDOW: u32 = 64;
 
 /// Local addresses one connection binds; each is a socket with buffers of its own.
 pub const MAX_LOCAL_ADDRESSES: usize = 8;
+/// First repetition of a handshake burst the peer did not react to; then it doubles. The crate
+/// waits 1 s for DTLS and 3 s for SCTP, and can lose its DTLS timer altogether.
+pub const REPEAT_FIRST: Duration = Duration::from_millis(150);
+/// Repetitions of one burst: 150 ms × (2⁷ − 1) = 19 s, longer than any path takes.
+pub const MAX_REPEATS: u32 = 7;
+/// Datagrams kept of one burst. The longest, a DTLS flight with certificate, is two.
+pub const MAX_BURST: usize = 8;
+
 /// Commands waiting for one link: every candidate, and room for descriptions and closing.
 pub const COMMAND_QUEUE: usize = MAX_REMOTE_CANDIDATES + 16;
 /// Happenings of the crate waiting for one link's task: all candidates and state changes.

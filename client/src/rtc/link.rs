@@ -19,7 +19,8 @@ use super::flow::{ChannelNews, Flow};
 use super::handler::Signal;
 use super::limits::{CLOSE_WAIT, MAX_LOCAL_CANDIDATES, SIGNAL_QUEUE, WRITABLE_AT};
 use super::peer::{Command, LinkReport};
-use super::policy::{CheckedDescription, check_description};
+use super::policy::{Candidate, CheckedDescription, check_candidate, check_description};
+use super::repeat::repeat;
 use super::shared::LinkShared;
 use super::{CloseReason, IceCandidate, LinkId, RtcEvent};
 
@@ -111,6 +112,7 @@ impl Running {
         let mut tasks = JoinSet::new();
         tasks.spawn(flow.clone().read(news_tx));
         tasks.spawn(flow.send(outbox));
+        tasks.spawn(repeat(Arc::clone(&link.shared), factory.runtime()));
         Ok(Self {
             connection,
             runtime: factory.runtime(),
@@ -157,17 +159,7 @@ impl Running {
         signal: Signal,
     ) -> std::result::Result<(), CloseReason> {
         match signal {
-            Signal::Candidate(candidate) if self.gathered < MAX_LOCAL_CANDIDATES => {
-                self.gathered += 1;
-                let candidate = IceCandidate {
-                    candidate,
-                    sdp_mid: Some(DATA_MID.to_owned()),
-                    sdp_m_line_index: Some(0),
-                    username_fragment: self.local_ufrag.clone(),
-                };
-                link.tell(RtcEvent::Candidate(candidate)).await;
-            }
-            Signal::Candidate(_) => {}
+            Signal::Candidate(candidate) => self.tell_candidate(link, candidate).await,
             Signal::GatheringDone => link.tell(RtcEvent::EndOfCandidates).await,
             Signal::Announced => return Err(CloseReason::UnknownChannel),
             Signal::State(RTCPeerConnectionState::Failed) => return Err(CloseReason::Failed),
@@ -187,6 +179,20 @@ impl Running {
             Signal::State(_) => {}
         }
         Ok(())
+    }
+
+    async fn tell_candidate(&mut self, link: &Link, candidate: String) {
+        if self.gathered == MAX_LOCAL_CANDIDATES {
+            return;
+        }
+        self.gathered += 1;
+        let candidate = IceCandidate {
+            candidate,
+            sdp_mid: Some(DATA_MID.to_owned()),
+            sdp_m_line_index: Some(0),
+            username_fragment: self.local_ufrag.clone(),
+        };
+        link.tell(RtcEvent::Candidate(candidate)).await;
     }
 
     async fn on_command(&mut self, link: &Link, command: Command) -> Result<()> {
@@ -229,6 +235,7 @@ impl Running {
             fingerprint,
             ufrag,
             sdp,
+            candidates,
             ..
         } = check_description(&description.sdp).map_err(|error| Error::Other(error.to_string()))?;
         link.shared.local.get_or_init(|| fingerprint);
@@ -236,6 +243,12 @@ impl Running {
         self.gathered = 0;
         self.connection.set_local_description(description).await?;
         link.tell(RtcEvent::LocalDescription { sdp }).await;
+        // After a restart the crate lists the addresses it keeps here and does not tell them again.
+        for candidate in candidates {
+            if matches!(check_candidate(&candidate, true), Ok(Candidate::Use(_))) {
+                self.tell_candidate(link, candidate).await;
+            }
+        }
         Ok(())
     }
 
@@ -276,6 +289,8 @@ impl Running {
 
     async fn stop(mut self, shared: &LinkShared) {
         shared.stop_connecting();
+        // It holds the sockets, and the handle may outlive the link.
+        shared.repeater().stop();
         self.flow.shutdown().await;
         match tokio::time::timeout(CLOSE_WAIT, self.connection.close()).await {
             Ok(Ok(())) => {}
@@ -286,10 +301,17 @@ impl Running {
 }
 
 fn on_alarm(shared: &LinkShared) -> std::result::Result<(), CloseReason> {
-    match shared.abuse() {
-        Some(abuse) => Err(CloseReason::Abuse(abuse)),
-        None if shared.driver_ended() => Err(CloseReason::DriverStopped),
-        None => Ok(()),
+    if let Some(abuse) = shared.abuse() {
+        return Err(CloseReason::Abuse(abuse));
+    }
+    if let Some(alert) = shared.refusal() {
+        return Err(CloseReason::HandshakeRefused { alert });
+    }
+    match (shared.driver_ended(), shared.open.load(Ordering::Acquire)) {
+        (false, _) => Ok(()),
+        // The crate's driver ends in error when DTLS has used up its retransmissions.
+        (true, false) => Err(CloseReason::Failed),
+        (true, true) => Err(CloseReason::DriverStopped),
     }
 }
 
@@ -297,6 +319,7 @@ fn on_news(shared: &LinkShared, news: Option<ChannelNews>) -> std::result::Resul
     match news {
         Some(ChannelNews::Open) => {
             shared.stop_connecting();
+            shared.repeater().opened();
             Ok(())
         }
         Some(ChannelNews::Gone) | None => Err(CloseReason::Remote),

@@ -23,6 +23,7 @@ mod link;
 mod peer;
 pub mod policy;
 mod provider;
+mod repeat;
 mod runtime;
 mod shared;
 mod socket;
@@ -96,9 +97,15 @@ pub enum CloseReason {
     /// The peer closed the channel or the connection.
     #[error("closed by the peer")]
     Remote,
-    /// ICE found no path, or lost it; or the DTLS certificate was not the promised one.
+    /// ICE found no path, or lost it; or the handshake was not finished in time.
     #[error("connection failed")]
     Failed,
+    /// Our DTLS refused the peer's handshake.
+    #[error("handshake refused (alert {alert}; 42: not the certificate that was promised)")]
+    HandshakeRefused {
+        /// Alert description, RFC 5246 §7.2.
+        alert: u8,
+    },
     /// The crate refused to start, or refused a description.
     #[error("set-up failed: {0}")]
     Setup(String),

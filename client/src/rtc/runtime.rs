@@ -65,6 +65,7 @@ impl Runtime for LinkRuntime {
         Ok(Arc::new(FilteredSocket::new(
             inner,
             Arc::clone(&self.shared),
+            Arc::clone(&self.base),
         )))
     }
 

@@ -1,23 +1,35 @@
 //! What the parts of one connection share: handle, link task, socket filter, crypto wrapper.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use tokio::sync::Notify;
+use webrtc::runtime::AsyncUdpSocket;
 
 use super::assembly::{Abuse, AssemblyGuard};
 use super::gate::AddressGate;
 use super::limits::CONNECTING_MAX;
+use super::repeat::Repeater;
+
+/// The repeater of real connections: it sends where the crate sent.
+pub(super) type SocketRepeater = Repeater<Arc<dyn AsyncUdpSocket>>;
 
 /// State of one connection. Every lock is held for a few instructions and never across an await.
 #[derive(Debug)]
 pub(super) struct LinkShared {
     gate: Mutex<AddressGate>,
     assembly: Mutex<AssemblyGuard>,
+    repeater: Mutex<SocketRepeater>,
     connecting_until: Mutex<Option<Instant>>,
     abuse: OnceLock<Abuse>,
+    /// A fatal alert received in the clear, plus one; the crate will echo it.
+    echo: AtomicU16,
+    /// The fatal alert with which our own DTLS refused the peer's.
+    refused: OnceLock<u8>,
     driver_ended: AtomicBool,
+    /// Wakes the repeating task: a handshake burst was sent.
+    pub(super) repeat: Notify,
     /// Wakes the link task: abuse was found, or the crate's driver has ended.
     pub(super) alarm: Notify,
     /// SHA-256 of our certificate, from our first description.
@@ -41,9 +53,13 @@ impl LinkShared {
         Arc::new(Self {
             gate: Mutex::default(),
             assembly: Mutex::new(assembly),
+            repeater: Mutex::default(),
             connecting_until: Mutex::default(),
             abuse: OnceLock::new(),
+            echo: AtomicU16::new(0),
+            refused: OnceLock::new(),
             driver_ended: AtomicBool::new(false),
+            repeat: Notify::new(),
             alarm: Notify::new(),
             local: OnceLock::new(),
             remote: OnceLock::new(),
@@ -57,6 +73,10 @@ impl LinkShared {
 
     pub(super) fn gate(&self) -> MutexGuard<'_, AddressGate> {
         lock(&self.gate)
+    }
+
+    pub(super) fn repeater(&self) -> MutexGuard<'_, SocketRepeater> {
+        lock(&self.repeater)
     }
 
     pub(super) fn assembly(&self) -> MutexGuard<'_, AssemblyGuard> {
@@ -86,6 +106,25 @@ impl LinkShared {
 
     pub(super) fn abuse(&self) -> Option<Abuse> {
         self.abuse.get().copied()
+    }
+
+    /// The peer, or somebody who can write its address, sent a fatal alert in the clear. The
+    /// crate echoes it and goes on, which is right: it proves nothing.
+    pub(super) fn alert_received(&self, alert: u8) {
+        self.echo.store(u16::from(alert) + 1, Ordering::Relaxed);
+    }
+
+    /// Our DTLS sent a fatal alert. Unless it is an echo, it has refused the handshake; the crate
+    /// would go on as if nothing had happened.
+    pub(super) fn alert_sent(&self, alert: u8) {
+        let is_echo = self.echo.swap(0, Ordering::Relaxed) == u16::from(alert) + 1;
+        if !is_echo && self.refused.set(alert).is_ok() {
+            self.alarm.notify_one();
+        }
+    }
+
+    pub(super) fn refusal(&self) -> Option<u8> {
+        self.refused.get().copied()
     }
 
     /// The crate's driver returned or panicked: nothing will ever happen on this link again.

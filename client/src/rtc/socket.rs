@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use webrtc::runtime::{AsyncUdpSocket, RecvMeta, Transmit};
+use webrtc::runtime::{AsyncUdpSocket, RecvMeta, Runtime, Transmit};
 
 use super::limits::MAX_DROPS_PER_POLL;
 use super::shared::LinkShared;
@@ -14,11 +14,43 @@ use super::shared::LinkShared;
 pub(super) struct FilteredSocket {
     inner: Arc<dyn AsyncUdpSocket>,
     shared: Arc<LinkShared>,
+    runtime: Arc<dyn Runtime>,
 }
 
 impl FilteredSocket {
-    pub(super) fn new(inner: Arc<dyn AsyncUdpSocket>, shared: Arc<LinkShared>) -> Self {
-        Self { inner, shared }
+    pub(super) fn new(
+        inner: Arc<dyn AsyncUdpSocket>,
+        shared: Arc<LinkShared>,
+        runtime: Arc<dyn Runtime>,
+    ) -> Self {
+        Self {
+            inner,
+            shared,
+            runtime,
+        }
+    }
+
+    fn sent(&self, transmit: &Transmit<'_>) {
+        self.shared
+            .gate()
+            .sent(transmit.destination, transmit.contents);
+        let mut repeater = self.shared.repeater();
+        if repeater.is_done() {
+            return;
+        }
+        let now = self.runtime.now();
+        let step = transmit
+            .segment_size
+            .unwrap_or(transmit.contents.len())
+            .max(1);
+        for datagram in transmit.contents.chunks(step) {
+            if let Some(alert) = fatal_alert(datagram) {
+                self.shared.alert_sent(alert);
+            }
+            if repeater.sent(now, &self.inner, transmit.destination, datagram) {
+                self.shared.repeat.notify_one();
+            }
+        }
     }
 
     /// Keeps the admitted datagrams of one received message, which may hold several of `stride`
@@ -27,11 +59,17 @@ impl FilteredSocket {
     fn filter(&self, buffer: &mut [u8], meta: &mut RecvMeta) -> bool {
         let stride = meta.stride.max(1);
         let mut gate = self.shared.gate();
+        let mut repeater = self.shared.repeater();
+        let shaking_hands = !repeater.is_done();
         let mut kept = 0;
         let mut at = 0;
         while at < meta.len {
             let end = (at + stride).min(meta.len);
             if gate.admits(meta.addr, &buffer[at..end]) {
+                repeater.received(&buffer[at..end]);
+                if shaking_hands && let Some(alert) = fatal_alert(&buffer[at..end]) {
+                    self.shared.alert_received(alert);
+                }
                 buffer.copy_within(at..end, kept);
                 kept += end - at;
             }
@@ -42,6 +80,26 @@ impl FilteredSocket {
     }
 }
 
+/// The description of a fatal alert sent in the clear (RFC 6347 §4.1, RFC 5246 §7.2), if there is
+/// one among the records of a datagram. After the handshake alerts are encrypted, and the crate
+/// ends the connection by itself.
+fn fatal_alert(datagram: &[u8]) -> Option<u8> {
+    let mut rest = datagram;
+    loop {
+        let (header, body) = rest.split_at_checked(DTLS_HEADER)?;
+        let length = usize::from(u16::from_be_bytes([header[11], header[12]]));
+        let (body, after) = body.split_at_checked(length)?;
+        match (header, body) {
+            (&[ALERT, _, _, 0, 0, ..], &[FATAL, description]) => return Some(description),
+            _ => rest = after,
+        }
+    }
+}
+
+const DTLS_HEADER: usize = 13;
+const ALERT: u8 = 21;
+const FATAL: u8 = 2;
+
 impl AsyncUdpSocket for FilteredSocket {
     fn local_addr(&self) -> io::Result<SocketAddr> {
         self.inner.local_addr()
@@ -50,9 +108,7 @@ impl AsyncUdpSocket for FilteredSocket {
     fn poll_send(&self, cx: &mut Context<'_>, transmit: &Transmit<'_>) -> Poll<io::Result<usize>> {
         let sent = self.inner.poll_send(cx, transmit);
         if matches!(sent, Poll::Ready(Ok(_))) {
-            self.shared
-                .gate()
-                .sent(transmit.destination, transmit.contents);
+            self.sent(transmit);
         }
         sent
     }
@@ -86,5 +142,35 @@ impl AsyncUdpSocket for FilteredSocket {
 
     fn max_gro_segments(&self) -> usize {
         self.inner.max_gro_segments()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(kind: u8, epoch: u8, body: &[u8]) -> Vec<u8> {
+        let mut record = vec![kind, 254, 253, 0, epoch, 0, 0, 0, 0, 0, 9, 0];
+        record.push(u8::try_from(body.len()).expect("short"));
+        record.extend_from_slice(body);
+        record
+    }
+
+    #[test]
+    fn only_a_fatal_alert_in_the_clear_is_one() {
+        assert_eq!(fatal_alert(&record(21, 0, &[2, 42])), Some(42));
+        let behind = [record(22, 0, &[7; 30]), record(21, 0, &[2, 40])].concat();
+        assert_eq!(fatal_alert(&behind), Some(40));
+        for other in [
+            record(21, 0, &[1, 0]),
+            record(21, 1, &[2, 42]),
+            record(22, 0, &[2, 42]),
+            record(21, 0, &[2, 42])[..14].to_vec(),
+            vec![],
+            vec![21; 12],
+            vec![0; 64],
+        ] {
+            assert_eq!(fatal_alert(&other), None, "{other:?}");
+        }
     }
 }
