@@ -1,0 +1,11 @@
+//! The registry over real gRPC, in this process, with a clock that the test moves.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on should stop at the line that says why"
+)]
+
+mod world;
+
+mod joining;
+mod presence;
+mod signing_in;
