@@ -177,7 +177,10 @@ impl Socket {
     async fn down(&self, gateway: &str, reason: String) {
         let gateway = gateway.to_owned();
         // Whether the driver is gone is asked again before the next dial.
-        let _ = self.events.send(SocketEvent::Down { gateway, reason }).await;
+        let _ = self
+            .events
+            .send(SocketEvent::Down { gateway, reason })
+            .await;
     }
 
     /// Tells of a take-over and asks whether to come back.
@@ -187,8 +190,11 @@ impl Socket {
         if self.events.send(event).await.is_err() {
             return false;
         }
-        self.down(gateway, "a newer socket of this device took over".to_owned())
-            .await;
+        self.down(
+            gateway,
+            "a newer socket of this device took over".to_owned(),
+        )
+        .await;
         answer.await.unwrap_or(false)
     }
 

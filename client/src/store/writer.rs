@@ -11,6 +11,7 @@ use client_core::state::{StoreOp, StoreResult};
 use rusqlite::{Connection, ErrorCode};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 /// What became of one job before the commit.
@@ -19,10 +20,12 @@ type Applied = Result<Vec<StoreResult>, OpError>;
 /// Owns the writing connection.
 pub(super) struct Writer {
     /// `None` once the store has failed for good.
-    conn: Option<Connection>,
+    pub(super) conn: Option<Connection>,
     home: Home,
     answers: mpsc::Sender<Answer>,
-    commits: Arc<AtomicU64>,
+    pub(super) commits: Arc<AtomicU64>,
+    /// How long waiting writes may be added to a commit.
+    pub(super) window: Duration,
 }
 
 impl Writer {
@@ -38,6 +41,7 @@ impl Writer {
             home,
             answers,
             commits,
+            window: GROUP_COMMIT_WAIT,
         }
     }
 
@@ -54,13 +58,20 @@ impl Writer {
     }
 
     /// Commits `first` and what waits behind it. Returns whether a close was among it.
-    fn batch(&mut self, first: Job, jobs: &mut mpsc::Receiver<Job>) -> bool {
+    pub(super) fn batch(&mut self, first: Job, jobs: &mut mpsc::Receiver<Job>) -> bool {
         let Some(conn) = self.conn.take() else {
             self.refuse(vec![first]);
             return false;
         };
         let (mut gathered, mut results, mut close) = (vec![first], Vec::new(), false);
-        let outcome = gather(&conn, &mut gathered, &mut results, jobs, &mut close);
+        let outcome = gather(
+            &conn,
+            clock::instant() + self.window,
+            &mut gathered,
+            &mut results,
+            jobs,
+            &mut close,
+        );
         let outcome = outcome.and_then(|()| conn.execute_batch("COMMIT"));
         match outcome {
             Ok(()) => {
@@ -90,6 +101,13 @@ impl Writer {
                 Err(OpError::Sql(error)) if is_broken(&error) => {
                     let rest = std::iter::once(job).chain(jobs).collect();
                     return self.reopen(conn, rest, &error);
+                }
+                // Another process holds the database: each try waits its whole timeout.
+                Err(OpError::Sql(error)) if is_busy(&error) => {
+                    let failed = failure(&OpError::Sql(error));
+                    for job in std::iter::once(job).chain(jobs.by_ref()) {
+                        self.answer(job, Err(failed.clone()));
+                    }
                 }
                 result => {
                     let kept = u64::from(result.is_ok());
@@ -149,12 +167,12 @@ impl Writer {
 /// Begins a transaction and applies jobs to it until nobody waits, it is full, or it is time.
 fn gather(
     conn: &Connection,
+    until: Instant,
     gathered: &mut Vec<Job>,
     results: &mut Vec<Applied>,
     jobs: &mut mpsc::Receiver<Job>,
     close: &mut bool,
 ) -> Result<(), rusqlite::Error> {
-    let until = clock::instant() + GROUP_COMMIT_WAIT;
     conn.execute_batch("BEGIN IMMEDIATE")?;
     loop {
         let Some(job) = gathered.last() else {
@@ -245,6 +263,10 @@ fn empty_wal_after_erasing(conn: &Connection, jobs: &[Job]) {
             tracing::warn!("the log still holds an erased key; a later checkpoint removes it");
         }
     }
+}
+
+fn is_busy(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
 }
 
 /// Whether after this error nothing is known of the file any more.
