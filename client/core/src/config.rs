@@ -31,10 +31,14 @@ impl Config {
     /// Refuses what no peer would accept.
     pub(crate) fn check(&self) -> Result<(), StartError> {
         if self.signal_addr.len() > ORIGIN_LEN_MAX {
-            return Err(StartError::Config("the signalling address exceeds 256 bytes"));
+            return Err(StartError::Config(
+                "the signalling address exceeds 256 bytes",
+            ));
         }
         if !(FRAME_LEN_DEFAULT..=FRAME_LEN_MAX).contains(&self.frame_len_max) {
-            return Err(StartError::Config("frame_len_max is not within 16,384 to 65,280"));
+            return Err(StartError::Config(
+                "frame_len_max is not within 16,384 to 65,280",
+            ));
         }
         Ok(())
     }

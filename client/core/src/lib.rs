@@ -11,15 +11,52 @@
 //! There is no clock, file, socket, task or random source in this crate: a run is a function of
 //! (config, state, seed, inputs).
 
+mod acks;
+mod answers;
+mod arrive;
+mod backoff;
+mod bounded;
+mod bundles;
+mod calls;
+mod climb;
 mod config;
+mod contacts;
 pub mod crypto;
+mod delivered;
+mod early;
 mod error;
 pub mod event;
+mod frames;
+mod greet;
+mod inbox;
 pub mod input;
+mod intake;
+mod ladder;
+pub mod limits;
+mod link;
+mod load;
 mod manager;
+mod me;
+mod nacks;
+mod negotiation;
+mod order;
+mod outbox;
 pub mod output;
+mod outputs;
+mod peer;
+mod people;
+mod presence;
+mod pump;
+mod reads;
+mod records;
+mod routes;
+mod sealing;
+mod send;
+mod snapshot;
 pub mod state;
 pub mod status;
+mod timer;
+mod traffic;
 
 pub use beeline_proto::time::Now;
 pub use config::Config;

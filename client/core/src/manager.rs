@@ -1,20 +1,59 @@
 //! `PeerManager`: hands each input to the part it is for, and hands out what they want done.
 
+use crate::acks::Acks;
+use crate::bounded::{Bucket, Seen};
+use crate::bundles::Bundles;
 use crate::config::Config;
+use crate::contacts::Contacts;
 use crate::crypto::Crypto;
+use crate::early::EarlyCandidates;
 use crate::error::StartError;
-use crate::input::Input;
+use crate::inbox::Inbox;
+use crate::input::{Command, Input, LinkId, RtcEvent, SignalInput};
+use crate::limits::{
+    NACKS_BURST, NACKS_PER_S, OPENS_BURST, OPENS_PER_S, PARCELS_SEEN_MAX, SESSIONS_SEEN_MAX,
+};
+use crate::link::Links;
+use crate::me::Me;
+use crate::outbox::Outbox;
 use crate::output::Output;
+use crate::outputs::Outputs;
+use crate::peer::Peer;
+use crate::presence::Presence;
+use crate::routes::Routes;
 use crate::state::{Identity, Loaded};
-use crate::status::{PeerInfo, RouteInfo, Status};
-use beeline_proto::chain::VerifiedChain;
-use beeline_proto::id::Label;
+use crate::timer::{Timer, Timers};
+use beeline_proto::id::{DeviceFp, Label, ParcelId, SessionId};
 use beeline_proto::time::Now;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One member device: everything it decides. See the crate's contract.
 pub struct PeerManager {
-    out: VecDeque<Output>,
+    pub(crate) me: Me,
+    pub(crate) crypto: Box<dyn Crypto>,
+    pub(crate) out: Outputs,
+    pub(crate) timers: Timers,
+    pub(crate) bundles: Bundles,
+    pub(crate) contacts: Contacts,
+    pub(crate) routes: Routes,
+    pub(crate) peers: BTreeMap<Label, Peer>,
+    pub(crate) links: Links,
+    pub(crate) outbox: Outbox,
+    pub(crate) inbox: Inbox,
+    pub(crate) acks: Acks,
+    pub(crate) presence: Presence,
+    pub(crate) early: EarlyCandidates,
+    /// Sessions that were offered before.
+    pub(crate) sessions_seen: Seen<(DeviceFp, SessionId)>,
+    /// Parcels opened before.
+    pub(crate) parcels_seen: Seen<ParcelId>,
+    /// Parcels answered with a NACK before.
+    pub(crate) nacked: Seen<ParcelId>,
+    pub(crate) opens: Bucket,
+    pub(crate) nacks: Bucket,
+    /// Links with items to put into frames before the outputs are drained.
+    pub(crate) dirty: BTreeSet<LinkId>,
+    pub(crate) draining: bool,
 }
 
 impl PeerManager {
@@ -30,51 +69,147 @@ impl PeerManager {
         now: Now,
     ) -> Result<Self, StartError> {
         config.check()?;
-        VerifiedChain::open(&identity.chain, config.network)?;
-        let _ = (loaded, crypto, now);
-        Ok(Self {
-            out: VecDeque::new(),
-        })
+        let me = Me::new(config, identity, loaded.incarnation)?;
+        let (contacts, unverified) = Contacts::load(loaded.contacts, me.network());
+        let mut manager = Self {
+            me,
+            crypto,
+            out: Outputs::new(now),
+            timers: Timers::default(),
+            bundles: Bundles::new(loaded.bundles),
+            contacts,
+            routes: Routes::default(),
+            peers: BTreeMap::new(),
+            links: Links::default(),
+            outbox: Outbox::new(loaded.seqs),
+            inbox: Inbox::load(&loaded.streams, loaded.held),
+            acks: Acks::default(),
+            presence: Presence::default(),
+            early: EarlyCandidates::default(),
+            sessions_seen: Seen::new(SESSIONS_SEEN_MAX),
+            parcels_seen: Seen::new(PARCELS_SEEN_MAX),
+            nacked: Seen::new(PARCELS_SEEN_MAX),
+            opens: Bucket::new(OPENS_PER_S, OPENS_BURST, now.mono_ms),
+            nacks: Bucket::new(NACKS_PER_S, NACKS_BURST, now.mono_ms),
+            dirty: BTreeSet::new(),
+            draining: false,
+        };
+        for label in unverified {
+            let detail = format!("the stored chain of {label} does not verify; it is not used");
+            manager.out.warn(now, "stored-contact", detail);
+        }
+        manager.load_routes(loaded.routes, now);
+        manager.start_presence(now);
+        manager.load_outbox(loaded.outbox, now);
+        manager.resume_streams(now);
+        manager.settle(now);
+        Ok(manager)
     }
 
     /// Takes one input. Mutates once, never blocks, never fails.
     pub fn handle_input(&mut self, now: Now, input: Input) {
-        let _ = (now, input);
+        match input {
+            Input::Timeout => {}
+            Input::Command(command) => self.on_command(now, command),
+            Input::Signal(signal) => self.on_signal(now, signal),
+            Input::Rtc { link, event } => self.on_link_event(now, link, event),
+            Input::Registry { request, answer } => self.on_registry(now, request, answer),
+            Input::Store { ticket, result } => self.on_written(now, ticket, result),
+            Input::NetworkChanged => self.on_network_changed(now),
+            Input::Drain => self.on_drain(now),
+        }
+        self.fire_due(now);
+        self.settle(now);
     }
 
     /// The next thing to do; drain to `None` before the next input.
     #[must_use]
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.out.pop_front()
+        self.out.pop()
     }
 
     /// When to come back with [`Input::Timeout`], in the milliseconds of [`Now::mono_ms`]; `None`
     /// while nothing is pending. Never in the past.
     pub fn poll_timeout(&self) -> Option<u64> {
-        None
+        self.timers.next()
     }
 
-    /// The whole, in numbers, at `now`.
-    pub fn status(&self, now: Now) -> Status {
-        let _ = now;
-        unreachable!("filled in with the parts")
+    fn on_command(&mut self, now: Now, command: Command) {
+        match command {
+            Command::Send {
+                command,
+                to,
+                text,
+                idempotency_key,
+            } => self.on_send(now, command, to, text, idempotency_key),
+            Command::MarkRead { messages } => self.on_mark_read(&messages),
+            Command::AcceptKey { command, user } => self.on_accept_key(now, command, &user),
+            Command::Connect { to } => self.on_connect(now, &to),
+        }
     }
 
-    /// The users we deal with, by label.
-    pub fn peers(&self, now: Now) -> Vec<PeerInfo> {
-        let _ = now;
-        Vec::new()
+    fn on_signal(&mut self, now: Now, signal: SignalInput) {
+        match signal {
+            SignalInput::Up(socket) => self.on_socket_up(now, socket),
+            SignalInput::Down(socket) => self.on_socket_down(now, socket, "the socket closed"),
+            SignalInput::Lists {
+                descriptor,
+                revocations,
+            } => self.take_lists(now, &descriptor, &revocations),
+            SignalInput::Parcel { from, parcel, .. } => self.on_signal_parcel(now, &from, &parcel),
+            SignalInput::Plain { from, .. } => {
+                let detail = format!("a plain signalling frame from {from} was refused");
+                self.out.warn(now, "plain-signalling", detail);
+            }
+            SignalInput::Error { code, to, .. } => self.on_signal_error(now, code, &to),
+            SignalInput::Superseded { socket, proof } => self.on_superseded(now, socket, &proof),
+        }
     }
 
-    /// The routes known, by label and device.
-    pub fn routes(&self, now: Now) -> Vec<RouteInfo> {
-        let _ = now;
-        Vec::new()
+    fn on_link_event(&mut self, now: Now, link: LinkId, event: RtcEvent) {
+        if self.links.get(link).is_none() {
+            return;
+        }
+        match event {
+            RtcEvent::LocalDescription { sdp } => self.on_local_description(now, link, sdp),
+            RtcEvent::Candidate(candidate) => self.on_local_candidate(link, candidate),
+            RtcEvent::EndOfCandidates => self.on_local_candidate(link, Default::default()),
+            RtcEvent::Open {
+                local_fingerprint,
+                remote_fingerprint,
+            } => self.on_channel_open(now, link, local_fingerprint, remote_fingerprint),
+            RtcEvent::Message(bytes) => self.on_frame(now, link, &bytes),
+            RtcEvent::Writable => self.on_writable(now, link),
+            RtcEvent::Full { refused } => self.on_full(link, refused),
+            RtcEvent::Closed { reason } => self.end_link(now, link, &reason),
+        }
     }
 
-    /// The 60 digits to compare with `user`; `None` while its key is not pinned.
-    pub fn safety_number(&self, user: &Label) -> Option<String> {
-        let _ = user;
-        None
+    fn fire_due(&mut self, now: Now) {
+        // Firing arms nothing before now + 1, so this ends; the bound says so.
+        for _ in 0..=self.timers.len() {
+            let Some(timer) = self.timers.pop_due(now.mono_ms) else {
+                return;
+            };
+            match timer {
+                Timer::Ladder(user) => self.climb(now, &user),
+                Timer::Retry(user) => self.on_retry(now, &user),
+                Timer::Session(link) => self.on_session_timeout(now, link),
+                Timer::Route(link) => self.on_route_doubt(now, link),
+                Timer::Gap(device, incarnation) => self.on_gap(now, (device, incarnation)),
+                Timer::Acks(device) => self.flush_acks(now, device),
+                // The links with more to send are marked; they go on below, in `settle`.
+                Timer::Frames => {}
+                Timer::Announce => self.announce(now),
+                Timer::Lazy => self.out.flush_lazy(),
+                Timer::Sweep => self.sweep(now),
+            }
+        }
+    }
+
+    /// Last act before the outputs are drained, in fixed order: the inbox's batch, then frames.
+    fn settle(&mut self, now: Now) {
+        self.flush_inbox(now);
+        self.flush_frames(now);
     }
 }

@@ -1,0 +1,221 @@
+//! Answers: what the registry and the store reply. The registry is believed for what is signed, and
+//! for nothing else.
+
+use crate::event::{DeliveryState, Event, Rung};
+use crate::input::{RegistryAnswer, RegistryError, RegistryPeer, StoreFailure};
+use crate::limits::REQUESTS_MAX;
+use crate::manager::PeerManager;
+use crate::outbox::Phase;
+use crate::output::{RegistryCall, RequestId, StoreTicket};
+use crate::outputs::{Request, Write};
+use crate::presence::describe;
+use crate::routes::read_record;
+use crate::state::{StoreOp, StoreResult};
+use beeline_proto::code::ErrorCode;
+use beeline_proto::id::{Label, MessageId};
+use beeline_proto::limits::{DEVICES_PER_USER_MAX, MESSAGE_EXPIRY_MS};
+use beeline_proto::time::Now;
+
+impl PeerManager {
+    /// Whether the registry is being asked for a user.
+    pub(crate) fn is_asking_for(&self, label: &Label) -> bool {
+        self.out.asking(&Request::Peer(label.clone()))
+    }
+
+    /// The last resort: asks the registry for a user.
+    pub(crate) fn look_up(&mut self, _now: Now, label: &Label) {
+        if self.is_asking_for(label) || self.out.requests_open() >= REQUESTS_MAX {
+            return;
+        }
+        let user = label.clone();
+        self.out.ask(
+            RegistryCall::GetPeer { user: user.clone() },
+            Request::Peer(user),
+        );
+    }
+
+    /// The registry answered, or could not be asked.
+    pub(crate) fn on_registry(
+        &mut self,
+        now: Now,
+        request: RequestId,
+        answer: Result<RegistryAnswer, RegistryError>,
+    ) {
+        let Some(purpose) = self.out.answered(request) else {
+            return self.out.counters.count("answer-without-request");
+        };
+        match (purpose, answer) {
+            (Request::Peer(label), Ok(RegistryAnswer::Peer(peer))) => {
+                self.on_peer_found(now, &label, &peer);
+            }
+            (Request::Peer(label), answer) => {
+                let error = answer
+                    .err()
+                    .as_ref()
+                    .map_or("an unfitting answer".into(), describe);
+                self.after_attempt(now, &label, &error);
+            }
+            (
+                Request::Announce,
+                Ok(RegistryAnswer::Announced {
+                    reannounce_after_s,
+                    descriptor_version,
+                    revocations_version,
+                }),
+            ) => {
+                let lists = (descriptor_version, revocations_version);
+                self.on_announced(now, reannounce_after_s, lists);
+            }
+            (Request::Announce, answer) => {
+                let unfitting = || RegistryError::Unreachable {
+                    detail: "an unfitting answer".to_owned(),
+                };
+                self.on_announce_failed(now, &answer.err().unwrap_or_else(unfitting));
+            }
+            (
+                Request::Network,
+                Ok(RegistryAnswer::Network {
+                    descriptor,
+                    revocations,
+                }),
+            ) => self.take_lists(now, &descriptor, &revocations),
+            (Request::Renew, Ok(RegistryAnswer::Membership(bytes))) => {
+                match self.me.adopt_membership(&bytes) {
+                    Ok(true) => self.keep_own_chain(),
+                    Ok(false) => {}
+                    Err(error) => self.out.warn(now, "renewal-refused", error.to_string()),
+                }
+            }
+            (Request::Network | Request::Renew, _) => self.out.counters.count("registry-failed"),
+        }
+    }
+
+    /// What the registry knows of a user: its chain is checked, its records are checked, and every
+    /// device with one is dialled, whatever the registry believes about presence.
+    fn on_peer_found(&mut self, now: Now, label: &Label, peer: &RegistryPeer) {
+        let seen = self.see_chain(now, &peer.chain);
+        if seen.as_ref() != Some(label) {
+            if let Some(other) = seen {
+                let detail = format!("asked for {label}, the registry answered with {other}");
+                self.out.warn(now, "wrong-user", detail);
+            }
+            return self.after_attempt(now, label, "the registry's answer does not verify");
+        }
+        for bytes in peer.records.iter().take(DEVICES_PER_USER_MAX) {
+            self.learn_record(now, label, bytes, Rung::Registry);
+        }
+        if self.routes.of_user(label).next().is_none() {
+            return self.after_attempt(now, label, "no device of the user was ever online");
+        }
+        self.seal_and_write(label);
+        self.dial_routes(now, label, Rung::Registry);
+        self.pump_user(now, label);
+        self.climb(now, label);
+    }
+
+    /// Takes a record that somebody handed on.
+    fn learn_record(&mut self, now: Now, label: &Label, bytes: &[u8], found_by: Rung) {
+        let Some(contact) = self.contacts.get(label) else {
+            return;
+        };
+        let devices = &contact.chain.devices.devices;
+        match read_record(bytes, self.me.network(), contact.row.user, devices) {
+            Ok(record) => {
+                if let Some(row) = self.routes.learn(contact, record, found_by, false, now) {
+                    self.lazily(now, StoreOp::PutRoute(row));
+                }
+            }
+            Err(error) => self.out.warn(now, "record-refused", error.to_string()),
+        }
+    }
+
+    /// The store finished a write.
+    pub(crate) fn on_written(
+        &mut self,
+        now: Now,
+        ticket: StoreTicket,
+        result: Result<Vec<StoreResult>, StoreFailure>,
+    ) {
+        let (mut results, failure) = match result {
+            Ok(results) => (results, None),
+            Err(failure) => (Vec::new(), Some(failure)),
+        };
+        let Some(purpose) = self.out.written(ticket, &mut results) else {
+            return self.out.counters.count("answer-without-request");
+        };
+        let detail = failure.as_ref().map(|failure| failure.detail.clone());
+        match purpose {
+            Write::Plain => {
+                if let Some(detail) = detail {
+                    self.out.warn(now, "store-failed", detail);
+                }
+            }
+            Write::Queue(id) => {
+                let result = match failure {
+                    Some(failure) => Err((failure.transient, failure.detail)),
+                    None => Ok(results.into_iter().next().unwrap_or(StoreResult::Done)),
+                };
+                self.on_queued(now, id, result);
+            }
+            Write::Seal(ids) => self.on_sealed(now, &ids, detail),
+            Write::Inbox => self.on_inbox_written(now, detail.map_or(Ok(results), Err)),
+            Write::Bundle(row) => self.on_bundle_written(now, *row, detail.is_none()),
+            Write::Accept(command) => self.out.event(match failure {
+                None => Event::Done { command },
+                Some(failure) => Event::Refused {
+                    command,
+                    code: ErrorCode::Internal,
+                    detail: failure.detail,
+                },
+            }),
+        }
+    }
+
+    /// Envelopes and parcels are written: the messages may go. If they could not be, they stay, and
+    /// the next try writes them again: signing and sealing is not lost with the write.
+    fn on_sealed(&mut self, now: Now, ids: &[MessageId], failure: Option<String>) {
+        if let Some(detail) = &failure {
+            self.out.warn(now, "store-failed", detail.clone());
+        }
+        let mut users = std::collections::BTreeSet::new();
+        for id in ids {
+            let Some(entry) = self
+                .outbox
+                .get_mut(id)
+                .filter(|e| e.phase == Phase::Sealing)
+            else {
+                continue;
+            };
+            users.insert(entry.row.to.clone());
+            entry.phase = Phase::Sealed;
+            if failure.is_some() {
+                // Unwritten parcels may not be sent: they would differ after a restart.
+                entry.phase = Phase::Unsealed;
+            }
+        }
+        if failure.is_some() {
+            return;
+        }
+        for user in users {
+            self.pump_user(now, &user);
+        }
+    }
+
+    /// Gives up messages older than a month.
+    pub(crate) fn expire_messages(&mut self, now: Now) {
+        let old = |queued_ms: u64| queued_ms.saturating_add(MESSAGE_EXPIRY_MS) < now.wall_ms;
+        let ids = self.outbox.ids(|entry| old(entry.row.queued_ms));
+        let mut ops = Vec::new();
+        for id in ids {
+            ops.extend(self.end_message(
+                now,
+                id,
+                DeliveryState::Expired,
+                "not delivered in 30 days",
+            ));
+        }
+        if !ops.is_empty() {
+            self.out.write(ops, Write::Plain);
+        }
+    }
+}

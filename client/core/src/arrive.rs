@@ -1,0 +1,152 @@
+//! Arrival of a MESSAGE parcel: size, network, rate, key, chain, revocation, signature; then into
+//! the inbox. Never refused for its age. Nothing is acknowledged here.
+
+use crate::contacts::Contact;
+use crate::inbox::Arrived;
+use crate::input::LinkId;
+use crate::manager::PeerManager;
+use crate::state::InboxRow;
+use beeline_proto::envelope::{Expect, OpenError, Verified, open};
+use beeline_proto::id::{DeviceFp, MessageId};
+use beeline_proto::limits::{SENT_AT_AHEAD_MAX_MS, TEXT_LEN_MAX};
+use beeline_proto::parcel::{Content, Kind, Parcel};
+use beeline_proto::pb::peer::v1::ChatMessage;
+use beeline_proto::pb::peer::v1::nack::Reason;
+use beeline_proto::time::Now;
+
+/// Why a parcel is not taken: what the sender is told, and the message where it could be read.
+type Objection = (Reason, Option<MessageId>);
+
+impl PeerManager {
+    /// A MESSAGE parcel came, over a link or (`None`) over a signalling socket.
+    pub(crate) fn on_message_parcel(&mut self, now: Now, parcel: &Parcel, via: Option<LinkId>) {
+        let header = *parcel.header();
+        let ours = header.network == self.me.network() && header.to == self.me.device;
+        if !ours || header.kind != Kind::Message {
+            let detail = "a parcel for another device or network was refused".to_owned();
+            return self.out.warn(now, "parcel-misdirected", detail);
+        }
+        if !self.may_open(now) {
+            return;
+        }
+        let verdict = self.open_message(now, parcel, via).and_then(|content| {
+            let message = self.read_message(now, header.from, &content, via)?;
+            self.to_row(now, header.from, &message, via)
+        });
+        match verdict {
+            Ok(row) => self.inbox.push(Arrived {
+                row,
+                parcel: parcel.id(),
+            }),
+            Err((reason, message)) => {
+                self.say_nack(now, header.from, parcel.id(), reason, message);
+            }
+        }
+    }
+
+    fn open_message(
+        &mut self,
+        now: Now,
+        parcel: &Parcel,
+        _via: Option<LinkId>,
+    ) -> Result<Content, Objection> {
+        let Some(secret) = self.bundles.secret(parcel.header().key_id) else {
+            return Err((Reason::UnknownKey, None));
+        };
+        self.crypto.open_parcel(parcel, secret).map_err(|error| {
+            let from = parcel.header().from.short();
+            self.out.warn(
+                now,
+                "parcel-refused",
+                format!("from device {from}: {error}"),
+            );
+            (Reason::UnknownKey, None)
+        })
+    }
+
+    /// Who sent it, proved by the chain beside it, by the link, or by a chain we hold.
+    fn sender(
+        &mut self,
+        now: Now,
+        from: DeviceFp,
+        chain: &[u8],
+        via: Option<LinkId>,
+    ) -> Result<&Contact, Objection> {
+        let label = if chain.is_empty() {
+            let link = via
+                .and_then(|id| self.links.get(id))
+                .filter(|link| link.device == from);
+            let linked = link.map(|link| link.user.clone());
+            linked.or_else(|| self.contacts.of_device(from).map(|c| c.row.label.clone()))
+        } else {
+            let seen = self.see_chain(now, chain);
+            Some(seen.ok_or((Reason::UserKeyChanged, None))?)
+        };
+        let contact = label.and_then(|label| self.contacts.get(&label));
+        let contact = contact.filter(|contact| contact.device(from).is_some());
+        let contact = contact.ok_or((Reason::NeedChain, None))?;
+        if self.me.admits(&contact.chain).is_err() {
+            return Err((Reason::Revoked, None));
+        }
+        Ok(contact)
+    }
+
+    fn read_message(
+        &mut self,
+        now: Now,
+        from: DeviceFp,
+        content: &Content,
+        via: Option<LinkId>,
+    ) -> Result<Verified<ChatMessage>, Objection> {
+        self.sender(now, from, &content.chain, via)?;
+        let audiences = [self.me.user.0];
+        let expect = Expect::new(self.me.network(), &audiences).signer(from.0);
+        open(&content.envelope, &expect).map_err(|error: OpenError| {
+            self.warn_envelope(now, from, error);
+            (Reason::Invalid, None)
+        })
+    }
+
+    fn to_row(
+        &mut self,
+        now: Now,
+        from: DeviceFp,
+        message: &Verified<ChatMessage>,
+        via: Option<LinkId>,
+    ) -> Result<InboxRow, Objection> {
+        let context = message.context();
+        let payload = message.payload();
+        let id = context.message_id;
+        if payload.content.len() > TEXT_LEN_MAX || context.seq == 0 {
+            return Err((Reason::Invalid, Some(id)));
+        }
+        if self.inbox.is_full() {
+            return Err((Reason::Full, Some(id)));
+        }
+        let contact = self.contacts.of_device(from);
+        let linked = via
+            .and_then(|id| self.links.get(id))
+            .filter(|link| link.device == from);
+        let contact = linked
+            .and_then(|link| self.contacts.get(&link.user))
+            .or(contact);
+        let contact = contact.ok_or((Reason::NeedChain, Some(id)))?;
+        let said_ms = payload.timestamp.saturating_mul(1_000);
+        let said_ms = said_ms.saturating_add(u64::from(payload.timestamp_ms.min(999)));
+        let path = self.path_of(via, from);
+        Ok(InboxRow {
+            id,
+            device: from,
+            user: contact.row.user,
+            from: contact.row.label.clone(),
+            hash: message.hash(),
+            envelope: message.bytes().to_vec(),
+            incarnation: context.incarnation,
+            seq: context.seq,
+            text: payload.content.clone(),
+            path,
+            sent_at_ms: said_ms.min(now.wall_ms.saturating_add(SENT_AT_AHEAD_MAX_MS)),
+            received_ms: now.wall_ms,
+        })
+    }
+}

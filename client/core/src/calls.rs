@@ -1,0 +1,340 @@
+//! Calls: dialling a device and being dialled, by offer, answer and candidates, each signed and
+//! sealed as a CONTROL parcel, the same bytes on every route.
+
+use crate::event::Rung;
+use crate::input::{Candidate, LinkId, SocketId};
+use crate::limits::LINKS_MAX;
+use crate::link::{Link, Stage};
+use crate::manager::PeerManager;
+use crate::negotiation::{Negotiation, Side};
+use crate::output::{RtcCommand, SignalKind};
+use crate::peer::Move;
+use crate::timer::Timer;
+use beeline_proto::code::ErrorCode;
+use beeline_proto::id::{DeviceFp, EnvelopeHash, Label, SessionId, sha256};
+use beeline_proto::limits::SESSION_TIMEOUT_MS;
+use beeline_proto::pb::peer::v1::{Answer, IceCandidate, Offer};
+use beeline_proto::time::Now;
+
+/// Negotiations per session: a changed network means a new session, so there is one.
+pub(crate) const NEGOTIATION: u32 = 1;
+
+impl PeerManager {
+    /// Dials the devices of a user that routes are known to.
+    pub(crate) fn dial_routes(&mut self, now: Now, label: &Label, rung: Rung) {
+        let usable =
+            |route: &&crate::routes::Route| rung != Rung::Cache || !route.is_demoted(now.wall_ms);
+        let routes = self.routes.of_user(label).filter(usable);
+        let devices: Vec<DeviceFp> = routes.map(|route| route.row.device).collect();
+        for device in devices {
+            self.dial(now, label, device, rung);
+        }
+    }
+
+    /// Makes an offer to a device, unless a link to it is open, or under way.
+    pub(crate) fn dial(&mut self, now: Now, label: &Label, device: DeviceFp, rung: Rung) {
+        let doubted = |link: &Link| link.ready().is_some_and(|ready| ready.doubted);
+        let busy = self.links.of_device(device).any(|link| !doubted(link));
+        if busy || self.draining || self.links.by_id.len() >= LINKS_MAX {
+            return;
+        }
+        let Some(contact) = self.contacts.get(label) else {
+            return;
+        };
+        if self.me.revokes(&contact.chain) {
+            return;
+        }
+        let Some(device_label) = contact.device(device).map(|device| device.label.clone()) else {
+            return;
+        };
+        let id = self.out.fresh_link();
+        let session = SessionId(crate::crypto::random_id(self.crypto.as_mut()));
+        let stage = Stage::Negotiating(Negotiation::offering());
+        self.add_link(
+            now,
+            Link {
+                id,
+                user: label.clone(),
+                device,
+                device_label,
+                session,
+                side: Side::Offerer,
+                found_by: Some(rung),
+                stage,
+            },
+        );
+        self.out.command(id, RtcCommand::Offer);
+        self.move_peer(now, label, &[Move::Discover, Move::Signal], rung.name());
+    }
+
+    fn add_link(&mut self, now: Now, link: Link) {
+        let timer = Timer::Session(link.id);
+        self.timers.arm(timer, now.mono_ms + SESSION_TIMEOUT_MS);
+        self.sessions_seen.insert((link.device, link.session));
+        self.links.by_id.insert(link.id, link);
+    }
+
+    /// Makes the link for an offer that was verified; `found_by` is ours if we were dialling too.
+    pub(crate) fn accept_offer(
+        &mut self,
+        now: Now,
+        label: &Label,
+        device: (DeviceFp, Label),
+        offer: (SessionId, EnvelopeHash, String),
+        found_by: Option<Rung>,
+    ) {
+        let (session, hash, sdp) = offer;
+        let id = self.out.fresh_link();
+        self.add_link(
+            now,
+            Link {
+                id,
+                user: label.clone(),
+                device: device.0,
+                device_label: device.1,
+                session,
+                side: Side::Answerer,
+                found_by,
+                stage: Stage::Negotiating(Negotiation::answering(hash)),
+            },
+        );
+        self.out.command(id, RtcCommand::AcceptOffer { sdp });
+        self.move_peer(now, label, &[Move::Signal], "the peer calls");
+        for (index, candidate) in self.early.take(device.0, session, hash) {
+            self.apply_candidate(id, index, candidate);
+        }
+    }
+
+    /// Our description is set: it goes out, and our candidates after it.
+    pub(crate) fn on_local_description(&mut self, now: Now, id: LinkId, sdp: String) {
+        let Some(link) = self.links.get_mut(id) else {
+            return;
+        };
+        let (device, session, side) = (link.device, link.session, link.side);
+        let Some(negotiation) = link.negotiation_mut().filter(|n| n.is_describing()) else {
+            return;
+        };
+        let offer_hash = negotiation.offer_hash();
+        let context = self.me.context_on(self.crypto.as_mut(), device, session);
+        let (kind, envelope) = match (side, offer_hash) {
+            (Side::Offerer, _) => {
+                let offer = Offer {
+                    context,
+                    negotiation: NEGOTIATION,
+                    sdp,
+                };
+                (
+                    SignalKind::Offer,
+                    self.me.sign(self.crypto.as_mut(), &offer),
+                )
+            }
+            (Side::Answerer, hash) => {
+                let answer = Answer {
+                    context,
+                    negotiation: NEGOTIATION,
+                    offer_hash: hash.map(EnvelopeHash::to_vec).unwrap_or_default(),
+                    sdp,
+                };
+                (
+                    SignalKind::Answer,
+                    self.me.sign(self.crypto.as_mut(), &answer),
+                )
+            }
+        };
+        let candidates = match self
+            .links
+            .get_mut(id)
+            .and_then(|link| link.negotiation_mut())
+        {
+            Some(negotiation) if side == Side::Offerer => {
+                negotiation.offered(EnvelopeHash(sha256(&envelope)))
+            }
+            Some(negotiation) => negotiation.answered(),
+            None => return,
+        };
+        // With our chain: a peer that does not know us, or knows an older list, can check us.
+        let chain = self.me.chain.to_bytes();
+        self.signal(id, kind, envelope, chain);
+        for (index, candidate) in candidates {
+            self.signal_candidate(id, index, candidate);
+        }
+        if side == Side::Answerer {
+            self.described(now, id);
+        }
+    }
+
+    fn described(&mut self, now: Now, id: LinkId) {
+        if let Some(user) = self.links.get(id).map(|link| link.user.clone()) {
+            let moves = [Move::Signal, Move::Connect];
+            self.move_peer(now, &user, &moves, "descriptions exchanged");
+        }
+    }
+
+    /// A candidate of ours, or (empty) the end of them.
+    pub(crate) fn on_local_candidate(&mut self, id: LinkId, candidate: Candidate) {
+        let negotiation = self
+            .links
+            .get_mut(id)
+            .and_then(|link| link.negotiation_mut());
+        if let Some((index, candidate)) = negotiation.and_then(|n| n.local(candidate)) {
+            self.signal_candidate(id, index, candidate);
+        }
+    }
+
+    fn signal_candidate(&mut self, id: LinkId, index: u32, candidate: Candidate) {
+        let Some(link) = self.links.get_mut(id) else {
+            return;
+        };
+        let (device, session) = (link.device, link.session);
+        let Some(hash) = link.negotiation_mut().and_then(|n| n.offer_hash()) else {
+            return;
+        };
+        let payload = IceCandidate {
+            context: self.me.context_on(self.crypto.as_mut(), device, session),
+            negotiation: NEGOTIATION,
+            index,
+            offer_hash: hash.to_vec(),
+            candidate: candidate.candidate,
+            sdp_mid: candidate.sdp_mid,
+            sdp_m_line_index: candidate.sdp_m_line_index,
+            username_fragment: candidate.username_fragment,
+        };
+        let envelope = self.me.sign(self.crypto.as_mut(), &payload);
+        self.signal(id, SignalKind::IceCandidate, envelope, Vec::new());
+    }
+
+    /// Seals an envelope for the link's device and sends it over every socket that is up. It is
+    /// kept, to be sent again, the same bytes, over a socket that comes up later.
+    fn signal(&mut self, id: LinkId, kind: SignalKind, envelope: Vec<u8>, chain: Vec<u8>) {
+        let Some(link) = self.links.get(id) else {
+            return;
+        };
+        let (user, device, to) = (link.user.clone(), link.device, link.device_label.clone());
+        let ttl_s = (SESSION_TIMEOUT_MS / 1_000) as u32;
+        let Some(parcel) = self.seal_control(&user, device, envelope, chain, ttl_s) else {
+            return;
+        };
+        if let Some(negotiation) = self
+            .links
+            .get_mut(id)
+            .and_then(|link| link.negotiation_mut())
+        {
+            negotiation.sent.push((kind, parcel.clone()));
+        }
+        for socket in self.presence.sockets() {
+            self.out.signal(socket, kind, to.clone(), parcel.clone());
+        }
+    }
+
+    /// Sends again, over a socket that came up, what the sessions under way have said so far.
+    pub(crate) fn repeat_signals(&mut self, socket: SocketId) {
+        for link in self.links.by_id.values_mut() {
+            let to = link.device_label.clone();
+            for (kind, parcel) in link.negotiation_mut().into_iter().flat_map(|n| &n.sent) {
+                self.out.signal(socket, *kind, to.clone(), parcel.clone());
+            }
+        }
+    }
+
+    /// An answer to our offer was verified.
+    pub(crate) fn accept_answer(&mut self, now: Now, id: LinkId, sdp: String) {
+        let negotiation = self
+            .links
+            .get_mut(id)
+            .and_then(|link| link.negotiation_mut());
+        let Some(negotiation) = negotiation.filter(|n| n.is_awaiting_answer()) else {
+            return;
+        };
+        let early = negotiation.accept_answer();
+        self.out.command(id, RtcCommand::AcceptAnswer { sdp });
+        for candidate in early {
+            self.out.command(id, RtcCommand::AddCandidate(candidate));
+        }
+        self.described(now, id);
+    }
+
+    /// A candidate of theirs was verified.
+    pub(crate) fn apply_candidate(&mut self, id: LinkId, index: u32, candidate: Candidate) {
+        let negotiation = self
+            .links
+            .get_mut(id)
+            .and_then(|link| link.negotiation_mut());
+        if let Some(candidate) = negotiation.and_then(|n| n.remote(index, candidate)) {
+            self.out.command(id, RtcCommand::AddCandidate(candidate));
+        }
+    }
+
+    /// The gateway refused a frame: an offer nobody is there for ends at once.
+    pub(crate) fn on_signal_error(&mut self, now: Now, code: ErrorCode, to: &str) {
+        self.out.counters.count("signal-error");
+        if code != ErrorCode::PeerOffline {
+            return;
+        }
+        let unanswered = self.links.ids(|link| {
+            let awaiting = match &link.stage {
+                Stage::Negotiating(negotiation) => negotiation.is_awaiting_answer(),
+                _ => false,
+            };
+            awaiting && link.device_label.as_str() == to
+        });
+        for id in unanswered {
+            self.close_link(now, id, "the device is offline");
+        }
+    }
+
+    /// A session got no link, or the link no HELLO, in time.
+    pub(crate) fn on_session_timeout(&mut self, now: Now, id: LinkId) {
+        let Some(link) = self.links.get(id) else {
+            return;
+        };
+        let reason = match &link.stage {
+            Stage::Negotiating(n) if n.is_awaiting_answer() => "the offer was not answered",
+            Stage::Negotiating(_) => "no connection came about in 30 s",
+            Stage::Greeting { .. } => "no HELLO came in 5 s",
+            Stage::Ready(_) => return,
+        };
+        let (user, device) = (link.user.clone(), link.device.short());
+        let detail = format!("{reason} ({user}, device {device})");
+        self.out.warn(now, "session-timeout", detail);
+        self.close_link(now, id, reason);
+    }
+
+    /// Closes a link from our side.
+    pub(crate) fn close_link(&mut self, now: Now, id: LinkId, reason: &str) {
+        if self.links.get(id).is_some() {
+            self.out.command(id, RtcCommand::Close);
+            self.end_link(now, id, reason);
+        }
+    }
+
+    /// A link is gone: what was on it goes another way.
+    pub(crate) fn end_link(&mut self, now: Now, id: LinkId, reason: &str) {
+        let Some(link) = self.links.by_id.remove(&id) else {
+            return;
+        };
+        self.timers.cancel(&Timer::Session(id));
+        self.timers.cancel(&Timer::Route(id));
+        self.dirty.remove(&id);
+        if self.links.ready_to(link.device).is_none() {
+            self.forget_acks(link.device);
+        }
+        let open = self.links.of_user(&link.user).any(|other| other.is_ready());
+        if link.is_ready() && !open {
+            self.move_peer(now, &link.user, &[Move::Lose], reason);
+        }
+        self.take_deferred(now, &link);
+        self.after_attempt(now, &link.user, reason);
+    }
+}
+
+impl PeerManager {
+    /// Opens a link to a user without sending anything.
+    pub(crate) fn on_connect(&mut self, now: Now, to: &Label) {
+        let linked = self.links.of_user(to).any(|link| link.is_ready());
+        if linked || *to == self.me.user_label {
+            return;
+        }
+        self.peer(now, to).wanted = true;
+        self.start_climb(now, to);
+    }
+}

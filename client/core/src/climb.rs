@@ -1,0 +1,284 @@
+//! Climbing: runs a user's ladder, tells its messages about it, and waits with growing pauses when
+//! every rung is exhausted.
+
+use crate::backoff::pause_ms;
+use crate::crypto::random_u64;
+use crate::event::{DeliveryState, Event, PeerState, Rung};
+use crate::input::LinkId;
+use crate::ladder::{Ladder, RUNGS, Step};
+use crate::limits::{PEERS_MAX, TRYING_TOLD_MAX};
+use crate::manager::PeerManager;
+use crate::outbox::{Entry, Phase};
+use crate::peer::{Move, Peer, after};
+use crate::state::StoreOp;
+use crate::timer::Timer;
+use beeline_proto::id::{Label, MessageId};
+use beeline_proto::time::Now;
+
+impl PeerManager {
+    /// The connection state kept for a user, made if there is none.
+    pub(crate) fn peer(&mut self, now: Now, label: &Label) -> &mut Peer {
+        if !self.peers.contains_key(label) && self.peers.len() >= PEERS_MAX {
+            self.forget_idlest_peer();
+        }
+        let peer = self
+            .peers
+            .entry(label.clone())
+            .or_insert_with(|| Peer::new(label.clone(), now.mono_ms));
+        peer.used_ms = now.mono_ms;
+        peer
+    }
+
+    /// Forgets the state of the user idle longest; what it has waiting is found again by a retry.
+    fn forget_idlest_peer(&mut self) {
+        let idle = |peer: &&Peer| {
+            self.links.of_user(&peer.label).next().is_none()
+                && peer.ladder.is_none()
+                && !self.outbox.has_waiting(&peer.label)
+        };
+        let idlest = self
+            .peers
+            .values()
+            .filter(idle)
+            .min_by_key(|peer| peer.used_ms);
+        if let Some(label) = idlest.map(|peer| peer.label.clone()) {
+            self.peers.remove(&label);
+        }
+    }
+
+    /// Makes `moves`, those that exist from the state each finds, and tells about each.
+    pub(crate) fn move_peer(&mut self, now: Now, label: &Label, moves: &[Move], reason: &str) {
+        for by in moves {
+            let peer = self.peer(now, label);
+            let Some(to) = after(peer.state, *by) else {
+                continue;
+            };
+            let from = std::mem::replace(&mut peer.state, to);
+            self.out.event(Event::PeerState {
+                user: label.clone(),
+                from,
+                to,
+                reason: reason.to_owned(),
+            });
+        }
+    }
+
+    /// Starts a climb for a user unless one is under way.
+    pub(crate) fn start_climb(&mut self, now: Now, label: &Label) {
+        if self.draining || self.is_blocked(label) {
+            return;
+        }
+        self.timers.cancel(&Timer::Retry(label.clone()));
+        let peer = self.peer(now, label);
+        if peer.ladder.is_none() {
+            peer.ladder = Some(Ladder::new(now.mono_ms));
+            self.move_peer(now, label, &[Move::Discover], "looking for a way");
+        }
+        self.climb(now, label);
+    }
+
+    pub(crate) fn is_blocked(&self, label: &Label) -> bool {
+        self.contacts
+            .get(label)
+            .is_some_and(|contact| contact.is_blocked())
+    }
+
+    /// Goes up the ladder as far as it may now.
+    pub(crate) fn climb(&mut self, now: Now, label: &Label) {
+        for _ in 0..=RUNGS.len() {
+            let wanted = self.peers.get(label).is_some_and(|peer| peer.wanted);
+            if !wanted && !self.outbox.has_waiting(label) {
+                return self.stop_climb(now, label);
+            }
+            let (in_flight, waiting) = self.attempts(label);
+            let ladder = self
+                .peers
+                .get_mut(label)
+                .and_then(|peer| peer.ladder.as_mut());
+            let Some(ladder) = ladder else {
+                return;
+            };
+            match ladder.step(now.mono_ms, in_flight, waiting) {
+                Step::Start(rung) => self.start_rung(now, label, rung),
+                Step::WaitUntil(at_ms) => {
+                    return self.timers.arm(Timer::Ladder(label.clone()), at_ms);
+                }
+                Step::Wait => return self.timers.cancel(&Timer::Ladder(label.clone())),
+                Step::Exhausted => return self.give_up(now, label),
+            }
+        }
+    }
+
+    /// Whether an attempt for a user may still succeed, and whether an open link still may.
+    fn attempts(&self, label: &Label) -> (bool, bool) {
+        let asking = self.is_asking_for(label);
+        let making = self.links.of_user(label).any(|link| !link.is_ready());
+        let hopeful = self
+            .links
+            .of_user(label)
+            .filter_map(|link| link.ready())
+            .any(|r| !r.doubted);
+        (asking || making, hopeful && self.outbox.has_waiting(label))
+    }
+
+    fn start_rung(&mut self, now: Now, label: &Label, rung: Rung) {
+        self.tell_trying(now, label, rung);
+        match rung {
+            Rung::Connected => self.pump_user(now, label),
+            Rung::Cache => self.dial_routes(now, label, rung),
+            Rung::Registry => self.look_up(now, label),
+            // Nobody to ask yet: a rung without candidates lets the next start at once.
+            Rung::Peers | Rung::Coordinators | Rung::StoreAndForward => {}
+        }
+    }
+
+    /// Tells the messages of a user which rung is tried for them, each rung once.
+    pub(crate) fn tell_trying(&mut self, now: Now, label: &Label, rung: Rung) {
+        let durable = |entry: &&Entry| entry.phase != Phase::Committing;
+        let waiting = self
+            .outbox
+            .after(label, 0)
+            .filter(durable)
+            .take(TRYING_TOLD_MAX);
+        let ids: Vec<_> = waiting
+            .filter(|entry| entry.told != Some(rung))
+            .map(|entry| entry.row.id)
+            .collect();
+        for id in ids {
+            self.tell_trying_one(now, id, rung);
+        }
+    }
+
+    /// Tells one message which rung is tried for it.
+    pub(crate) fn tell_trying_one(&mut self, now: Now, id: MessageId, rung: Rung) {
+        self.tell_state(now, id, DeliveryState::Trying, Some(rung));
+        self.lazily(
+            now,
+            StoreOp::SetState {
+                id,
+                state: DeliveryState::Trying,
+                rung: Some(rung),
+                path: None,
+                reason: None,
+                at_ms: now.wall_ms,
+            },
+        );
+    }
+
+    /// Ends a climb because an ACK came or nothing is left to send.
+    pub(crate) fn stop_climb(&mut self, now: Now, label: &Label) {
+        self.timers.cancel(&Timer::Ladder(label.clone()));
+        let Some(peer) = self.peers.get_mut(label) else {
+            return;
+        };
+        peer.ladder = None;
+        self.rest(now, label, "nothing left to send");
+    }
+
+    /// Every rung was tried, nothing is in flight: wait.
+    fn give_up(&mut self, now: Now, label: &Label) {
+        let peer = self.peer(now, label);
+        peer.ladder = None;
+        peer.wanted = false;
+        peer.attempt = peer.attempt.saturating_add(1);
+        let reason = peer.last_error.take();
+        let reason = reason.unwrap_or_else(|| "no way to the peer is known".to_owned());
+        self.timers.cancel(&Timer::Ladder(label.clone()));
+        self.rest(now, label, &reason);
+        self.plan_retry(now, label);
+    }
+
+    /// Moves a peer nothing is in flight for out of the states of an attempt.
+    fn rest(&mut self, now: Now, label: &Label, reason: &str) {
+        let (in_flight, _) = self.attempts(label);
+        if !in_flight {
+            self.move_peer(now, label, &[Move::Fail, Move::Wait], reason);
+        }
+    }
+
+    /// Plans the next try, if anything waits.
+    pub(crate) fn plan_retry(&mut self, now: Now, label: &Label) {
+        if !self.outbox.has_waiting(label) || self.draining {
+            return;
+        }
+        let attempt = self.peers.get(label).map_or(0, |peer| peer.attempt);
+        let pause = pause_ms(attempt.saturating_sub(1), random_u64(self.crypto.as_mut()));
+        let at_ms = now.mono_ms.saturating_add(pause);
+        self.timers.arm_if_idle(Timer::Retry(label.clone()), at_ms);
+    }
+
+    /// The pause is over: everything unacknowledged goes out again, then the ladder is climbed.
+    pub(crate) fn on_retry(&mut self, now: Now, label: &Label) {
+        for id in self
+            .links
+            .ids(|link| link.user == *label && link.is_ready())
+        {
+            if let Some(ready) = self.links.get_mut(id).and_then(|link| link.ready_mut()) {
+                ready.cursor = 0;
+                ready.in_flight.clear();
+                ready.doubted = false;
+            }
+        }
+        self.start_climb(now, label);
+        self.pump_user(now, label);
+    }
+
+    /// Tries again at once for everybody: a socket came up, or the network changed.
+    pub(crate) fn retry_all(&mut self, now: Now) {
+        for label in self.outbox.recipients() {
+            if self
+                .peers
+                .get(&label)
+                .is_none_or(|peer| peer.ladder.is_none())
+            {
+                self.peer(now, &label).attempt = 0;
+                self.start_climb(now, &label);
+            }
+        }
+    }
+
+    /// An attempt for a user ended: goes on climbing, or comes to rest.
+    pub(crate) fn after_attempt(&mut self, now: Now, label: &Label, reason: &str) {
+        let peer = self.peer(now, label);
+        peer.last_error = Some(reason.to_owned());
+        if peer.ladder.is_some() {
+            return self.climb(now, label);
+        }
+        self.rest(now, label, reason);
+        let linked = self.links.of_user(label).next().is_some();
+        if !linked && self.outbox.has_waiting(label) {
+            let peer = self.peer(now, label);
+            if peer.attempt == 0 && peer.state == PeerState::Disconnected {
+                peer.attempt = 1;
+                self.start_climb(now, label);
+            } else {
+                self.plan_retry(now, label);
+            }
+        }
+    }
+
+    /// A message sent on this link was not acknowledged in time.
+    pub(crate) fn on_route_doubt(&mut self, now: Now, link: LinkId) {
+        let Some(link) = self.links.get_mut(link) else {
+            return;
+        };
+        let (user, device) = (link.user.clone(), link.device);
+        let Some(ready) = link.ready_mut() else {
+            return;
+        };
+        ready.doubted = true;
+        if let Some(row) = self.routes.demote(device, now.wall_ms) {
+            self.lazily(now, StoreOp::PutRoute(row));
+        }
+        self.peer(now, &user).last_error = Some("no acknowledgement in time".to_owned());
+        self.start_climb(now, &user);
+    }
+
+    /// Keeps an operation for the next write.
+    pub(crate) fn lazily(&mut self, now: Now, op: StoreOp) {
+        if self.out.lazily(op) {
+            let at_ms = now.mono_ms + crate::limits::LAZY_MS;
+            self.timers.arm_if_idle(Timer::Lazy, at_ms);
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! Every bound of the core, with its reason. The wire's own are in `beeline_proto::limits`.
+
+use beeline_proto::limits::{CANDIDATES_MAX, DEVICES_PER_USER_MAX};
+
+/// Messages of ours not yet final: a month of a busy program, about 40 MiB with their parcels.
+pub const OUTBOX_MAX: usize = 10_000;
+
+/// Messages with one link that wait for an ACK: fills 100 ms of a link at 5,000 messages/s.
+pub const LINK_WINDOW: usize = 512;
+
+/// Items waiting on one link for room: a window of messages and the ACKs of the other direction.
+pub const LINK_QUEUE_MAX: usize = 1_024;
+
+/// Frames handed to a link between two inputs: its send budget decides about more.
+pub const FRAMES_PER_DRAIN: usize = 16;
+
+/// Calls of `send` that wait because an earlier one with an idempotency key is not answered yet.
+pub const KEYED_WAIT_MAX: usize = 256;
+
+/// Writes to the store not answered yet: more means the disk does not follow.
+pub const STORE_IN_FLIGHT_MAX: usize = 4_096;
+
+/// Requests to the registry not answered yet: one per user looked up, and our own few.
+pub const REQUESTS_MAX: usize = 256;
+
+/// Operations kept for the next write; a full batch is written at once.
+pub const LAZY_OPS_MAX: usize = 256;
+
+/// How long an operation may wait for a write to ride on, milliseconds.
+pub const LAZY_MS: u64 = 1_000;
+
+/// Users with connection state; those idle longest are forgotten (their contact row is not).
+pub const PEERS_MAX: usize = 1_024;
+
+/// Pinned users: every member of a large network.
+pub const CONTACTS_MAX: usize = 16_384;
+
+/// Routes kept; those heard of longest ago go first.
+pub const ROUTES_MAX: usize = 4_096;
+
+/// Links and sessions at once; the driver needs about 260 KiB for each.
+pub const LINKS_MAX: usize = 512;
+
+/// Signalling sockets used at once: the gateway's and four coordinators'.
+pub const SOCKETS_MAX: usize = 8;
+
+/// Session ids remembered so that an old offer cannot be played again.
+pub const SESSIONS_SEEN_MAX: usize = 4_096;
+
+/// Parcel ids remembered so that copies on several routes are opened once, and NACKs sent once.
+pub const PARCELS_SEEN_MAX: usize = 2_048;
+
+/// Candidates kept that came before their offer, over all sessions.
+pub const EARLY_CANDIDATES_MAX: usize = 2 * CANDIDATES_MAX;
+
+/// Candidates of one side of one negotiation, and the end of them.
+pub const CANDIDATE_SLOTS: usize = CANDIDATES_MAX + 1;
+
+/// Messages for us in one write: bounds what one failed write makes senders repeat.
+pub const RECEIVE_BATCH_MAX: usize = 128;
+
+/// Messages for us waiting for a write; more are dropped without an ACK and sent again.
+pub const RECEIVE_PENDING_MAX: usize = 1_024;
+
+/// Messages for us held back for earlier ones, per stream (`anchors`: 1,000).
+pub const HELD_MAX: usize = 1_000;
+
+/// Incarnations followed per sending device; a device has one, and a new one per restored backup.
+pub const STREAMS_PER_DEVICE_MAX: usize = 16;
+
+/// How long later messages wait for an earlier one, milliseconds.
+pub const GAP_MS: u64 = 30_000;
+
+/// How long ACKs of one device gather once one was just sent, milliseconds.
+pub const ACK_GATHER_MS: u64 = 2;
+
+/// Delivered and expired messages remembered, so that a READ or a late ACK finds them.
+pub const SETTLED_MAX: usize = 4_096;
+
+/// Seals of one message for one device because of NACKs; more would be a loop.
+pub const RESEALS_MAX: u8 = 5;
+
+/// Bundles kept: one a day for the life of a parcel, and as many again for clocks that jumped.
+pub const BUNDLES_MAX: usize = 64;
+
+/// Least time for an ACK before a route is doubted, milliseconds.
+pub const ROUTE_ACK_MS_MIN: u64 = 300;
+
+/// Most time for an ACK before a route is doubted, milliseconds: three slow satellite hops.
+pub const ROUTE_ACK_MS_MAX: u64 = 10_000;
+
+/// How long a doubted route is passed over, milliseconds.
+pub const ROUTE_DEMOTED_MS: u64 = 10 * 60 * 1_000;
+
+/// First pause before another try, milliseconds.
+pub const RETRY_MS_MIN: u64 = 1_000;
+
+/// Longest pause before another try, milliseconds.
+pub const RETRY_MS_MAX: u64 = 10 * 60 * 1_000;
+
+/// How often expiry and old bundles are looked for, milliseconds.
+pub const SWEEP_MS: u64 = 60 * 60 * 1_000;
+
+/// A membership is renewed this long before its end, milliseconds.
+pub const RENEW_BEFORE_MS: u64 = 30 * 24 * 3_600 * 1_000;
+
+/// Parcels of others opened per second; a parcel costs about 0.1 ms.
+pub const OPENS_PER_S: u64 = 2_000;
+
+/// Parcels of others opened in one burst.
+pub const OPENS_BURST: u64 = 4_000;
+
+/// NACKs and refusals sent per second, over all peers.
+pub const NACKS_PER_S: u64 = 20;
+
+/// NACKs and refusals sent in one burst.
+pub const NACKS_BURST: u64 = 100;
+
+/// Warnings told per second; the rest is only counted.
+pub const WARNINGS_PER_S: u64 = 10;
+
+/// Warnings told in one burst.
+pub const WARNINGS_BURST: u64 = 50;
+
+/// Kinds of refusals counted: the code names about thirty.
+pub const COUNTERS_MAX: usize = 64;
+
+/// Messages told about each rung; the rest of a long queue follows them silently.
+pub const TRYING_TOLD_MAX: usize = 64;
+
+/// Text of a GOODBYE, bytes.
+pub const GOODBYE_LEN_MAX: usize = 200;
+
+/// Timers armed at once: two per link, three per peer, one per stream and acknowledged device, and
+/// a handful of our own.
+pub const TIMERS_MAX: usize =
+    2 * LINKS_MAX + 3 * PEERS_MAX + CONTACTS_MAX * DEVICES_PER_USER_MAX + 16;

@@ -1,0 +1,187 @@
+//! Links: one WebRTC connection each, from the offer to the GOODBYE.
+
+use crate::event::Rung;
+use crate::frames::SendQueue;
+use crate::input::LinkId;
+use crate::limits::{ROUTE_ACK_MS_MAX, ROUTE_ACK_MS_MIN};
+use crate::negotiation::{Negotiation, Side};
+use beeline_proto::id::{DeviceFp, Label, SessionId};
+use std::collections::BTreeMap;
+
+/// One link.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) id: LinkId,
+    pub(crate) user: Label,
+    pub(crate) device: DeviceFp,
+    pub(crate) device_label: Label,
+    pub(crate) session: SessionId,
+    pub(crate) side: Side,
+    /// The rung that led to it; `None` if the peer found us.
+    pub(crate) found_by: Option<Rung>,
+    pub(crate) stage: Stage,
+}
+
+/// How far a link is.
+#[derive(Debug)]
+pub(crate) enum Stage {
+    /// Offer, answer and candidates are exchanged; ICE, DTLS and SCTP run.
+    Negotiating(Negotiation),
+    /// The channel is open, our HELLO is out, theirs is awaited; nothing else is parsed.
+    Greeting {
+        /// SHA-256 of our DTLS certificate.
+        local: [u8; 32],
+        /// SHA-256 of the remote one.
+        remote: [u8; 32],
+    },
+    /// Both HELLOs verified.
+    Ready(Ready),
+}
+
+/// What an open link keeps.
+#[derive(Debug)]
+pub(crate) struct Ready {
+    pub(crate) queue: SendQueue,
+    /// Messages sent and not acknowledged, by their order in the outbox, with the time of sending.
+    pub(crate) in_flight: BTreeMap<u64, u64>,
+    /// Order of the last message sent: later ones are still to go.
+    pub(crate) cursor: u64,
+    /// Smoothed milliseconds from message to ACK.
+    pub(crate) rtt_ms: Option<u64>,
+    pub(crate) since_ms: u64,
+    /// Nothing was acknowledged in time: other rungs are climbed beside it.
+    pub(crate) doubted: bool,
+}
+
+impl Ready {
+    pub(crate) fn new(queue: SendQueue, now_ms: u64) -> Self {
+        Self {
+            queue,
+            in_flight: BTreeMap::new(),
+            cursor: 0,
+            rtt_ms: None,
+            since_ms: now_ms,
+            doubted: false,
+        }
+    }
+
+    /// How long to wait for an ACK before the route is doubted.
+    pub(crate) fn patience_ms(&self) -> u64 {
+        let rtt = self.rtt_ms.unwrap_or(0);
+        rtt.saturating_mul(3)
+            .clamp(ROUTE_ACK_MS_MIN, ROUTE_ACK_MS_MAX)
+    }
+
+    /// Takes an ACK of the message at `order`.
+    pub(crate) fn acknowledged(&mut self, order: u64, now_ms: u64) {
+        if let Some(sent_ms) = self.in_flight.remove(&order) {
+            let sample = now_ms.saturating_sub(sent_ms);
+            let smooth = |rtt: u64| (7 * rtt + sample) / 8;
+            self.rtt_ms = Some(self.rtt_ms.map_or(sample, smooth));
+        }
+        self.doubted = false;
+    }
+}
+
+impl Link {
+    pub(crate) fn ready(&self) -> Option<&Ready> {
+        match &self.stage {
+            Stage::Ready(ready) => Some(ready),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn ready_mut(&mut self) -> Option<&mut Ready> {
+        match &mut self.stage {
+            Stage::Ready(ready) => Some(ready),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn negotiation_mut(&mut self) -> Option<&mut Negotiation> {
+        match &mut self.stage {
+            Stage::Negotiating(negotiation) => Some(negotiation),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        self.ready().is_some()
+    }
+
+    /// Whether our own offer is behind it and it is not open yet.
+    pub(crate) fn is_dialling(&self) -> bool {
+        self.side == Side::Offerer && !self.is_ready()
+    }
+}
+
+/// All links, by id.
+#[derive(Debug, Default)]
+pub(crate) struct Links {
+    pub(crate) by_id: BTreeMap<LinkId, Link>,
+}
+
+impl Links {
+    pub(crate) fn get(&self, id: LinkId) -> Option<&Link> {
+        self.by_id.get(&id)
+    }
+
+    pub(crate) fn get_mut(&mut self, id: LinkId) -> Option<&mut Link> {
+        self.by_id.get_mut(&id)
+    }
+
+    pub(crate) fn of_user<'a>(&'a self, user: &'a Label) -> impl Iterator<Item = &'a Link> {
+        self.by_id.values().filter(move |link| link.user == *user)
+    }
+
+    pub(crate) fn of_device(&self, device: DeviceFp) -> impl Iterator<Item = &Link> {
+        self.by_id
+            .values()
+            .filter(move |link| link.device == device)
+    }
+
+    /// The open link to a device; there is one at most.
+    pub(crate) fn ready_to(&self, device: DeviceFp) -> Option<LinkId> {
+        self.of_device(device)
+            .find(|link| link.is_ready())
+            .map(|link| link.id)
+    }
+
+    /// The link a session of a device is for.
+    pub(crate) fn by_session(&self, device: DeviceFp, session: SessionId) -> Option<LinkId> {
+        let found = self.of_device(device).find(|link| link.session == session);
+        found.map(|link| link.id)
+    }
+
+    /// Ids of the links that satisfy `which`.
+    pub(crate) fn ids(&self, which: impl Fn(&Link) -> bool) -> Vec<LinkId> {
+        self.by_id
+            .values()
+            .filter(|link| which(link))
+            .map(|link| link.id)
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frames::PeerLimits;
+
+    #[test]
+    fn patience_follows_the_round_trip_within_bounds() {
+        let mut ready = Ready::new(SendQueue::new(PeerLimits::from_pb(None)), 0);
+        assert_eq!(ready.patience_ms(), 300);
+        for (order, sent, acked) in [(1, 0, 200), (2, 200, 400)] {
+            ready.in_flight.insert(order, sent);
+            ready.doubted = true;
+            ready.acknowledged(order, acked);
+        }
+        assert_eq!((ready.patience_ms(), ready.doubted), (600, false));
+        ready.in_flight.insert(3, 0);
+        ready.acknowledged(3, 1_000_000);
+        assert_eq!(ready.patience_ms(), ROUTE_ACK_MS_MAX);
+        ready.acknowledged(9, 2_000_000);
+        assert_eq!(ready.in_flight.len(), 0);
+    }
+}

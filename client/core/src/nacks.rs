@@ -1,0 +1,165 @@
+//! NACKs, both ways: a parcel that cannot be opened is answered with our newest bundle, once, and
+//! sealed anew by its sender. Forward secrecy may never cost a message.
+
+use crate::event::DeliveryState;
+use crate::input::LinkId;
+use crate::intake::Opened;
+use crate::limits::RESEALS_MAX;
+use crate::manager::PeerManager;
+use crate::outbox::Phase;
+use crate::outputs::Write;
+use crate::people::KEY_CHANGED;
+use crate::routes::{SealKey, read_bundle};
+use crate::state::StoreOp;
+use beeline_proto::id::{DeviceFp, Label, MessageId, ParcelId};
+use beeline_proto::limits::PARCEL_TTL_MAX_S;
+use beeline_proto::pb::peer::v1::Nack;
+use beeline_proto::pb::peer::v1::nack::Reason;
+use beeline_proto::pb::peer::v1::peer_item::Kind;
+use beeline_proto::time::Now;
+
+impl PeerManager {
+    /// Says why a parcel was not taken: once per parcel, not too often, and only to a device we know
+    /// over its own link.
+    pub(crate) fn say_nack(
+        &mut self,
+        now: Now,
+        to: DeviceFp,
+        parcel: ParcelId,
+        reason: Reason,
+        message: Option<MessageId>,
+    ) {
+        self.out.counters.count("nack-said");
+        let Some(id) = self.links.ready_to(to) else {
+            return;
+        };
+        if self.nacked.contains(&parcel) || !self.nacks.take(now.mono_ms) {
+            return;
+        }
+        let bundle = match reason {
+            Reason::UnknownKey => self.bundles.newest().map(|row| row.envelope.clone()),
+            _ => None,
+        };
+        let nack = Nack {
+            context: self.me.context(self.crypto.as_mut(), to.0),
+            parcel_id: parcel.to_vec(),
+            reason: reason as i32,
+            msg_id: message.map(MessageId::to_vec).unwrap_or_default(),
+            bundle: bundle.unwrap_or_default(),
+        };
+        let envelope = self.me.sign(self.crypto.as_mut(), &nack);
+        self.send_nack(id, to, parcel, envelope);
+    }
+
+    fn send_nack(&mut self, id: LinkId, to: DeviceFp, parcel: ParcelId, envelope: Vec<u8>) {
+        let Some(user) = self.links.get(id).map(|link| link.user.clone()) else {
+            return;
+        };
+        let sealed = self.seal_control(&user, to, envelope, Vec::new(), PARCEL_TTL_MAX_S);
+        if let Some(sealed) = sealed
+            && self.say(id, Kind::Nack(sealed))
+        {
+            self.nacked.insert(parcel);
+        }
+    }
+
+    /// A parcel of ours was not taken.
+    pub(crate) fn on_nack(&mut self, now: Now, opened: &Opened) {
+        let audience = self.me.device.0;
+        let verified = self.verify::<Nack>(now, &opened.envelope, opened.from, audience);
+        let (Some(nack), Some(label)) = (verified, self.speaker(opened.from)) else {
+            return self.out.counters.count("nack-refused");
+        };
+        let nack = nack.payload();
+        let parcel = ParcelId::try_from(nack.parcel_id.as_slice()).ok();
+        let message = parcel.and_then(|parcel| self.outbox.of_parcel(&parcel));
+        let ours = message.filter(|id| {
+            let entry = self.outbox.get(id);
+            entry.is_some_and(|e| e.row.to == label && e.parcel(opened.from).is_some())
+        });
+        let Some(id) = ours else {
+            return self.out.counters.count("nack-mismatch");
+        };
+        match nack.reason() {
+            Reason::UnknownKey => self.on_unknown_key(now, &label, opened.from, id, &nack.bundle),
+            Reason::NeedChain => self.on_need_chain(now, &label, opened.from, id),
+            Reason::Conflict => self.reject_one(now, &label, id, "CONFLICT"),
+            Reason::UserKeyChanged => self.reject_one(now, &label, id, KEY_CHANGED),
+            Reason::Revoked => self.reject_one(now, &label, id, "REVOKED"),
+            Reason::Invalid => self.reject_one(now, &label, id, "INVALID"),
+            // Tried again with the next retry.
+            Reason::Full | Reason::Unspecified => self.out.counters.count("nack-full"),
+        }
+    }
+
+    fn reject_one(&mut self, now: Now, label: &Label, id: MessageId, reason: &str) {
+        let ops = self.end_message(now, id, DeliveryState::Rejected, reason);
+        self.out.write(ops, Write::Plain);
+        self.climb(now, label);
+    }
+
+    /// The bundle we sealed to is gone: the same envelope goes to the newer one it names.
+    fn on_unknown_key(
+        &mut self,
+        now: Now,
+        label: &Label,
+        device: DeviceFp,
+        id: MessageId,
+        bundle: &[u8],
+    ) {
+        match read_bundle(bundle, self.me.network(), device) {
+            Ok(key) => {
+                self.routes.replace_seal(device, key);
+                self.reseal(label, device, id, key);
+            }
+            Err(error) => self.warn_envelope(now, device, error),
+        }
+    }
+
+    /// The device does not know us: the same envelope goes again, with our chain.
+    fn on_need_chain(&mut self, _now: Now, label: &Label, device: DeviceFp, id: MessageId) {
+        if let Some(contact) = self.contacts.get_mut(label) {
+            contact.row.knows_us = (0, 0);
+        }
+        if let Some(key) = self.routes.get(device).and_then(|route| route.seal) {
+            self.reseal(label, device, id, key);
+        }
+    }
+
+    /// Seals a message's envelope anew for one device and writes it; it goes out after the commit.
+    fn reseal(&mut self, label: &Label, device: DeviceFp, id: MessageId, key: SealKey) {
+        let Some(entry) = self.outbox.get_mut(&id) else {
+            return;
+        };
+        if entry.reseals >= RESEALS_MAX || entry.phase != Phase::Sealed {
+            return self.out.counters.count("reseal-refused");
+        }
+        entry.reseals += 1;
+        let mut parcels = entry.row.parcels.clone();
+        let order = entry.order;
+        let Some(envelope) = entry.row.envelope.clone() else {
+            return;
+        };
+        let Some(sealed) = self.seal_message(label, device, (key.id, key.key), &envelope) else {
+            return;
+        };
+        for (to, parcel) in &mut parcels {
+            if *to == device {
+                parcel.clone_from(&sealed);
+            }
+        }
+        self.outbox.set_sealed(id, &envelope, parcels.clone());
+        let op = StoreOp::SetSealed {
+            id,
+            envelope,
+            parcels,
+        };
+        self.out.write(vec![op], Write::Seal(vec![id]));
+        // From this message on, everything goes to the device once more, in order.
+        if let Some(link) = self.links.ready_to(device)
+            && let Some(ready) = self.links.get_mut(link).and_then(|link| link.ready_mut())
+        {
+            ready.cursor = ready.cursor.min(order - 1);
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! People: chains seen anywhere are held against the pins; changed keys block sending until a person
+//! accepts them.
+
+use crate::contacts::{Contact, Sighting};
+use crate::crypto::random_u64;
+use crate::event::Event;
+use crate::input::CommandId;
+use crate::manager::PeerManager;
+use crate::outputs::Write;
+use crate::state::{ContactRow, StoreOp};
+use beeline_proto::chain::{ChainError, VerifiedChain};
+use beeline_proto::code::ErrorCode;
+use beeline_proto::id::{DeviceFp, Label};
+use beeline_proto::safety::safety_number;
+use beeline_proto::time::Now;
+
+/// Why messages are rejected when the recipient's key changed.
+pub(crate) const KEY_CHANGED: &str = "USER_KEY_CHANGED";
+
+impl PeerManager {
+    /// Verifies a serialized chain and holds it against the pins. The label of the contact it proves,
+    /// as pinned; `None` if it is refused, which has been told then.
+    pub(crate) fn see_chain(&mut self, now: Now, bytes: &[u8]) -> Option<Label> {
+        let chain = match self.check_chain(now, bytes) {
+            Ok(chain) => chain,
+            Err(error) => {
+                self.out.warn(now, "chain-refused", error.to_string());
+                return None;
+            }
+        };
+        let label = chain.membership.handle.clone();
+        if label == self.me.user_label || chain.user() == self.me.user {
+            let detail = format!("a chain under our own user id {label} was refused");
+            self.out.warn(now, "own-user", detail);
+            return None;
+        }
+        match self.contacts.see(chain.clone()) {
+            Sighting::Same => Some(label),
+            Sighting::Pinned => {
+                self.keep_contact(&label);
+                Some(label)
+            }
+            Sighting::Newer { removed } => {
+                self.keep_contact(&label);
+                self.drop_devices(now, &removed);
+                Some(label)
+            }
+            Sighting::Older => {
+                let detail = format!("a device list of {label} is older than the one known");
+                self.out.warn(now, "device-list-rollback", detail);
+                Some(label)
+            }
+            Sighting::Changed { first } => {
+                self.on_key_changed(now, &label, &chain, first);
+                None
+            }
+            Sighting::SecondHandle => {
+                let detail = format!("{label} has the key of a user known by another id");
+                self.out.warn(now, "second-handle", detail);
+                None
+            }
+            Sighting::Full => {
+                let detail = format!("no room for another contact: {label}");
+                self.out.warn(now, "contacts-full", detail);
+                None
+            }
+        }
+    }
+
+    fn check_chain(&mut self, now: Now, bytes: &[u8]) -> Result<VerifiedChain, ChainError> {
+        let chain = VerifiedChain::open(bytes, self.me.network())?;
+        if chain.descriptor.version() > self.me.chain.descriptor.version() {
+            let newer = chain.descriptor.verified.bytes().to_vec();
+            self.take_descriptor(now, &newer);
+        }
+        self.me.admits(&chain)?;
+        Ok(chain)
+    }
+
+    /// Writes a contact; what waited for its key is signed and sealed in the same write.
+    fn keep_contact(&mut self, label: &Label) {
+        let Some(contact) = self.contacts.get(label) else {
+            return;
+        };
+        let mut ops = vec![StoreOp::PutContact(contact.row.clone())];
+        let (sealed, ids) = self.seal_waiting(label);
+        ops.extend(sealed);
+        let purpose = if ids.is_empty() {
+            Write::Plain
+        } else {
+            Write::Seal(ids)
+        };
+        self.out.write(ops, purpose);
+    }
+
+    /// Devices that left a user's list are revoked: no link and no route to them stays.
+    fn drop_devices(&mut self, now: Now, removed: &[DeviceFp]) {
+        for device in removed {
+            self.routes.remove(*device);
+            for id in self.links.ids(|link| link.device == *device) {
+                self.close_link(now, id, "the device was removed by its user");
+            }
+        }
+    }
+
+    fn on_key_changed(&mut self, now: Now, label: &Label, claimed: &VerifiedChain, first: bool) {
+        let Some(row) = self.contacts.get(label).map(|contact| contact.row.clone()) else {
+            return;
+        };
+        if !first {
+            return self.out.counters.count("key-changed");
+        }
+        self.out.event(Event::KeyChanged {
+            user: label.clone(),
+            pinned: row.user,
+            claimed: claimed.user(),
+        });
+        let detail = format!("{label} shows another key than the pinned one; sending is blocked");
+        self.out.warn(now, "key-changed", detail);
+        let mut ops = vec![StoreOp::PutContact(row)];
+        for id in self.outbox.ids(|entry| entry.row.to == *label) {
+            ops.extend(self.reject(now, id, KEY_CHANGED));
+        }
+        self.out.write(ops, Write::Plain);
+        self.stop_climb(now, label);
+    }
+
+    /// A person compared the safety number and accepts the user's key as it is now.
+    pub(crate) fn on_accept_key(&mut self, now: Now, command: CommandId, user: &Label) {
+        let Some(contact) = self.contacts.get(user) else {
+            return self.out.event(Event::Refused {
+                command,
+                code: ErrorCode::NotFound,
+                detail: format!("{user} is not known here yet; send or receive a message first"),
+            });
+        };
+        let mut row = contact.row.clone();
+        row.verified = true;
+        let mut ops = Vec::new();
+        if let Some(claimed) = row.claimed_chain.take() {
+            let chain = match self.check_chain(now, &claimed) {
+                Ok(chain) => chain,
+                Err(error) => {
+                    return self.out.event(Event::Refused {
+                        command,
+                        code: ErrorCode::Conflict,
+                        detail: format!("the changed key does not verify any more: {error}"),
+                    });
+                }
+            };
+            row = self.accept_chain(now, row, chain);
+            ops.push(StoreOp::SetIncarnation(self.me.incarnation));
+        } else if let Some(contact) = self.contacts.get_mut(user) {
+            contact.row.verified = true;
+        }
+        ops.insert(0, StoreOp::PutContact(row));
+        self.out.write(ops, Write::Accept(command));
+    }
+
+    /// Puts an accepted chain in place of the pinned one. The new key is a new recipient, which has
+    /// seen nothing yet: counting starts again, in a new incarnation.
+    fn accept_chain(&mut self, now: Now, old: ContactRow, chain: VerifiedChain) -> ContactRow {
+        let label = old.label.clone();
+        for id in self.links.ids(|link| link.user == label) {
+            self.close_link(now, id, "the user's key changed");
+        }
+        let devices: Vec<DeviceFp> = self.routes.of_user(&label).map(|r| r.row.device).collect();
+        for device in devices {
+            self.routes.remove(device);
+        }
+        let row = ContactRow {
+            user: chain.user(),
+            label,
+            chain: chain.to_bytes(),
+            verified: true,
+            claimed_chain: None,
+            knows_us: (0, 0),
+        };
+        self.contacts.insert(Contact {
+            row: row.clone(),
+            chain,
+        });
+        self.new_incarnation();
+        row
+    }
+
+    /// Starts counting anew.
+    pub(crate) fn new_incarnation(&mut self) {
+        self.me.incarnation = random_u64(self.crypto.as_mut());
+        self.outbox.restart_seqs();
+    }
+
+    /// Whether a link with a contact may be made now: not revoked, membership not long expired.
+    pub(crate) fn may_link(&mut self, now: Now, label: &Label) -> bool {
+        let Some(contact) = self.contacts.get(label) else {
+            return false;
+        };
+        let verdict = self.me.admits(&contact.chain);
+        let verdict = verdict.and_then(|()| contact.chain.membership.check_expiry(now.wall_ms));
+        if let Err(error) = verdict {
+            self.out
+                .warn(now, "not-a-member", format!("{label}: {error}"));
+            return false;
+        }
+        true
+    }
+
+    /// The 60 digits to compare with `user`; `None` while its key is not pinned. Where a changed key
+    /// waits to be accepted, they are for the changed key.
+    pub fn safety_number(&self, user: &Label) -> Option<String> {
+        let contact = self.contacts.get(user)?;
+        let own = self.me.chain.membership.user_key;
+        let claimed = contact.row.claimed_chain.as_deref();
+        let claimed = claimed.and_then(|b| VerifiedChain::open(b, self.me.network()).ok());
+        let key = claimed
+            .as_ref()
+            .unwrap_or(&contact.chain)
+            .membership
+            .user_key;
+        safety_number(&self.me.network(), &own, &key)
+    }
+}

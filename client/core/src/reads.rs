@@ -1,0 +1,97 @@
+//! READ: a courtesy, told over open links only and never repeated.
+
+use crate::event::{DeliveryState, Event, MessageState, Path};
+use crate::intake::Opened;
+use crate::manager::PeerManager;
+use crate::outputs::Write;
+use crate::state::StoreOp;
+use beeline_proto::id::{Label, MessageId, UserFp};
+use beeline_proto::limits::{ACK_ITEMS_MAX, PARCEL_TTL_MAX_S};
+use beeline_proto::pb::peer::v1::Read;
+use beeline_proto::pb::peer::v1::peer_item::Kind;
+use beeline_proto::time::Now;
+use std::collections::BTreeMap;
+
+impl PeerManager {
+    /// The application says that messages were read by a person.
+    pub(crate) fn on_mark_read(&mut self, messages: &[(UserFp, MessageId)]) {
+        let mut by_user: BTreeMap<UserFp, Vec<Vec<u8>>> = BTreeMap::new();
+        for (user, id) in messages {
+            by_user.entry(*user).or_default().push(id.to_vec());
+        }
+        for (user, ids) in by_user {
+            let Some(label) = self.contacts.label_of_user(user).cloned() else {
+                continue;
+            };
+            for chunk in ids.chunks(ACK_ITEMS_MAX) {
+                self.send_read(&label, user, chunk);
+            }
+        }
+    }
+
+    fn send_read(&mut self, label: &Label, user: UserFp, ids: &[Vec<u8>]) {
+        let read = Read {
+            context: self.me.context(self.crypto.as_mut(), user.0),
+            msg_ids: ids.to_vec(),
+        };
+        let envelope = self.me.sign(self.crypto.as_mut(), &read);
+        for id in self
+            .links
+            .ids(|link| link.user == *label && link.is_ready())
+        {
+            let Some(device) = self.links.get(id).map(|link| link.device) else {
+                continue;
+            };
+            let ttl_s = PARCEL_TTL_MAX_S;
+            let sealed = self.seal_control(label, device, envelope.clone(), Vec::new(), ttl_s);
+            if let Some(parcel) = sealed {
+                self.say(id, Kind::Read(parcel));
+            }
+        }
+    }
+
+    /// Messages of ours were read.
+    pub(crate) fn on_read(&mut self, now: Now, opened: &Opened) {
+        let audience = self.me.user.0;
+        let verified = self.verify::<Read>(now, &opened.envelope, opened.from, audience);
+        let (Some(read), Some(label)) = (verified, self.speaker(opened.from)) else {
+            return self.out.counters.count("read-refused");
+        };
+        let mut ops = Vec::new();
+        for id in read.payload().msg_ids.iter().take(ACK_ITEMS_MAX) {
+            let Ok(id) = MessageId::try_from(id.as_slice()) else {
+                continue;
+            };
+            let settled = self
+                .outbox
+                .settled_mut(&id)
+                .filter(|settled| settled.to == label);
+            let Some(settled) = settled.filter(|s| s.state == DeliveryState::Delivered) else {
+                continue;
+            };
+            settled.state = DeliveryState::Read;
+            let elapsed_ms = now.mono_ms.saturating_sub(settled.queued_mono_ms);
+            self.out.event(Event::MessageState(MessageState {
+                id,
+                to: label.clone(),
+                state: DeliveryState::Read,
+                rung: None,
+                path: Some(Path::Direct),
+                found_by: None,
+                reason: None,
+                elapsed_ms,
+            }));
+            ops.push(StoreOp::SetState {
+                id,
+                state: DeliveryState::Read,
+                rung: None,
+                path: Some(Path::Direct),
+                reason: None,
+                at_ms: now.wall_ms,
+            });
+        }
+        if !ops.is_empty() {
+            self.out.write(ops, Write::Plain);
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! Routes: what is known of each device, from its own signed record, and how it was found.
+
+use crate::contacts::Contact;
+use crate::event::Rung;
+use crate::limits::{ROUTE_DEMOTED_MS, ROUTES_MAX};
+use crate::state::RouteRow;
+use beeline_proto::chain::Device;
+use beeline_proto::envelope::{Expect, OpenError, Verified, open};
+use beeline_proto::id::{DeviceFp, KeyId, Label, NetworkFp, UserFp};
+use beeline_proto::keys::SealPublic;
+use beeline_proto::limits::ORIGIN_LEN_MAX;
+use beeline_proto::pb::identity::v1::{Bundle, DeviceRecord};
+use beeline_proto::time::Now;
+use std::collections::BTreeMap;
+
+/// A key that MESSAGE parcels for a device are sealed to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SealKey {
+    pub(crate) made_ms: u64,
+    pub(crate) id: KeyId,
+    pub(crate) key: SealPublic,
+}
+
+/// Reads a bundle's envelope; it must be signed by `device`.
+pub(crate) fn read_bundle(
+    bytes: &[u8],
+    network: NetworkFp,
+    device: DeviceFp,
+) -> Result<SealKey, OpenError> {
+    let audiences = [network.0];
+    let expect = Expect::new(network, &audiences).signer(device.0);
+    let bundle: Verified<Bundle> = open(bytes, &expect)?;
+    let bundle = bundle.payload();
+    Ok(SealKey {
+        made_ms: bundle.made_ms,
+        id: KeyId::try_from(bundle.key_id.as_slice()).map_err(|_| OpenError::BadPayload)?,
+        key: SealPublic::from_bytes(&bundle.key).map_err(|_| OpenError::BadPayload)?,
+    })
+}
+
+/// A verified device record.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Record {
+    pub(crate) device: DeviceFp,
+    pub(crate) version: u64,
+    pub(crate) signal_addr: String,
+    pub(crate) seal: Option<SealKey>,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// Reads a device record's envelope; it must be signed by one of the user's `devices`.
+pub(crate) fn read_record(
+    bytes: &[u8],
+    network: NetworkFp,
+    user: UserFp,
+    devices: &[Device],
+) -> Result<Record, OpenError> {
+    let audiences = [network.0];
+    let record: Verified<DeviceRecord> = open(bytes, &Expect::new(network, &audiences))?;
+    let device = record.signer().device_fp();
+    if !devices.iter().any(|listed| listed.fp() == device) {
+        return Err(OpenError::WrongSigner);
+    }
+    let payload = record.payload();
+    if payload.user != user.0 || payload.signal_addr.len() > ORIGIN_LEN_MAX {
+        return Err(OpenError::BadPayload);
+    }
+    let seal = match payload.bundle.as_slice() {
+        [] => None,
+        bundle => Some(read_bundle(bundle, network, device)?),
+    };
+    Ok(Record {
+        device,
+        version: payload.version,
+        signal_addr: payload.signal_addr.clone(),
+        seal,
+        bytes: bytes.to_vec(),
+    })
+}
+
+/// One device as we know it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Route {
+    pub(crate) row: RouteRow,
+    pub(crate) version: u64,
+    pub(crate) seal: Option<SealKey>,
+}
+
+impl Route {
+    pub(crate) fn is_demoted(&self, wall_ms: u64) -> bool {
+        self.row.demoted_until_ms > wall_ms
+    }
+}
+
+/// All routes, by device.
+#[derive(Debug, Default)]
+pub(crate) struct Routes {
+    by_device: BTreeMap<DeviceFp, Route>,
+}
+
+impl Routes {
+    /// Takes a stored row with its verified record.
+    pub(crate) fn load(&mut self, row: RouteRow, record: &Record) {
+        let route = Route {
+            row,
+            version: record.version,
+            seal: record.seal,
+        };
+        self.insert(route);
+    }
+
+    pub(crate) fn get(&self, device: DeviceFp) -> Option<&Route> {
+        self.by_device.get(&device)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Route> {
+        self.by_device.values()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.by_device.len()
+    }
+
+    /// Routes to the devices of one user.
+    pub(crate) fn of_user<'a>(&'a self, label: &'a Label) -> impl Iterator<Item = &'a Route> {
+        self.iter()
+            .filter(move |route| route.row.user_label == *label)
+    }
+
+    /// Takes a verified record; the row to keep if it told something. The newest record and the
+    /// newest bundle win, except over a live link (`live`), where the device speaks for itself.
+    pub(crate) fn learn(
+        &mut self,
+        contact: &Contact,
+        record: Record,
+        found_by: Rung,
+        live: bool,
+        now: Now,
+    ) -> Option<RouteRow> {
+        let old = self.by_device.get(&record.device);
+        if let Some(old) = old
+            && record.version <= old.version
+            && !(live && record.bytes != old.row.record)
+        {
+            return self.touch(record.device, found_by, live, now);
+        }
+        let newer = |new: &SealKey| {
+            let known = old.and_then(|old| old.seal);
+            live || known.is_none_or(|known| new.made_ms > known.made_ms)
+        };
+        let seal = record.seal.filter(newer).or(old.and_then(|old| old.seal));
+        let row = RouteRow {
+            user_label: contact.row.label.clone(),
+            user: contact.row.user,
+            device: record.device,
+            record: record.bytes,
+            signal_addr: record.signal_addr,
+            found_by,
+            connected_ms: if live {
+                now.wall_ms
+            } else {
+                old.map_or(0, |o| o.row.connected_ms)
+            },
+            seen_ms: now.wall_ms,
+            demoted_until_ms: if live {
+                0
+            } else {
+                old.map_or(0, |o| o.row.demoted_until_ms)
+            },
+        };
+        let route = Route {
+            row: row.clone(),
+            version: record.version,
+            seal,
+        };
+        self.insert(route);
+        Some(row)
+    }
+
+    /// Notes that a known device was heard of again; the row to keep if a link to it is open.
+    fn touch(
+        &mut self,
+        device: DeviceFp,
+        found_by: Rung,
+        live: bool,
+        now: Now,
+    ) -> Option<RouteRow> {
+        let route = self.by_device.get_mut(&device)?;
+        route.row.seen_ms = now.wall_ms;
+        if live {
+            route.row.connected_ms = now.wall_ms;
+            route.row.demoted_until_ms = 0;
+            route.row.found_by = found_by;
+        }
+        live.then(|| route.row.clone())
+    }
+
+    /// A key named in a NACK or made known otherwise by the device itself: always replaces.
+    pub(crate) fn replace_seal(&mut self, device: DeviceFp, seal: SealKey) {
+        if let Some(route) = self.by_device.get_mut(&device) {
+            route.seal = Some(seal);
+        }
+    }
+
+    /// Passes the route over for ten minutes.
+    pub(crate) fn demote(&mut self, device: DeviceFp, wall_ms: u64) -> Option<RouteRow> {
+        let route = self.by_device.get_mut(&device)?;
+        route.row.demoted_until_ms = wall_ms.saturating_add(ROUTE_DEMOTED_MS);
+        Some(route.row.clone())
+    }
+
+    pub(crate) fn remove(&mut self, device: DeviceFp) {
+        self.by_device.remove(&device);
+    }
+
+    fn insert(&mut self, route: Route) {
+        self.by_device.insert(route.row.device, route);
+        if self.by_device.len() > ROUTES_MAX {
+            let oldest = self
+                .by_device
+                .values()
+                .min_by_key(|route| route.row.seen_ms);
+            if let Some(device) = oldest.map(|route| route.row.device) {
+                self.by_device.remove(&device);
+            }
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! Sealing: a message is signed once when the recipient's key is pinned, and sealed once per device
+//! whose bundle is known. Both are written before they are used, and repeated byte for byte.
+
+use crate::crypto::random_id;
+use crate::limits::LINK_WINDOW;
+use crate::manager::PeerManager;
+use crate::outbox::Phase;
+use crate::outputs::Write;
+use crate::routes::SealKey;
+use crate::state::{OutboxRow, StoreOp};
+use beeline_proto::chain::Device;
+use beeline_proto::envelope::Context;
+use beeline_proto::id::{DeviceFp, KeyId, Label, MessageId};
+use beeline_proto::keys::SealPublic;
+use beeline_proto::limits::PARCEL_TTL_MAX_S;
+use beeline_proto::parcel::{Content, Header, Kind, SealError};
+use beeline_proto::pb::peer::v1::ChatMessage;
+
+/// What one message still needs.
+struct Needs {
+    id: MessageId,
+    envelope: Option<Vec<u8>>,
+    devices: Vec<(DeviceFp, SealKey)>,
+}
+
+impl PeerManager {
+    /// Seals an envelope to a device's control key.
+    pub(crate) fn seal_control(
+        &mut self,
+        user: &Label,
+        device: DeviceFp,
+        envelope: Vec<u8>,
+        chain: Vec<u8>,
+        ttl_s: u32,
+    ) -> Option<Vec<u8>> {
+        let key = self
+            .contacts
+            .get(user)?
+            .device(device)
+            .map(|d: &Device| d.control_key)?;
+        let header = self.header(device, Kind::Control, key.key_id(), ttl_s);
+        let content = Content { envelope, chain };
+        let sealed = self.crypto.seal(&header, &key, &content);
+        if sealed.is_err() {
+            self.out.counters.count("seal-failed");
+        }
+        sealed.ok()
+    }
+
+    fn header(&self, to: DeviceFp, kind: Kind, key_id: KeyId, ttl_s: u32) -> Header {
+        Header {
+            network: self.me.network(),
+            from: self.me.device,
+            to,
+            kind,
+            key_id,
+            ttl_s,
+        }
+    }
+
+    /// Signs a message for a pinned user.
+    fn sign_message(&mut self, row: &OutboxRow, user: [u8; 32]) -> Vec<u8> {
+        let context = Context {
+            network: self.me.network(),
+            audience: user,
+            message_id: row.id,
+            incarnation: row.incarnation,
+            seq: row.seq,
+            link_session: None,
+        };
+        let message = ChatMessage {
+            context: Some(context.to_pb()),
+            content: row.text.clone(),
+            timestamp: row.queued_ms / 1_000,
+            timestamp_ms: (row.queued_ms % 1_000) as u32,
+        };
+        self.me.sign(self.crypto.as_mut(), &message)
+    }
+
+    /// Seals a message's envelope to one device, with our chain beside it until the user has
+    /// acknowledged it, where both fit. (Where they do not, the link's offer has carried it.)
+    pub(crate) fn seal_message(
+        &mut self,
+        to: &Label,
+        device: DeviceFp,
+        key: (KeyId, SealPublic),
+        envelope: &[u8],
+    ) -> Option<Vec<u8>> {
+        let versions = self.me.versions();
+        let known = self
+            .contacts
+            .get(to)
+            .map_or((0, 0), |contact| contact.row.knows_us);
+        let knows_us = known.0 >= versions.descriptor && known.1 >= versions.device_list;
+        let chain = if knows_us {
+            Vec::new()
+        } else {
+            self.me.chain.to_bytes()
+        };
+        let header = self.header(device, Kind::Message, key.0, PARCEL_TTL_MAX_S);
+        let mut content = Content {
+            envelope: envelope.to_vec(),
+            chain,
+        };
+        let mut sealed = self.crypto.seal(&header, &key.1, &content);
+        if sealed == Err(SealError::TooLarge) && !content.chain.is_empty() {
+            content.chain.clear();
+            sealed = self.crypto.seal(&header, &key.1, &content);
+        }
+        if sealed.is_err() {
+            self.out.counters.count("seal-failed");
+        }
+        sealed.ok()
+    }
+
+    /// Signs and seals what waits for a user, as far as keys are known: the operations to write and
+    /// the messages they concern. At most a window of messages at a time.
+    pub(crate) fn seal_waiting(&mut self, to: &Label) -> (Vec<StoreOp>, Vec<MessageId>) {
+        let needs = self.needs(to);
+        let mut ops = Vec::new();
+        let mut ids = Vec::new();
+        for need in needs {
+            let Some(entry) = self.outbox.get(&need.id) else {
+                continue;
+            };
+            let mut row = entry.row.clone();
+            let (before, signed) = (row.parcels.len(), need.envelope.is_some());
+            self.seal_row(&mut row, need.envelope, &need.devices);
+            // A key nothing can be sealed to would otherwise be written again and again.
+            if signed && row.parcels.len() == before {
+                continue;
+            }
+            let Some(envelope) = row.envelope else {
+                continue;
+            };
+            ops.push(StoreOp::SetSealed {
+                id: need.id,
+                envelope: envelope.clone(),
+                parcels: row.parcels.clone(),
+            });
+            self.outbox.set_sealed(need.id, &envelope, row.parcels);
+            ids.push(need.id);
+        }
+        (ops, ids)
+    }
+
+    /// Signs a row if it has no envelope yet, and adds parcels for `devices`.
+    fn seal_row(
+        &mut self,
+        row: &mut OutboxRow,
+        envelope: Option<Vec<u8>>,
+        devices: &[(DeviceFp, SealKey)],
+    ) {
+        let Some(user) = self.contacts.get(&row.to).map(|contact| contact.row.user.0) else {
+            return;
+        };
+        let envelope = envelope.unwrap_or_else(|| self.sign_message(row, user));
+        for (device, key) in devices {
+            let parcel = self.seal_message(&row.to, *device, (key.id, key.key), &envelope);
+            if let Some(parcel) = parcel {
+                row.parcels.push((*device, parcel));
+            }
+        }
+        row.envelope = Some(envelope);
+    }
+
+    /// Signs and seals a new row before it is queued, if the recipient's key is pinned.
+    pub(crate) fn seal_new(&mut self, row: &mut OutboxRow) {
+        if self.is_blocked(&row.to) {
+            return;
+        }
+        let keys = self.seal_keys(&row.to);
+        self.seal_row(row, None, &keys);
+    }
+
+    /// Devices of a user with the bundles known.
+    fn seal_keys(&self, to: &Label) -> Vec<(DeviceFp, SealKey)> {
+        let Some(contact) = self.contacts.get(to) else {
+            return Vec::new();
+        };
+        let devices = contact.chain.devices.devices.iter().map(Device::fp);
+        let key = |device: DeviceFp| self.routes.get(device).and_then(|route| route.seal);
+        devices
+            .filter_map(|device| Some((device, key(device)?)))
+            .collect()
+    }
+
+    fn needs(&self, to: &Label) -> Vec<Needs> {
+        if self.contacts.get(to).is_none() || self.is_blocked(to) {
+            return Vec::new();
+        }
+        let keys = self.seal_keys(to);
+        let wanting = self.outbox.after(to, 0).filter_map(|entry| {
+            let missing = |(device, _): &&(DeviceFp, SealKey)| entry.parcel(*device).is_none();
+            let devices: Vec<_> = keys.iter().filter(missing).copied().collect();
+            let wants = match entry.phase {
+                Phase::Unsealed => true,
+                Phase::Sealed => !devices.is_empty(),
+                Phase::Committing | Phase::Sealing => false,
+            };
+            wants.then(|| Needs {
+                id: entry.row.id,
+                envelope: entry.row.envelope.clone(),
+                devices,
+            })
+        });
+        wanting.take(LINK_WINDOW).collect()
+    }
+
+    /// Seals what waits for a user and writes it.
+    pub(crate) fn seal_and_write(&mut self, to: &Label) {
+        let (ops, ids) = self.seal_waiting(to);
+        if !ids.is_empty() {
+            self.out.write(ops, Write::Seal(ids));
+        }
+    }
+
+    /// A new random message id.
+    pub(crate) fn new_message_id(&mut self) -> MessageId {
+        MessageId(random_id(self.crypto.as_mut()))
+    }
+}

@@ -1,0 +1,253 @@
+//! Sending: a call becomes a durable row; only then does anything of it touch the network.
+
+use crate::event::{DeliveryState, Event};
+use crate::input::CommandId;
+use crate::limits::{KEYED_WAIT_MAX, OUTBOX_MAX, STORE_IN_FLIGHT_MAX};
+use crate::manager::PeerManager;
+use crate::outbox::{Phase, Waiting};
+use crate::outputs::Write;
+use crate::people::KEY_CHANGED;
+use crate::pump::state_of;
+use crate::state::{OutboxRow, StoreOp, StoreResult};
+use beeline_proto::code::ErrorCode;
+use beeline_proto::id::{Label, MessageId};
+use beeline_proto::limits::{IDEMPOTENCY_KEY_LEN_MAX, TEXT_LEN_MAX};
+use beeline_proto::time::Now;
+use std::collections::VecDeque;
+
+impl PeerManager {
+    /// The application sends a text.
+    pub(crate) fn on_send(
+        &mut self,
+        now: Now,
+        command: CommandId,
+        to: Label,
+        text: String,
+        key: Option<String>,
+    ) {
+        if let Some((code, detail)) = self.objection(&to, &text, key.as_deref()) {
+            return self.out.event(Event::Refused {
+                command,
+                code,
+                detail,
+            });
+        }
+        if let Some(waiting) = self.outbox.keyed.get_mut(&to) {
+            return waiting.push_back(Waiting { command, text, key });
+        }
+        self.queue(now, command, to, text, key);
+    }
+
+    /// Why a call is refused before anything happens.
+    fn objection(&self, to: &Label, text: &str, key: Option<&str>) -> Option<(ErrorCode, String)> {
+        if *to == self.me.user_label {
+            let detail = "that is you; name another user".to_owned();
+            return Some((ErrorCode::InvalidArgument, detail));
+        }
+        if text.len() > TEXT_LEN_MAX {
+            let detail = format!("the text exceeds {TEXT_LEN_MAX} bytes; use send-file");
+            return Some((ErrorCode::TooLarge, detail));
+        }
+        if key.is_some_and(|key| key.is_empty() || key.len() > IDEMPOTENCY_KEY_LEN_MAX) {
+            let detail = format!("an idempotency key has 1 to {IDEMPOTENCY_KEY_LEN_MAX} bytes");
+            return Some((ErrorCode::InvalidArgument, detail));
+        }
+        if self.draining {
+            return Some((ErrorCode::Unavailable, "this process is ending".to_owned()));
+        }
+        let contact = self.contacts.get(to);
+        if contact.is_some_and(|contact| self.me.revokes(&contact.chain)) {
+            return Some((ErrorCode::Revoked, format!("{to} is no longer a member")));
+        }
+        let waiting = self.outbox.keyed.get(to).map_or(0, VecDeque::len);
+        let full = self.outbox.len() >= OUTBOX_MAX
+            || self.out.writes_open() >= STORE_IN_FLIGHT_MAX
+            || waiting >= KEYED_WAIT_MAX;
+        if full {
+            let detail = "too many messages wait; try again when some are delivered".to_owned();
+            return Some((ErrorCode::Full, detail));
+        }
+        None
+    }
+
+    fn queue(
+        &mut self,
+        now: Now,
+        command: CommandId,
+        to: Label,
+        text: String,
+        key: Option<String>,
+    ) {
+        let id = self.new_message_id();
+        let mut row = OutboxRow {
+            id,
+            seq: self.outbox.next_seq(&to),
+            incarnation: self.me.incarnation,
+            text,
+            queued_ms: now.wall_ms,
+            envelope: None,
+            parcels: Vec::new(),
+            state: DeliveryState::Queued,
+            idempotency_key: key,
+            to,
+        };
+        self.seal_new(&mut row);
+        if row.idempotency_key.is_some() {
+            self.outbox.keyed.insert(row.to.clone(), VecDeque::new());
+        }
+        self.out
+            .write(vec![StoreOp::QueueMessage(row.clone())], Write::Queue(id));
+        self.outbox
+            .insert(row, Phase::Committing, Some(command), now.mono_ms);
+    }
+
+    /// The store answered: the message is durable, known already, or refused.
+    pub(crate) fn on_queued(
+        &mut self,
+        now: Now,
+        id: MessageId,
+        result: Result<StoreResult, (bool, String)>,
+    ) {
+        let Some(entry) = self.outbox.get_mut(&id) else {
+            return;
+        };
+        let to = entry.row.to.clone();
+        let keyed = entry.row.idempotency_key.is_some();
+        let command = entry.command.take().unwrap_or(CommandId(0));
+        match result {
+            Ok(StoreResult::Known(known)) => self.on_known(now, id, command, known),
+            Ok(_) => self.on_durable(now, id, command),
+            Err((transient, detail)) => {
+                self.unqueue(&id);
+                let code = if transient {
+                    ErrorCode::Full
+                } else {
+                    ErrorCode::Internal
+                };
+                self.out.event(Event::Refused {
+                    command,
+                    code,
+                    detail,
+                });
+            }
+        }
+        if keyed {
+            self.release_keyed(now, &to);
+        }
+    }
+
+    /// Takes back a message that was not queued.
+    fn unqueue(&mut self, id: &MessageId) {
+        if let Some(entry) = self.outbox.remove(id) {
+            self.outbox.return_seq(&entry.row.to, entry.row.seq);
+        }
+    }
+
+    /// An earlier call with the same key had made a message: that one it is.
+    fn on_known(&mut self, now: Now, id: MessageId, command: CommandId, known: MessageId) {
+        self.unqueue(&id);
+        self.out.event(Event::Queued {
+            command,
+            id: known,
+            repeated: true,
+        });
+        if let Some(entry) = self.outbox.get(&known) {
+            let told = state_of(entry, now, entry.told, None);
+            self.out.event(Event::MessageState(told));
+        }
+    }
+
+    fn on_durable(&mut self, now: Now, id: MessageId, command: CommandId) {
+        let Some(entry) = self.outbox.get_mut(&id) else {
+            return;
+        };
+        let to = entry.row.to.clone();
+        let sealed = entry.row.envelope.is_some();
+        entry.phase = if sealed {
+            Phase::Sealed
+        } else {
+            Phase::Unsealed
+        };
+        self.out.event(Event::Queued {
+            command,
+            id,
+            repeated: false,
+        });
+        self.tell_state(now, id, DeliveryState::Queued, None);
+        if self.is_blocked(&to) {
+            let ops = self.reject(now, id, KEY_CHANGED);
+            return self.out.write(ops, Write::Plain);
+        }
+        if !sealed {
+            self.seal_and_write(&to);
+        }
+        let rung = self.peer(now, &to).ladder.map(|ladder| ladder.rung());
+        match rung {
+            Some(rung) => self.tell_trying_one(now, id, rung),
+            None => self.start_climb(now, &to),
+        }
+        self.pump_user(now, &to);
+    }
+
+    /// Lets the calls go on that waited behind one with an idempotency key.
+    fn release_keyed(&mut self, now: Now, to: &Label) {
+        let mut waiting = self.outbox.keyed.remove(to).unwrap_or_default();
+        while let Some(Waiting { command, text, key }) = waiting.pop_front() {
+            let keyed = key.is_some();
+            self.queue(now, command, to.clone(), text, key);
+            if keyed {
+                self.outbox.keyed.insert(to.clone(), waiting);
+                return;
+            }
+        }
+    }
+
+    /// Gives a message up for good: the operations to write.
+    pub(crate) fn reject(&mut self, now: Now, id: MessageId, reason: &str) -> Vec<StoreOp> {
+        self.end_message(now, id, DeliveryState::Rejected, reason)
+    }
+
+    /// Rejects everything for a user.
+    pub(crate) fn reject_all(&mut self, now: Now, to: &Label, reason: &str) {
+        let mut ops = Vec::new();
+        for id in self.outbox.ids(|entry| entry.row.to == *to) {
+            ops.extend(self.reject(now, id, reason));
+        }
+        if !ops.is_empty() {
+            self.out.write(ops, Write::Plain);
+        }
+        self.stop_climb(now, to);
+    }
+
+    /// Takes a message to `rejected` or `expired`. One not durable yet is left for its commit.
+    pub(crate) fn end_message(
+        &mut self,
+        now: Now,
+        id: MessageId,
+        state: DeliveryState,
+        reason: &str,
+    ) -> Vec<StoreOp> {
+        if self
+            .outbox
+            .get(&id)
+            .is_none_or(|entry| entry.phase == Phase::Committing)
+        {
+            return Vec::new();
+        }
+        let Some(mut entry) = self.outbox.settle(id, state) else {
+            return Vec::new();
+        };
+        entry.row.state = state;
+        let mut told = state_of(&entry, now, None, None);
+        told.reason = Some(reason.to_owned());
+        self.out.event(Event::MessageState(told));
+        vec![StoreOp::SetState {
+            id,
+            state,
+            rung: None,
+            path: None,
+            reason: Some(reason.to_owned()),
+            at_ms: now.wall_ms,
+        }]
+    }
+}

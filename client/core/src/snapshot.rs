@@ -1,0 +1,107 @@
+//! Pictures of the manager for `status`, `peers` and `routes`.
+
+use crate::link::Link;
+use crate::manager::PeerManager;
+use crate::status::{LinkInfo, PeerInfo, RouteInfo, Status};
+use crate::timer::Timer;
+use beeline_proto::id::Label;
+use beeline_proto::time::Now;
+use std::collections::BTreeSet;
+
+impl PeerManager {
+    /// The whole, in numbers, at `now`.
+    pub fn status(&self, now: Now) -> Status {
+        let versions = self.me.versions();
+        let open = self
+            .links
+            .by_id
+            .values()
+            .filter(|link| link.is_ready())
+            .count();
+        let announce = self.timers.when(&Timer::Announce);
+        Status {
+            user_label: self.me.user_label.clone(),
+            device_label: self.me.device_label.clone(),
+            user: self.me.user,
+            device: self.me.device,
+            online: self.presence.online,
+            socket_up: self.presence.gateway_up(),
+            announce_in_ms: announce.map(|at_ms| at_ms.saturating_sub(now.mono_ms)),
+            links_open: open,
+            links_pending: self.links.by_id.len() - open,
+            outbox: self.outbox.len(),
+            held: self.inbox.streams.held_total(),
+            contacts: self.contacts.len(),
+            routes: self.routes.len(),
+            descriptor_version: versions.descriptor,
+            revocations_version: versions.revocations,
+            device_list_version: versions.device_list,
+            membership_expires_ms: self.me.chain.membership.verified.payload().expires_ms,
+            bundle_made_ms: self.bundles.newest().map_or(0, |row| row.made_ms),
+            refused: self.out.counters.all(),
+        }
+    }
+
+    /// The users we deal with, by label.
+    pub fn peers(&self, now: Now) -> Vec<PeerInfo> {
+        let mut labels: BTreeSet<&Label> = self.peers.keys().collect();
+        labels.extend(self.contacts.iter().map(|contact| &contact.row.label));
+        labels
+            .into_iter()
+            .map(|label| self.peer_info(now, label))
+            .collect()
+    }
+
+    fn peer_info(&self, now: Now, label: &Label) -> PeerInfo {
+        let contact = self.contacts.get(label);
+        let retry = self.timers.when(&Timer::Retry(label.clone()));
+        let links = self
+            .links
+            .of_user(label)
+            .filter_map(|link| link_info(now, link));
+        PeerInfo {
+            label: label.clone(),
+            user: contact.map(|contact| contact.row.user),
+            state: self
+                .peers
+                .get(label)
+                .map_or(crate::event::PeerState::Disconnected, |p| p.state),
+            verified: contact.is_some_and(|contact| contact.row.verified),
+            blocked: contact.is_some_and(|contact| contact.is_blocked()),
+            devices: contact.map_or(0, |contact| contact.chain.devices.devices.len()),
+            links: links.collect(),
+            waiting: self.outbox.count_for(label),
+            retry_in_ms: retry.map(|at_ms| at_ms.saturating_sub(now.mono_ms)),
+        }
+    }
+
+    /// The routes known, by label and device.
+    pub fn routes(&self, now: Now) -> Vec<RouteInfo> {
+        let mut routes: Vec<RouteInfo> = self
+            .routes
+            .iter()
+            .map(|route| RouteInfo {
+                user_label: route.row.user_label.clone(),
+                device: route.row.device,
+                signal_addr: route.row.signal_addr.clone(),
+                found_by: route.row.found_by,
+                connected_ms: route.row.connected_ms,
+                seen_ms: route.row.seen_ms,
+                demoted: route.is_demoted(now.wall_ms),
+            })
+            .collect();
+        routes.sort_by(|a, b| (&a.user_label, a.device).cmp(&(&b.user_label, b.device)));
+        routes
+    }
+}
+
+fn link_info(now: Now, link: &Link) -> Option<LinkInfo> {
+    let ready = link.ready()?;
+    Some(LinkInfo {
+        device: link.device,
+        device_label: link.device_label.clone(),
+        found_by: link.found_by,
+        rtt_ms: ready.rtt_ms,
+        open_ms: now.mono_ms.saturating_sub(ready.since_ms),
+    })
+}

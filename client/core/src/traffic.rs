@@ -1,0 +1,199 @@
+//! Traffic of open links: frames in, item by item; frames out, many items each; GOODBYE.
+
+use crate::frames;
+use crate::input::LinkId;
+use crate::limits::{FRAMES_PER_DRAIN, GOODBYE_LEN_MAX};
+use crate::link::Stage;
+use crate::manager::PeerManager;
+use crate::output::RtcCommand;
+use crate::timer::Timer;
+use beeline_proto::code::ErrorCode;
+use beeline_proto::envelope::{Expect, Verified, open};
+use beeline_proto::parcel::Parcel;
+use beeline_proto::pb::peer::v1::peer_item::Kind;
+use beeline_proto::pb::peer::v1::{Goodbye, PeerFrame, PeerItem, Refusal};
+use beeline_proto::time::Now;
+use prost::Message as _;
+
+impl PeerManager {
+    /// One DataChannel message arrived.
+    pub(crate) fn on_frame(&mut self, now: Now, id: LinkId, bytes: &[u8]) {
+        let items = match frames::read(bytes, self.me.config.frame_len_max) {
+            Ok(items) => items,
+            Err(error) => {
+                let detail = format!("link {} sent {error}", id.0);
+                self.out.warn(now, "bad-frame", detail);
+                return self.close_link(now, id, &error.to_string());
+            }
+        };
+        for item in items {
+            let Some(link) = self.links.get(id) else {
+                return;
+            };
+            match (&link.stage, item) {
+                (Stage::Ready(_), Some(kind)) => self.on_item(now, id, kind),
+                (Stage::Ready(_), None) => self.out.counters.count("unknown-item"),
+                (_, first) => {
+                    if !self.on_first_item(now, id, first.as_ref()) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    fn on_item(&mut self, now: Now, id: LinkId, kind: Kind) {
+        match kind {
+            Kind::ChatMessage(bytes) => {
+                if let Some(parcel) = self.parse_item(now, id, &bytes) {
+                    self.on_message_parcel(now, &parcel, Some(id));
+                }
+            }
+            Kind::Ack(bytes) | Kind::Nack(bytes) | Kind::Read(bytes) => {
+                self.on_control_item(now, id, &bytes);
+            }
+            Kind::Records(records) => self.on_records(now, id, &records),
+            Kind::Goodbye(envelope) => self.on_goodbye(now, id, &envelope),
+            Kind::Relay(bytes) => self.refuse_item(now, id, &bytes, ErrorCode::NoRoute),
+            Kind::StoreMessage(store) => {
+                self.refuse_item(now, id, &store.parcel, ErrorCode::Full);
+            }
+            Kind::Refusal(_) => self.out.counters.count("refused-by-peer"),
+            // A second HELLO, and what this version does not do: passed over.
+            _ => self.out.counters.count("unused-item"),
+        }
+    }
+
+    fn parse_item(&mut self, now: Now, id: LinkId, bytes: &[u8]) -> Option<Parcel> {
+        match Parcel::parse(bytes) {
+            Ok(parcel) => Some(parcel),
+            Err(error) => {
+                let detail = format!("on link {}: {error}", id.0);
+                self.out.warn(now, "parcel-refused", detail);
+                None
+            }
+        }
+    }
+
+    fn on_control_item(&mut self, now: Now, id: LinkId, bytes: &[u8]) {
+        use beeline_proto::envelope::split;
+        use beeline_proto::pb::envelope::v1::PayloadType;
+        let Some(parcel) = self.parse_item(now, id, bytes) else {
+            return;
+        };
+        let Some(opened) = self.open_control(now, &parcel) else {
+            return;
+        };
+        match split(&opened.envelope).map(|raw| raw.payload_type) {
+            Ok(PayloadType::Ack) => self.on_ack(now, &opened),
+            Ok(PayloadType::Nack) => self.on_nack(now, &opened),
+            Ok(PayloadType::Read) => self.on_read(now, &opened),
+            _ => self.out.counters.count("unused-item"),
+        }
+    }
+
+    /// We neither relay nor keep parcels for others yet; the sender is told at once.
+    fn refuse_item(&mut self, now: Now, id: LinkId, parcel: &[u8], code: ErrorCode) {
+        if !self.nacks.take(now.mono_ms) {
+            return;
+        }
+        if let Ok(parcel) = Parcel::parse(parcel) {
+            let refusal = Refusal {
+                subject: parcel.id().to_vec(),
+                code: code.name().to_owned(),
+                retry_after_ms: 0,
+            };
+            self.say(id, Kind::Refusal(refusal));
+        }
+    }
+
+    /// Queues an item on an open link; `false` if it cannot take it.
+    pub(crate) fn say(&mut self, id: LinkId, kind: Kind) -> bool {
+        let ready = self.links.get_mut(id).and_then(|link| link.ready_mut());
+        let taken = ready.is_some_and(|ready| ready.queue.push(kind));
+        if taken {
+            self.dirty.insert(id);
+        }
+        taken
+    }
+
+    /// Hands out frames of the links that have items, a bounded number each; what is left goes on
+    /// with the next input.
+    pub(crate) fn flush_frames(&mut self, now: Now) {
+        for id in std::mem::take(&mut self.dirty) {
+            let mut sent = 0;
+            while sent < FRAMES_PER_DRAIN {
+                self.pump(now, id);
+                let ready = self.links.get_mut(id).and_then(|link| link.ready_mut());
+                let Some(frame) = ready.and_then(|ready| ready.queue.next_frame()) else {
+                    break;
+                };
+                self.out.command(id, RtcCommand::Send(frame));
+                sent += 1;
+            }
+            if sent == FRAMES_PER_DRAIN {
+                self.dirty.insert(id);
+                self.timers.arm_if_idle(Timer::Frames, now.mono_ms + 1);
+            } else {
+                self.dirty.remove(&id);
+            }
+        }
+    }
+
+    /// Frames were not taken: hold back.
+    pub(crate) fn on_full(&mut self, id: LinkId, refused: Vec<Vec<u8>>) {
+        if let Some(ready) = self.links.get_mut(id).and_then(|link| link.ready_mut()) {
+            ready.queue.refuse(refused);
+        }
+    }
+
+    /// The link takes frames again.
+    pub(crate) fn on_writable(&mut self, now: Now, id: LinkId) {
+        if let Some(ready) = self.links.get_mut(id).and_then(|link| link.ready_mut()) {
+            ready.queue.writable();
+            self.dirty.insert(id);
+            self.pump(now, id);
+        }
+    }
+
+    /// Says GOODBYE on an open link, past what is queued: the link closes right after it.
+    pub(crate) fn say_goodbye(&mut self, id: LinkId, reason: &str) {
+        let Some(link) = self.links.get(id).filter(|link| link.is_ready()) else {
+            return;
+        };
+        let (device, session) = (link.device, link.session);
+        let goodbye = Goodbye {
+            context: self.me.context_on(self.crypto.as_mut(), device, session),
+            reason: reason.to_owned(),
+        };
+        let envelope = self.me.sign(self.crypto.as_mut(), &goodbye);
+        let item = PeerItem {
+            kind: Some(Kind::Goodbye(envelope)),
+        };
+        let frame = PeerFrame { items: vec![item] }.encode_to_vec();
+        self.out.command(id, RtcCommand::Send(frame));
+    }
+
+    fn on_goodbye(&mut self, now: Now, id: LinkId, envelope: &[u8]) {
+        let Some(link) = self.links.get(id) else {
+            return;
+        };
+        let audiences = [self.me.device.0];
+        let expect = Expect::new(self.me.network(), &audiences)
+            .signer(link.device.0)
+            .session(link.session);
+        let goodbye: Result<Verified<Goodbye>, _> = open(envelope, &expect);
+        match goodbye {
+            Ok(goodbye) => {
+                let reason: String = goodbye
+                    .payload()
+                    .reason
+                    .chars()
+                    .take(GOODBYE_LEN_MAX)
+                    .collect();
+                self.close_link(now, id, &format!("GOODBYE: {reason}"));
+            }
+            Err(error) => self.out.warn(now, "goodbye-refused", error.to_string()),
+        }
+    }
+}
