@@ -129,8 +129,7 @@ fn refused(error: RestError, draft: &Identity) -> JoinError {
             code: ErrorCode::AlreadyExists,
             detail,
             ..
-        } if !detail.contains("device") => {
-            tracing::debug!(%detail, "the user id is taken");
+        } if detail.contains(&format!("user id {}", draft.user)) => {
             JoinError::UserTaken(draft.user.to_string())
         }
         other => JoinError::Rest(other),

@@ -1,9 +1,11 @@
-//! The REST client: JSON over HTTP to the gateways of the network, the first that answers.
+//! The REST client: JSON over HTTP to the gateways of the network, the first that answers; and gRPC
+//! to its registries for the three calls that REST does not offer.
 //!
 //! A token is asked for when one is needed, sent only to the origin it was asked at and only if
 //! the network's descriptor names that origin, and renewed before it ends. It never stands in a
 //! URL.
 
+mod grpc;
 mod http;
 mod token;
 
@@ -21,6 +23,7 @@ use beeline_proto::origin::normalize;
 use beeline_proto::pb::registry::v1 as registry;
 use client_core::input::{RegistryAnswer, RegistryError, RegistryPeer};
 use client_core::output::RegistryCall;
+use grpc::Grpc;
 use http::{Http, Method};
 use serde::Deserialize;
 use std::sync::Arc;
@@ -33,6 +36,8 @@ pub struct Gateways {
     pub dial: Vec<String>,
     /// Origins the descriptor names, normalized: tokens go nowhere else.
     pub named: Vec<String>,
+    /// Origins of the registries' gRPC, for what REST does not offer.
+    pub registries: Vec<String>,
 }
 
 impl Gateways {
@@ -52,13 +57,19 @@ impl Gateways {
                 dial.push(origin.clone());
             }
         }
-        Self { dial, named }
+        let registries = payload.registry_origins.iter();
+        Self {
+            dial,
+            named,
+            registries: registries.filter_map(|o| normalize(o)).collect(),
+        }
     }
 }
 
 /// Asks the gateways.
 pub struct Rest {
     http: Http,
+    grpc: Grpc,
     gateways: Gateways,
     network: Label,
     tokens: Tokens,
@@ -74,6 +85,7 @@ impl Rest {
         let network = identity.network_label.clone();
         Self {
             http: Http::new(tls),
+            grpc: Grpc::new(tls),
             gateways,
             network,
             tokens: Tokens::new(identity),
@@ -125,32 +137,12 @@ impl Rest {
                     revocations_version: versions.revocations,
                 })
             }
-            RegistryCall::GetNetwork => {
-                let path = format!("/network/{network}");
-                let lists: registry::GetNetworkResponse = self.ask(Method::Get, &path, &()).await?;
-                Ok(RegistryAnswer::Network {
-                    descriptor: lists.descriptor,
-                    revocations: lists.revocations,
-                })
-            }
-            RegistryCall::RenewMembership => {
-                let path = format!("/network/{network}/membership");
-                let body = registry::RenewMembershipRequest {
-                    network_id: network.to_owned(),
-                };
-                let renewed: registry::RenewMembershipResponse =
-                    self.ask(Method::Post, &path, &body).await?;
-                Ok(RegistryAnswer::Membership(renewed.membership))
-            }
-            RegistryCall::PutDeviceList { device_list } => {
-                let path = format!("/network/{network}/device-list");
-                let body = registry::PutDeviceListRequest {
-                    network_id: network.to_owned(),
-                    device_list: device_list.clone(),
-                };
-                let put: registry::PutDeviceListResponse =
-                    self.ask(Method::Post, &path, &body).await?;
-                Ok(RegistryAnswer::DeviceList(put.version))
+            RegistryCall::GetNetwork
+            | RegistryCall::RenewMembership
+            | RegistryCall::PutDeviceList { .. } => {
+                let token = self.token().await?;
+                let registries = &self.gateways.registries;
+                self.grpc.ask(registries, network, call, &token).await
             }
         }
     }
