@@ -1,0 +1,433 @@
+//! Lines as people read them. What others wrote cannot move the cursor or change colours: control
+//! and reordering characters are shown, not obeyed.
+
+use super::line::{
+    HistoryLine, Line, MemberLine, MessageLine, PeerLine, RouteLine, StateLine, StatusLine,
+    StepLine, VerifyLine, WhyLine,
+};
+use std::fmt::Write as _;
+
+/// Text with its colours, where colours are wanted.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Style {
+    /// Whether to colour.
+    pub(crate) color: bool,
+}
+
+impl Style {
+    fn paint(self, code: &str, text: &str) -> String {
+        if self.color && !text.is_empty() {
+            format!("\u{1b}[{code}m{text}\u{1b}[0m")
+        } else {
+            text.to_owned()
+        }
+    }
+
+    fn strong(self, text: &str) -> String {
+        self.paint("1", text)
+    }
+
+    fn dim(self, text: &str) -> String {
+        self.paint("2", text)
+    }
+
+    /// An error's first word.
+    pub(crate) fn bad(self, text: &str) -> String {
+        self.paint("1;31", text)
+    }
+
+    fn good(self, text: &str) -> String {
+        self.paint("32", text)
+    }
+
+    fn careful(self, text: &str) -> String {
+        self.paint("33", text)
+    }
+}
+
+/// Shows characters that a terminal would obey; a newline stays, with the next line indented.
+pub(crate) fn safe(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        let reorders = matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        match c {
+            '\n' => out.push_str("\n    "),
+            '\t' => out.push(c),
+            c if c.is_control() || reorders => out.extend(c.escape_unicode()),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// One line of output as text, without the last newline.
+pub(crate) fn render(line: &Line, style: Style) -> String {
+    match line {
+        Line::Ready {
+            url,
+            grpc,
+            network,
+            invite,
+        } => format!(
+            "{} network {network}\n  gateway   {url}\n  registry  {grpc} (gRPC)\n  invite    {}",
+            style.good("Serving"),
+            style.strong(invite),
+        ),
+        Line::Joined {
+            network,
+            user,
+            device,
+        } => {
+            let user = style.strong(user);
+            format!(
+                "{} {network} as {user}, device {device}",
+                style.good("Joined")
+            )
+        }
+        Line::Online {
+            network,
+            user,
+            device,
+        } => {
+            let user = style.strong(user);
+            format!(
+                "{} in {network} as {user}, device {device}",
+                style.good("Online")
+            )
+        }
+        Line::Offline { reason } => format!("{}: {}", style.careful("Offline"), safe(reason)),
+        Line::State(state) => render_state(state, style),
+        Line::Message(message) => render_message(message, style),
+        Line::Peer(peer) => render_peer(peer, style),
+        Line::Route(route) => render_route(route, style),
+        Line::History(message) => render_history(message, style),
+        Line::Why(why) => render_why(why, style),
+        Line::Verify(verify) => render_verify(verify, style),
+        Line::Status(status) => render_status(status, style),
+        Line::Token { token, .. } => token.clone(),
+        Line::Network {
+            network,
+            fingerprint,
+        } => {
+            let network = style.strong(network);
+            format!(
+                "{} network {network}, fingerprint {fingerprint}",
+                style.good("Created")
+            )
+        }
+        Line::Invite {
+            invite,
+            role,
+            uses,
+            expires_at,
+        } => {
+            format!(
+                "{invite}\n{}",
+                style.dim(&format!("role {role}, {uses} uses, until {expires_at}"))
+            )
+        }
+        Line::Member(member) => render_member(member, style),
+        Line::Revoked { user } => format!("Revoked {}", style.strong(user)),
+        Line::Step(step) => render_step(step, style),
+        Line::Warning { kind, detail } => {
+            format!(
+                "{} {}: {}",
+                style.careful("Warning"),
+                safe(kind),
+                safe(detail)
+            )
+        }
+        Line::Error { message, .. } => format!("{} {}", style.bad("error:"), safe(message)),
+    }
+}
+
+fn render_state(line: &StateLine, style: Style) -> String {
+    let state = match line.state.as_str() {
+        "delivered" | "read" => style.good(&format!("\u{2713} {}", capital(&line.state))),
+        "expired" | "rejected" => style.bad(&capital(&line.state)),
+        other => capital(other),
+    };
+    let mut facts = Vec::new();
+    if let Some(rung) = &line.rung {
+        facts.push(rung.clone());
+    }
+    if let (Some(n), Some(k)) = (line.n, line.k) {
+        facts.push(format!("{n} of {k}"));
+    }
+    if let Some(path) = &line.path {
+        facts.push(path.clone());
+    }
+    if let Some(found_by) = &line.found_by {
+        facts.push(format!("found by {found_by}"));
+    }
+    if let Some(reason) = &line.reason {
+        facts.push(safe(reason));
+    }
+    facts.push(format!("{} ms", line.elapsed_ms));
+    if line.state == "queued" {
+        facts.push(format!("id {}", line.id));
+    }
+    format!("{state} {}", style.dim(&facts.join(", ")))
+}
+
+fn capital(text: &str) -> String {
+    let mut chars = text.chars();
+    let first = chars.next().map(|c| c.to_ascii_uppercase());
+    first.into_iter().chain(chars).collect()
+}
+
+fn render_message(line: &MessageLine, style: Style) -> String {
+    let mut facts = vec![line.path.clone(), line.id.clone()];
+    if line.again {
+        facts.push("again".to_owned());
+    }
+    let facts = style.dim(&format!("({})", facts.join(", ")));
+    format!("{}: {} {facts}", style.strong(&line.from), safe(&line.text))
+}
+
+fn render_peer(line: &PeerLine, style: Style) -> String {
+    let state = match line.state.as_str() {
+        "CONNECTED" => style.good(&line.state),
+        "FAILED" => style.bad(&line.state),
+        other => other.to_owned(),
+    };
+    let mut facts = Vec::new();
+    facts.extend(line.links.iter().map(|link| match link.rtt_ms {
+        Some(rtt) => format!("{}, {rtt} ms", link.device),
+        None => link.device.clone(),
+    }));
+    if line.waiting > 0 {
+        facts.push(format!("{} waiting", line.waiting));
+    }
+    if let Some(ms) = line.retry_in_ms {
+        facts.push(format!("next try in {} s", ms.div_ceil(1000)));
+    }
+    facts.extend(line.reason.as_deref().map(safe));
+    let mut text = format!(
+        "{:<20} {state}  {}",
+        line.user,
+        style.dim(&facts.join(", "))
+    );
+    if line.key_changed {
+        let what = format!("  key changed: beeline verify {}", line.user);
+        text.push_str(&style.bad(&what));
+    } else if line.verified {
+        text.push_str(&style.good("  verified"));
+    }
+    text
+}
+
+fn render_route(line: &RouteLine, style: Style) -> String {
+    let device = line.device.get(..12).unwrap_or(&line.device);
+    let demoted = if line.demoted { ", failed lately" } else { "" };
+    let facts = format!(
+        "found by {}, heard of {}{demoted}",
+        line.found_by, line.seen_at
+    );
+    let addr = safe(&line.signal_addr);
+    format!("{:<20} {device}  {addr}  {}", line.user, style.dim(&facts))
+}
+
+fn render_history(line: &HistoryLine, style: Style) -> String {
+    let arrow = if line.direction == "sent" {
+        "\u{2192}"
+    } else {
+        "\u{2190}"
+    };
+    let mut facts = vec![line.state.clone()];
+    facts.extend(line.path.clone());
+    facts.extend(line.reason.as_deref().map(safe));
+    facts.push(line.id.clone());
+    let state = format!("({})", facts.join(", "));
+    let at = style.dim(&line.at);
+    let user = style.strong(&line.user);
+    format!(
+        "{at} {arrow} {user}: {} {}",
+        safe(&line.text),
+        style.dim(&state)
+    )
+}
+
+fn render_why(line: &WhyLine, style: Style) -> String {
+    let mut facts = Vec::new();
+    facts.extend(line.rung.clone());
+    facts.extend(line.path.clone());
+    facts.extend(line.reason.as_deref().map(safe));
+    let at = style.dim(&line.at);
+    format!(
+        "{at} {:>8} ms  {:<10} {}",
+        line.elapsed_ms,
+        line.state,
+        facts.join(", ")
+    )
+}
+
+fn render_verify(line: &VerifyLine, style: Style) -> String {
+    let digits = |number: &str| -> String {
+        let groups: Vec<&str> = number.split(' ').collect();
+        let rows = groups.chunks(4).map(|row| format!("  {}", row.join(" ")));
+        rows.collect::<Vec<_>>().join("\n")
+    };
+    let user = style.strong(&line.user);
+    let mut text = format!(
+        "Safety number with {user}:\n{}\n",
+        style.strong(&digits(&line.safety_number))
+    );
+    if let Some(claimed) = &line.claimed_safety_number {
+        let _ = write!(
+            text,
+            "{} another key now claims this name. Its safety number:\n{}\nIf {} sees these \
+             digits too: beeline verify {} --accept",
+            style.bad("Sending is blocked:"),
+            style.strong(&digits(claimed)),
+            line.user,
+            line.user,
+        );
+    } else if line.verified {
+        text.push_str(&style.good("Verified."));
+    } else {
+        let _ = write!(
+            text,
+            "Compare them with {}. The same on both sides: nobody sits between you.",
+            line.user
+        );
+    }
+    text
+}
+
+fn render_status(line: &StatusLine, style: Style) -> String {
+    let short = |fingerprint: &str| fingerprint.chars().take(12).collect::<String>();
+    let mut rows = vec![
+        (
+            "user",
+            format!(
+                "{} ({})",
+                style.strong(&line.user),
+                short(&line.user_fingerprint)
+            ),
+        ),
+        (
+            "device",
+            format!("{} ({})", line.device, short(&line.device_fingerprint)),
+        ),
+        (
+            "network",
+            format!("{} ({})", line.network, short(&line.network_fingerprint)),
+        ),
+        ("state", status_state(line, style)),
+        (
+            "links",
+            format!("{} open, {} being made", line.links, line.connecting),
+        ),
+        (
+            "known",
+            format!("{} contacts, {} routes", line.contacts, line.routes),
+        ),
+        ("outbox", format!("{} waiting", line.outbox)),
+        ("inbox", format!("{} not shown yet", line.unshown)),
+    ];
+    if let Some(detail) = &line.running_elsewhere {
+        rows.push(("elsewhere", style.bad(&safe(detail))));
+    }
+    if let Some(detail) = &line.store_failed {
+        rows.push(("store", style.bad(&safe(detail))));
+    }
+    for (kind, count) in &line.refused {
+        rows.push(("refused", format!("{count} x {}", safe(kind))));
+    }
+    let rows = rows
+        .iter()
+        .map(|(name, value)| format!("{name:<10}{value}"));
+    rows.collect::<Vec<_>>().join("\n")
+}
+
+fn status_state(line: &StatusLine, style: Style) -> String {
+    let Some(pid) = line.pid.filter(|_| line.running) else {
+        return "not running".to_owned();
+    };
+    if line.online {
+        let gateway = line.gateway.as_deref().unwrap_or("no gateway");
+        return format!("{}, process {pid}, {gateway}", style.good("online"));
+    }
+    format!("{}, process {pid}", style.careful("not reachable yet"))
+}
+
+fn render_member(line: &MemberLine, style: Style) -> String {
+    let revoked = if line.revoked {
+        style.bad("  revoked")
+    } else {
+        String::new()
+    };
+    let devices = style.dim(&line.devices.join(" "));
+    format!("{:<20} {:<12}{revoked} {devices}", line.user, line.role)
+}
+
+fn render_step(line: &StepLine, style: Style) -> String {
+    let at = match line.elapsed_ms {
+        Some(ms) => format!("{ms:>8.1} ms"),
+        None => " ".repeat(11),
+    };
+    let step = match line.step {
+        Some(step) => style.strong(&format!("STEP {step}")),
+        None => "      ".to_owned(),
+    };
+    format!(
+        "{}  {step}  {:<9} {}",
+        style.dim(&at),
+        line.who,
+        safe(&line.what)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLAIN: Style = Style { color: false };
+
+    #[test]
+    fn what_others_wrote_cannot_touch_the_terminal() {
+        assert_eq!(safe("a\u{1b}[31mb"), "a\\u{1b}[31mb");
+        assert_eq!(safe("a\u{202e}b\rc"), "a\\u{202e}b\\u{d}c");
+        assert_eq!(safe("one\ntwo"), "one\n    two");
+        let line = Line::Message(MessageLine {
+            from: "mallory".into(),
+            text: "\u{1b}]0;owned\u{7}".into(),
+            ..MessageLine::default()
+        });
+        let shown = render(&line, Style { color: false });
+        assert!(
+            !shown.contains('\u{1b}') && !shown.contains('\u{7}'),
+            "{shown:?}"
+        );
+    }
+
+    #[test]
+    fn delivered_reads_well() {
+        let line = Line::State(StateLine {
+            state: "delivered".into(),
+            path: Some("direct".into()),
+            found_by: Some("registry".into()),
+            elapsed_ms: 152,
+            ..StateLine::default()
+        });
+        assert_eq!(
+            render(&line, PLAIN),
+            "\u{2713} Delivered direct, found by registry, 152 ms"
+        );
+        assert!(render(&line, Style { color: true }).starts_with("\u{1b}[32m"));
+    }
+
+    #[test]
+    fn a_changed_key_says_what_to_do() {
+        let line = Line::Verify(VerifyLine {
+            user: "carol".into(),
+            safety_number: ["12345"; 12].join(" "),
+            claimed_safety_number: Some(["54321"; 12].join(" ")),
+            ..VerifyLine::default()
+        });
+        let text = render(&line, PLAIN);
+        assert!(text.contains("beeline verify carol --accept"), "{text}");
+        assert_eq!(text.matches("12345").count(), 12);
+    }
+}

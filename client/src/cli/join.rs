@@ -1,0 +1,69 @@
+//! `beeline join`.
+
+use super::args::{JoinArgs, LinkArgs};
+use super::fail::{Exit, Failure};
+use super::line::Line;
+use super::reach::Context;
+use beeline::error::{JoinError, RestError};
+use beeline_proto::code::ErrorCode;
+
+/// Makes the home a device of a user in the link's network.
+pub(crate) async fn join(context: &Context, args: JoinArgs) -> Result<Exit, Failure> {
+    let mut options = context.options("join", &LinkArgs::default());
+    options.ca = args.ca.clone();
+    let device = args.device.as_ref().map(|device| device.as_str());
+    let joined = beeline::join::join(&options, &args.link, args.user.as_str(), device).await;
+    let joined = joined.map_err(|error| failure(&error, args.ca.is_none()))?;
+    if let Some(ca) = &args.ca {
+        let kept = context.ca_file();
+        std::fs::copy(ca, &kept).map_err(|error| {
+            Failure::new(format!(
+                "joined, but {} could not be kept as {}: {error}; copy it there yourself",
+                ca.display(),
+                kept.display()
+            ))
+        })?;
+    }
+    let line = Line::Joined {
+        network: joined.who.network_label.to_string(),
+        user: joined.who.user_label.to_string(),
+        device: joined.who.device_label.to_string(),
+    };
+    context.printer.line(&line).await?;
+    Ok(Exit::Done)
+}
+
+fn failure(error: &JoinError, without_ca: bool) -> Failure {
+    let text = error.to_string();
+    match error {
+        JoinError::UserTaken(_) => Failure::coded(ErrorCode::AlreadyExists, text),
+        JoinError::Link(_) | JoinError::Label(_) => {
+            Failure::coded(ErrorCode::InvalidArgument, text)
+        }
+        JoinError::Rest(RestError::Refused { code, .. }) => Failure::coded(*code, text),
+        JoinError::Rest(RestError::Unreachable(why)) => {
+            let advice = if without_ca && why.contains("certificate") {
+                "; for a network with a certificate authority of its own, give --ca FILE"
+            } else {
+                ""
+            };
+            Failure::coded(ErrorCode::Unavailable, format!("{text}{advice}"))
+        }
+        _ => Failure::new(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_authority_leads_to_the_flag() {
+        let unknown = RestError::Unreachable("https://x: invalid peer certificate".to_owned());
+        let unknown = JoinError::Rest(unknown);
+        assert!(failure(&unknown, true).message.contains("--ca FILE"));
+        assert!(!failure(&unknown, false).message.contains("--ca FILE"));
+        let taken = failure(&JoinError::UserTaken("alice".to_owned()), true);
+        assert_eq!(taken.code, Some(ErrorCode::AlreadyExists));
+    }
+}

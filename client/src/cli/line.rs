@@ -1,0 +1,458 @@
+//! Every line `--json` prints, as one type: what scripts rely on, what the socket of a running client
+//! carries, and what [`super::human`] turns into text. Absent fields are left out.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// One line of output. The tag is `"event"`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(
+    tag = "event",
+    rename_all = "kebab-case",
+    rename_all_fields = "camelCase"
+)]
+pub(crate) enum Line {
+    /// The servers take connections.
+    Ready {
+        /// Base of REST; with ws for http, of the signalling socket.
+        url: String,
+        /// Address of gRPC.
+        grpc: String,
+        /// The networkId.
+        network: String,
+        /// An invite link.
+        invite: String,
+    },
+    /// This home is a member now.
+    Joined {
+        /// The networkId.
+        network: String,
+        /// The userId.
+        user: String,
+        /// The deviceId.
+        device: String,
+    },
+    /// The device can be reached.
+    Online {
+        /// The networkId.
+        network: String,
+        /// The userId.
+        user: String,
+        /// The deviceId.
+        device: String,
+    },
+    /// The device cannot be reached.
+    Offline {
+        /// Why.
+        reason: String,
+    },
+    /// A message of ours changed.
+    State(StateLine),
+    /// A message for us.
+    Message(MessageLine),
+    /// A connection changed.
+    Peer(PeerLine),
+    /// A way to a device.
+    Route(RouteLine),
+    /// A message of the past.
+    History(HistoryLine),
+    /// One step of a message's life.
+    Why(WhyLine),
+    /// What two people compare.
+    Verify(VerifyLine),
+    /// Who and how.
+    Status(Box<StatusLine>),
+    /// A bearer token.
+    Token {
+        /// The JWT.
+        token: String,
+        /// When it ends, RFC 3339.
+        expires_at: String,
+    },
+    /// A network was created.
+    Network {
+        /// Its networkId.
+        network: String,
+        /// Fingerprint of its authority key.
+        fingerprint: String,
+    },
+    /// An invite was made.
+    Invite {
+        /// The link.
+        invite: String,
+        /// The role a joiner gets.
+        role: String,
+        /// How many may join with it.
+        uses: u32,
+        /// When it ends, RFC 3339.
+        expires_at: String,
+    },
+    /// A member.
+    Member(MemberLine),
+    /// A membership ended.
+    Revoked {
+        /// The user.
+        user: String,
+    },
+    /// A step of the demonstration.
+    Step(StepLine),
+    /// Something a person should know; nothing stopped.
+    Warning {
+        /// One of a small set, such as `"fingerprint-mismatch"`.
+        kind: String,
+        /// For people.
+        detail: String,
+    },
+    /// Why a command failed.
+    Error {
+        /// The shared error code, where one fits.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        code: Option<String>,
+        /// For people: what to do.
+        message: String,
+    },
+}
+
+/// One state of a message of ours.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct StateLine {
+    /// The message.
+    pub(crate) id: String,
+    /// `queued`, `trying`, `relayed`, `stored`, `delivered`, `read`, `expired` or `rejected`.
+    pub(crate) state: String,
+    /// The recipient.
+    pub(crate) to: String,
+    /// The rung being tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) rung: Option<String>,
+    /// Custodians that hold it, for `stored`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) n: Option<u32>,
+    /// Custodians wanted, for `stored`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) k: Option<u32>,
+    /// `direct`, `relay` or `stored`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) path: Option<String>,
+    /// Which rung found the recipient.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) found_by: Option<String>,
+    /// Why, for `expired`, `rejected`, or a note.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) reason: Option<String>,
+    /// Milliseconds since the message was queued.
+    pub(crate) elapsed_ms: u64,
+}
+
+/// A message for us.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct MessageLine {
+    /// The message.
+    pub(crate) id: String,
+    /// The sending user.
+    pub(crate) from: String,
+    /// The sending device's fingerprint.
+    pub(crate) from_device: String,
+    /// The text.
+    pub(crate) text: String,
+    /// `direct`, `relay` or `stored`.
+    pub(crate) path: String,
+    /// By the sender's clock, RFC 3339.
+    pub(crate) sent_at: String,
+    /// It may have been printed before, by a process that was killed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) again: bool,
+}
+
+/// A user, and the connection to it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct PeerLine {
+    /// The user.
+    pub(crate) user: String,
+    /// One of the specification's states, such as `CONNECTED`.
+    pub(crate) state: String,
+    /// Why it changed, where it just did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) reason: Option<String>,
+    /// Fingerprint of the pinned user key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) fingerprint: Option<String>,
+    /// A person compared the safety number.
+    #[serde(default)]
+    pub(crate) verified: bool,
+    /// Another key claims the name; sending is blocked.
+    #[serde(default)]
+    pub(crate) key_changed: bool,
+    /// Messages waiting for it.
+    #[serde(default)]
+    pub(crate) waiting: u64,
+    /// Milliseconds until the next try, where one is planned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) retry_in_ms: Option<u64>,
+    /// Open links.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) links: Vec<LinkPart>,
+}
+
+/// An open link to one device of a peer.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct LinkPart {
+    /// The deviceId.
+    pub(crate) device: String,
+    /// Which rung found it; absent where it found us.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) found_by: Option<String>,
+    /// Smoothed milliseconds from a message to its ACK.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) rtt_ms: Option<u64>,
+    /// Milliseconds since it opened.
+    pub(crate) open_ms: u64,
+}
+
+/// A row of the route cache.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct RouteLine {
+    /// The user.
+    pub(crate) user: String,
+    /// The device's fingerprint.
+    pub(crate) device: String,
+    /// Where its signalling socket is reached.
+    pub(crate) signal_addr: String,
+    /// Which rung found it.
+    pub(crate) found_by: String,
+    /// When it was last heard of, RFC 3339.
+    pub(crate) seen_at: String,
+    /// When a link was last open, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) connected_at: Option<String>,
+    /// It failed lately and is passed over for now.
+    #[serde(default)]
+    pub(crate) demoted: bool,
+}
+
+/// A message of the past.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct HistoryLine {
+    /// The message.
+    pub(crate) id: String,
+    /// `sent` or `received`.
+    pub(crate) direction: String,
+    /// The other user.
+    pub(crate) user: String,
+    /// The text.
+    pub(crate) text: String,
+    /// Where it stands; a received one is `delivered`.
+    pub(crate) state: String,
+    /// How it travelled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) path: Option<String>,
+    /// Why, for `rejected` and `expired`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) reason: Option<String>,
+    /// By the sender's clock, RFC 3339.
+    pub(crate) sent_at: String,
+    /// When it was queued or received here, RFC 3339.
+    pub(crate) at: String,
+}
+
+/// One step of a message's life.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct WhyLine {
+    /// The message.
+    pub(crate) id: String,
+    /// The state reached; of a message for us `received`, `released`, `showing` or `shown`.
+    pub(crate) state: String,
+    /// When, RFC 3339.
+    pub(crate) at: String,
+    /// The rung.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) rung: Option<String>,
+    /// The path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) path: Option<String>,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) reason: Option<String>,
+    /// Milliseconds since the first step.
+    pub(crate) elapsed_ms: u64,
+}
+
+/// What two people compare.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct VerifyLine {
+    /// The other user.
+    pub(crate) user: String,
+    /// 60 digits in groups of five.
+    pub(crate) safety_number: String,
+    /// A person said the digits are the same.
+    pub(crate) verified: bool,
+    /// The digits with the key that now claims the name; sending is blocked until it is accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) claimed_safety_number: Option<String>,
+}
+
+/// Who this device is and how it is connected.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct StatusLine {
+    /// The networkId.
+    pub(crate) network: String,
+    /// The userId.
+    pub(crate) user: String,
+    /// The deviceId.
+    pub(crate) device: String,
+    /// Fingerprint of the network.
+    pub(crate) network_fingerprint: String,
+    /// Fingerprint of our user key.
+    pub(crate) user_fingerprint: String,
+    /// Fingerprint of our device key.
+    pub(crate) device_fingerprint: String,
+    /// Whether a process runs this home now.
+    pub(crate) running: bool,
+    /// Its process id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) pid: Option<u32>,
+    /// Whether it can be reached.
+    pub(crate) online: bool,
+    /// The gateway its signalling socket is open to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) gateway: Option<String>,
+    /// This identity runs elsewhere too: what was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) running_elsewhere: Option<String>,
+    /// The store has failed: how.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) store_failed: Option<String>,
+    /// Open links.
+    pub(crate) links: u64,
+    /// Links being made.
+    pub(crate) connecting: u64,
+    /// Users whose key is pinned.
+    pub(crate) contacts: u64,
+    /// Rows of the route cache.
+    pub(crate) routes: u64,
+    /// Messages of ours without an end yet.
+    pub(crate) outbox: u64,
+    /// Messages for us that nobody was shown yet.
+    pub(crate) unshown: u64,
+    /// How often what was refused since the start, by kind.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) refused: BTreeMap<String, u64>,
+}
+
+/// A member as administrators see it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct MemberLine {
+    /// The user.
+    pub(crate) user: String,
+    /// `member`, `coordinator` or `admin`.
+    pub(crate) role: String,
+    /// What a revocation names.
+    pub(crate) serial: u64,
+    /// Whether the membership was ended.
+    pub(crate) revoked: bool,
+    /// deviceIds.
+    pub(crate) devices: Vec<String>,
+    /// When it joined, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) joined_at: Option<String>,
+}
+
+/// A step of the demonstration, as it happened.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct StepLine {
+    /// The step's number in the specification; absent for what comes before and after.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) step: Option<u32>,
+    /// Who did it.
+    pub(crate) who: String,
+    /// What happened.
+    pub(crate) what: String,
+    /// Milliseconds since Alice asked to send; absent before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) elapsed_ms: Option<f64>,
+}
+
+impl Line {
+    /// As one line of JSON, without the newline.
+    pub(crate) fn to_json(&self) -> String {
+        // Only a map with keys that are no strings could fail, and there is none.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_is_printed_as_scripts_expect() {
+        let line = Line::State(StateLine {
+            id: "x".into(),
+            state: "delivered".into(),
+            to: "carol".into(),
+            path: Some("direct".into()),
+            found_by: Some("registry".into()),
+            elapsed_ms: 7,
+            ..StateLine::default()
+        });
+        assert_eq!(
+            line.to_json(),
+            r#"{"event":"state","id":"x","state":"delivered","to":"carol","path":"direct","foundBy":"registry","elapsedMs":7}"#
+        );
+    }
+
+    #[test]
+    fn a_message_says_again_only_when_it_is() {
+        let mut line = MessageLine {
+            id: "x".into(),
+            text: "a\nb".into(),
+            ..MessageLine::default()
+        };
+        assert!(!Line::Message(line.clone()).to_json().contains("again"));
+        line.again = true;
+        let json = Line::Message(line).to_json();
+        assert!(json.contains(r#""again":true"#) && json.contains(r#""text":"a\nb""#));
+        assert!(json.starts_with(r#"{"event":"message","#));
+    }
+
+    #[test]
+    fn every_kind_of_line_survives_the_socket() {
+        let lines = [
+            Line::Offline { reason: "r".into() },
+            Line::Invite {
+                invite: "i".into(),
+                role: "member".into(),
+                uses: 3,
+                expires_at: "t".into(),
+            },
+            Line::Status(Box::default()),
+            Line::Error {
+                code: None,
+                message: "m".into(),
+            },
+            Line::Step(StepLine {
+                elapsed_ms: Some(1.5),
+                ..StepLine::default()
+            }),
+        ];
+        for line in lines {
+            let json = line.to_json();
+            assert_eq!(
+                serde_json::from_str::<Line>(&json).expect("reads back"),
+                line,
+                "{json}"
+            );
+        }
+    }
+}

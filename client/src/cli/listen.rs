@@ -1,0 +1,191 @@
+//! `beeline listen` and `beeline run`: stay online; `listen` also shows what comes.
+
+use super::answer;
+use super::events::{line_of_event, online};
+use super::fail::{Exit, Failure};
+use super::line::{Line, MessageLine};
+use super::print::Printer;
+use super::reach::{Context, Owned};
+use super::stop::Stop;
+use beeline::Options;
+use beeline::limits::UNSHOWN_MAX;
+use beeline::report::{ClientEvent, Fact, Unshown, Who};
+use beeline_proto::time::Timestamp;
+use client_core::event::Event;
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
+
+/// What to show.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Show {
+    /// Nothing: messages wait for a `listen`.
+    Nothing,
+    /// Every message, and no more than this many.
+    Messages(Option<u64>),
+}
+
+/// Stays online until a signal, or until enough was shown.
+pub(crate) async fn stay(context: &Context, options: Options, show: Show) -> Result<Exit, Failure> {
+    let mut stop = Stop::listen()?;
+    let owned = tokio::select! {
+        owned = context.own(options) => owned?,
+        () = stop.asked() => return Ok(Exit::Done),
+    };
+    let mut session = Session {
+        owned: &owned,
+        printer: context.printer,
+        show,
+        is_online: false,
+    };
+    let ended = tokio::select! {
+        ended = session.run() => ended,
+        () = stop.asked() => Ok(()),
+    };
+    owned.shutdown().await;
+    ended.map(|()| Exit::Done)
+}
+
+struct Session<'a> {
+    owned: &'a Owned,
+    printer: Printer,
+    show: Show,
+    is_online: bool,
+}
+
+/// Whether to go on.
+#[derive(PartialEq, Eq)]
+enum Next {
+    GoOn,
+    Enough,
+}
+
+impl Session<'_> {
+    async fn run(&mut self) -> Result<(), Failure> {
+        let mut events = self.owned.client.subscribe();
+        self.look_around().await?;
+        // What an earlier process left, before anything new.
+        if self.show_waiting().await? == Next::Enough {
+            return Ok(());
+        }
+        loop {
+            if self.step(&mut events).await? == Next::Enough {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn step(&mut self, events: &mut Receiver<ClientEvent>) -> Result<Next, Failure> {
+        match events.recv().await {
+            Ok(event) => self.on_event(&event).await,
+            Err(RecvError::Lagged(_)) => {
+                self.look_around().await?;
+                self.show_waiting().await
+            }
+            Err(RecvError::Closed) => Err(Failure::new("the client ended by itself; see the log")),
+        }
+    }
+
+    async fn on_event(&mut self, event: &ClientEvent) -> Result<Next, Failure> {
+        match &event.fact {
+            Fact::Core(Event::Received(_)) => self.show_waiting().await,
+            Fact::Core(Event::Online) => {
+                self.tell_online(true).await?;
+                Ok(Next::GoOn)
+            }
+            Fact::Core(Event::Offline { .. }) => {
+                self.is_online = false;
+                self.tell(event).await
+            }
+            Fact::Core(Event::RunningElsewhere { detail }) => Err(elsewhere(detail)),
+            Fact::Core(Event::KeyChanged { .. } | Event::Warned { .. })
+            | Fact::StoreFailed { .. } => self.tell(event).await,
+            _ => Ok(Next::GoOn),
+        }
+    }
+
+    async fn tell(&self, event: &ClientEvent) -> Result<Next, Failure> {
+        if let Some(line) = line_of_event(event, self.who()) {
+            self.printer.line(&line).await?;
+        }
+        Ok(Next::GoOn)
+    }
+
+    fn who(&self) -> &Who {
+        self.owned.client.who()
+    }
+
+    /// Tells what may have happened before we listened, or while we did not keep up.
+    async fn look_around(&mut self) -> Result<(), Failure> {
+        let status = self.owned.client.status().await.map_err(answer::failure)?;
+        if let Some(detail) = &status.running_elsewhere {
+            return Err(elsewhere(detail));
+        }
+        self.tell_online(status.core.online).await
+    }
+
+    async fn tell_online(&mut self, is_online: bool) -> Result<(), Failure> {
+        if is_online && !self.is_online {
+            self.printer.line(&online(self.who())).await?;
+        }
+        self.is_online = is_online;
+        Ok(())
+    }
+
+    async fn show_waiting(&mut self) -> Result<Next, Failure> {
+        if matches!(self.show, Show::Nothing) {
+            return Ok(Next::GoOn);
+        }
+        loop {
+            let waiting = self
+                .owned
+                .client
+                .unshown(UNSHOWN_MAX)
+                .await
+                .map_err(answer::failure)?;
+            if waiting.is_empty() {
+                return Ok(Next::GoOn);
+            }
+            for message in &waiting {
+                if self.show(message).await? == Next::Enough {
+                    return Ok(Next::Enough);
+                }
+            }
+        }
+    }
+
+    /// Shows one message: committed before and after, so that a kill at any moment repeats it with
+    /// `again` or not at all.
+    async fn show(&mut self, message: &Unshown) -> Result<Next, Failure> {
+        let client = &self.owned.client;
+        let key = [message.key];
+        client.mark_showing(&key).await.map_err(answer::failure)?;
+        self.printer.line(&line_of(message)).await?;
+        client.mark_shown(&key).await.map_err(answer::failure)?;
+        if let Show::Messages(Some(left)) = &mut self.show {
+            *left = left.saturating_sub(1);
+            if *left == 0 {
+                return Ok(Next::Enough);
+            }
+        }
+        Ok(Next::GoOn)
+    }
+}
+
+fn elsewhere(detail: &str) -> Failure {
+    Failure::new(format!(
+        "this device's identity runs elsewhere too ({detail}): end one of the two, and start this \
+         one again if it is the one to keep; if the home was copied, join anew with the copy"
+    ))
+}
+
+fn line_of(message: &Unshown) -> Line {
+    Line::Message(MessageLine {
+        id: message.key.id.to_text(),
+        from: message.from.to_string(),
+        from_device: message.key.device.to_string(),
+        text: message.text.clone(),
+        path: message.path.name().to_owned(),
+        sent_at: Timestamp::from_ms(message.sent_at_ms).to_string(),
+        again: message.again,
+    })
+}

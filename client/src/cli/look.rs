@@ -1,0 +1,82 @@
+//! `status`, `peers`, `routes`, `history`, `why`, `verify`: from the owner of the home where there is
+//! one, else from the store.
+
+use super::answer::{self, Question};
+use super::args::LinkArgs;
+use super::fail::{Exit, Failure};
+use super::line::Line;
+use super::reach::{Context, Way};
+use crate::ipc::caller::CallError;
+use beeline::Options;
+use beeline::store::Reader;
+
+/// Answers a question about the home.
+pub(crate) async fn ask(context: &Context, question: Question) -> Result<Exit, Failure> {
+    if matches!(question, Question::Verify { accept: true, .. }) {
+        return accept(context, &question).await;
+    }
+    if let Some(mut owner) = context.owner().await? {
+        match owner.ask(&question).await {
+            Ok(lines) => return print_json(context, lines).await,
+            Err(CallError::Failed(failure)) => return Err(failure),
+            // The owner went while we asked: the store has what it knew.
+            Err(CallError::Gone) => {}
+        }
+    }
+    let reader = at_rest(context)?;
+    print(context, &answer::answer_at_rest(&reader, &question)?).await
+}
+
+/// Shows who this device is and how it is connected.
+pub(crate) async fn status(context: &Context) -> Result<Exit, Failure> {
+    if let Some(mut owner) = context.owner().await? {
+        match owner.status().await {
+            Ok(lines) => return print_json(context, lines).await,
+            Err(CallError::Failed(failure)) => return Err(failure),
+            Err(CallError::Gone) => {}
+        }
+    }
+    let line = answer::status_at_rest(&at_rest(context)?)?;
+    print(context, &[line]).await
+}
+
+fn at_rest(context: &Context) -> Result<Reader, Failure> {
+    Reader::open(context.home.dir()).map_err(answer::failure)
+}
+
+/// Accepting changes the contact: only the owner of the home may.
+async fn accept(context: &Context, question: &Question) -> Result<Exit, Failure> {
+    // Nobody is called and nothing is sent just because somebody compares digits.
+    let options = Options {
+        offline: true,
+        ..context.options("verify", &LinkArgs::default())
+    };
+    loop {
+        match context.reach(options.clone()).await? {
+            Way::Own(owned) => {
+                let lines = answer::answer(&owned.client, question).await;
+                owned.shutdown().await;
+                return print(context, &lines?).await;
+            }
+            Way::Through(mut caller) => match caller.ask(question).await {
+                Ok(lines) => return print_json(context, lines).await,
+                Err(CallError::Failed(failure)) => return Err(failure),
+                Err(CallError::Gone) => {}
+            },
+        }
+    }
+}
+
+async fn print(context: &Context, lines: &[Line]) -> Result<Exit, Failure> {
+    for line in lines {
+        context.printer.line(line).await?;
+    }
+    Ok(Exit::Done)
+}
+
+async fn print_json(context: &Context, lines: Vec<String>) -> Result<Exit, Failure> {
+    for line in lines {
+        context.printer.json(line).await?;
+    }
+    Ok(Exit::Done)
+}

@@ -1,0 +1,91 @@
+//! The command line: what is typed becomes one call, what comes back becomes lines and an exit code.
+
+pub(crate) mod answer;
+pub(crate) mod args;
+pub(crate) mod deliver;
+pub(crate) mod events;
+pub(crate) mod fail;
+mod human;
+mod join;
+pub(crate) mod line;
+mod listen;
+mod look;
+mod network;
+mod network_args;
+pub(crate) mod print;
+pub(crate) mod reach;
+pub(crate) mod registry;
+mod send;
+#[cfg(feature = "serve")]
+pub(crate) mod serve_args;
+pub(crate) mod stop;
+mod token;
+mod units;
+
+use answer::Question;
+use args::{Cli, Command};
+use beeline::home::Home;
+use fail::{Exit, Failure};
+use listen::Show;
+use print::Printer;
+use reach::Context;
+use std::path::PathBuf;
+
+/// Does what was typed.
+pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
+    let printer = Printer::new(cli.json);
+    #[cfg(feature = "serve")]
+    match cli.command {
+        Command::Demo => return crate::demo::demo(printer).await,
+        Command::Serve(args) => return crate::serve::serve(printer, args).await,
+        _ => {}
+    }
+    let home = cli.home.map_or_else(|| data_dir("beeline"), Ok)?;
+    let home = Home::at(&home);
+    let context = Context { home, printer };
+    in_home(&context, cli.command).await
+}
+
+async fn in_home(context: &Context, command: Command) -> Result<Exit, Failure> {
+    match command {
+        #[cfg(feature = "serve")]
+        Command::Demo | Command::Serve(_) => Ok(Exit::Usage),
+        Command::Join(args) => join::join(context, args).await,
+        Command::Send(args) => send::send(context, args).await,
+        Command::Listen(args) => {
+            let options = context.options("listen", &args.link);
+            listen::stay(context, options, Show::Messages(args.count)).await
+        }
+        Command::Run(args) => {
+            let options = context.options("run", &args.link);
+            listen::stay(context, options, Show::Nothing).await
+        }
+        Command::Status => look::status(context).await,
+        Command::Peers => look::ask(context, Question::Peers).await,
+        Command::Routes => look::ask(context, Question::Routes).await,
+        Command::History(args) => look::ask(context, Question::History(args.user)).await,
+        Command::Why(args) => {
+            let question = Question::Why(answer::message_id(&args.id)?);
+            look::ask(context, question).await
+        }
+        Command::Verify(args) => {
+            let (user, accept) = (args.user, args.accept);
+            look::ask(context, Question::Verify { user, accept }).await
+        }
+        Command::Token => token::token(context).await,
+        Command::Network(args) => network::network(context, args.action).await,
+    }
+}
+
+/// A directory of ours among the user's data (XDG Base Directory Specification).
+pub(crate) fn data_dir(name: &str) -> Result<PathBuf, Failure> {
+    let absolute = |variable: &str| {
+        let path = std::env::var_os(variable).map(PathBuf::from);
+        path.filter(|path| path.is_absolute())
+    };
+    let base = absolute("XDG_DATA_HOME")
+        .or_else(|| absolute("HOME").map(|home| home.join(".local").join("share")));
+    base.map(|base| base.join(name)).ok_or_else(|| {
+        Failure::new("neither XDG_DATA_HOME nor HOME says where data belongs: give a directory")
+    })
+}

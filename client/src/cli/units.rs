@@ -1,0 +1,99 @@
+//! Values people type: durations, port ranges, ids. Each parser's error says what to type instead.
+
+use beeline_proto::id::Label;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+/// Longest duration taken: as long as a message is tried at all, 30 days.
+pub(crate) const DURATION_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// Units of a duration with their length in milliseconds; the longest suffix is tried first.
+const UNITS: &[(&str, u64)] = &[
+    ("ms", 1),
+    ("s", 1_000),
+    ("m", 60_000),
+    ("h", 3_600_000),
+    ("d", 86_400_000),
+];
+
+/// Reads `500ms`, `30s`, `5m`, `2h` or `7d`; at most [`DURATION_MAX`], at least one millisecond.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let advice = || "write a number and a unit: 500ms, 30s, 5m, 2h or 7d".to_owned();
+    let (number, unit_ms) = UNITS
+        .iter()
+        .find_map(|(suffix, ms)| text.strip_suffix(suffix).map(|number| (number, *ms)))
+        .ok_or_else(advice)?;
+    let digits = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
+    let number: u64 = digits
+        .then(|| number.parse().ok())
+        .flatten()
+        .ok_or_else(advice)?;
+    let ms = number
+        .checked_mul(unit_ms)
+        .filter(|ms| u128::from(*ms) <= DURATION_MAX.as_millis())
+        .ok_or_else(|| "at most 30d".to_owned())?;
+    if ms == 0 {
+        return Err("at least 1ms".to_owned());
+    }
+    Ok(Duration::from_millis(ms))
+}
+
+/// Reads `LOW-HIGH`, both 1 to 65535.
+pub(crate) fn port_range(text: &str) -> Result<RangeInclusive<u16>, String> {
+    let advice = || "write LOW-HIGH, such as 40000-40999".to_owned();
+    let (low, high) = text.split_once('-').ok_or_else(advice)?;
+    let port = |text: &str| text.parse::<u16>().ok().filter(|port| *port > 0);
+    let low = port(low).ok_or_else(advice)?;
+    let high = port(high).ok_or_else(advice)?;
+    if low > high {
+        return Err(format!("{low} is above {high}: write the lower port first"));
+    }
+    Ok(low..=high)
+}
+
+/// Reads a userId, deviceId or networkId.
+pub(crate) fn label(text: &str) -> Result<Label, String> {
+    Label::new(text).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_need_a_unit_and_an_end() {
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("30s"), Ok(Duration::from_secs(30)));
+        assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));
+        assert_eq!(duration("2h"), Ok(Duration::from_secs(7200)));
+        assert_eq!(duration("30d"), Ok(DURATION_MAX));
+        for bad in [
+            "",
+            "30",
+            "s",
+            "1.5s",
+            "-1s",
+            "+1s",
+            "0s",
+            "31d",
+            "9999999999999999999d",
+        ] {
+            assert!(duration(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn port_ranges_are_ordered() {
+        assert_eq!(port_range("40000-40010"), Ok(40000..=40010));
+        assert_eq!(port_range("5-5"), Ok(5..=5));
+        for bad in ["", "1", "0-5", "9-8", "1-65536", "a-b"] {
+            assert!(port_range(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn labels_say_what_is_allowed() {
+        assert!(label("carol").is_ok());
+        assert!(label("carol smith").is_err_and(|e| e.contains("A-Z a-z 0-9")));
+    }
+}
