@@ -1,0 +1,319 @@
+//! The composition root: files, listeners, authority, switchboard, tasks, in the order they depend
+//! on each other; and the order in which they end.
+
+use crate::authority::registry::RegistryAuthority;
+use crate::bus::Bus;
+use crate::bus::memory::MemoryBus;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::core::ice_servers::IceConfig;
+use crate::core::quota::Table;
+use crate::error::StartError;
+use crate::http::accept::{Acceptor, bind};
+use crate::http::rest::App;
+use crate::http::{metrics, routes};
+use crate::limits::{
+    CALLERS_MAX, DRAIN_TIMEOUT_MS, GOAWAY_RETRY_MS, ICE_URLS_MAX, SECRET_FILE_LEN_MAX,
+};
+use crate::metrics::Metrics;
+use crate::registry_client::disk::{self, Remembered};
+use crate::registry_client::reporter::{Reporter, random};
+use crate::registry_client::{RegistryClient, polling};
+use crate::signalling::{Parts, Signalling};
+use crate::switchboard::{SocketWatcher, Switchboard};
+use crate::tls;
+use axum::Router;
+use beeline_proto::origin::normalize;
+use std::io::Read as _;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+/// A signal gateway.
+pub struct Gateway;
+
+/// A gateway that serves. Dropped without [`Running::shutdown`], it stops at once.
+pub struct Running {
+    /// Where it listens.
+    pub addr: SocketAddr,
+    /// The origin clients should dial: the first `--public-url`, else the listen address.
+    pub public_url: String,
+    /// Where metrics are served.
+    pub metrics_addr: Option<SocketAddr>,
+    signalling: Arc<Signalling>,
+    authority: Arc<RegistryAuthority>,
+    reporter: Arc<Reporter>,
+    identity: (String, u64),
+    acceptor: Arc<Acceptor>,
+    stop: CancellationToken,
+    tasks: JoinSet<()>,
+    cache_dir: Option<PathBuf>,
+}
+
+impl Gateway {
+    /// Starts a gateway of its own.
+    pub async fn start(config: Config) -> Result<Running, StartError> {
+        Self::start_on(config, Arc::new(MemoryBus::default())).await
+    }
+
+    /// Starts a node of several that share `bus`.
+    pub async fn start_on(config: Config, bus: Arc<dyn Bus>) -> Result<Running, StartError> {
+        let clock = Clock::start();
+        let acceptor_tls = match (&config.tls_cert, &config.tls_key) {
+            (Some(cert), Some(key)) => Some(tls::acceptor(cert, key)?),
+            (None, None) => None,
+            _ => {
+                return Err(StartError::Flag(
+                    "--tls-cert and --tls-key go together".into(),
+                ));
+            }
+        };
+        let ice = ice_config(&config)?;
+        let remembered = match config.cache_dir.clone() {
+            Some(dir) => remembered(dir).await,
+            None => Remembered::default(),
+        };
+        let authority = authority(&config, &remembered, clock)?;
+        remembered.restore(&authority);
+
+        let listener = listen(config.listen)?;
+        let addr = listener.local_addr().map_err(|error| StartError::Listen {
+            addr: config.listen,
+            error,
+        })?;
+        let public = public_urls(&config, addr, acceptor_tls.is_some())?;
+        let metrics = Arc::new(Metrics::default());
+        let reporter = Arc::new(Reporter::default());
+        let watcher: Arc<dyn SocketWatcher> = Arc::<Reporter>::clone(&reporter);
+        let signalling = Arc::new(Signalling::new(Parts {
+            switchboard: Switchboard::new(bus, watcher),
+            authority: Arc::<RegistryAuthority>::clone(&authority),
+            clock,
+            limits: config.limits,
+            origins: own_origins(&public, addr),
+            web_origins: config.edge.allow_origins.clone(),
+            metrics: Arc::clone(&metrics),
+        }));
+        let app = Arc::new(App {
+            signalling: Arc::clone(&signalling),
+            authority: Arc::clone(&authority),
+            ice,
+            tls: acceptor_tls.is_some(),
+            requests: Mutex::new(Table::new(config.limits.request_rate, CALLERS_MAX)),
+            ice_issues: Mutex::new(Table::new(config.limits.ice_rate, CALLERS_MAX)),
+            challenges: Mutex::new(Table::new(config.limits.challenge_rate, CALLERS_MAX)),
+        });
+        let acceptor = |tls, router: Router| {
+            let connections = config.limits.connections;
+            Arc::new(Acceptor::new(
+                tls,
+                router,
+                connections,
+                Arc::clone(&metrics),
+            ))
+        };
+        let edge = acceptor(acceptor_tls, routes::router(app));
+        let stop = CancellationToken::new();
+        let mut tasks = JoinSet::new();
+        let metrics_addr = match config.metrics {
+            None => None,
+            Some(at) => {
+                let listener = listen(at)?;
+                let addr = listener.local_addr().ok();
+                let router = metrics::router(Arc::clone(&metrics), Arc::clone(&authority));
+                tasks.spawn(acceptor(None, router).serve(listener, stop.clone()));
+                addr
+            }
+        };
+        tasks.spawn(Arc::clone(&edge).serve(listener, stop.clone()));
+        let mut running = Running {
+            addr,
+            public_url: public.into_iter().next().unwrap_or_default(),
+            metrics_addr,
+            identity: (format!("gateway-{addr}-{:016x}", random()), random()),
+            signalling,
+            authority,
+            reporter,
+            acceptor: edge,
+            stop,
+            tasks,
+            cache_dir: config.cache_dir,
+        };
+        running.spawn_tasks(config.limits.lists_every_ms);
+        Ok(running)
+    }
+}
+
+impl Running {
+    /// What keeps the gateway and the registry informed of each other.
+    fn spawn_tasks(&mut self, lists_every_ms: u64) {
+        let (authority, signalling) = (Arc::clone(&self.authority), Arc::clone(&self.signalling));
+        self.tasks.spawn(async move {
+            polling::lists(&authority, &signalling.switchboard, lists_every_ms).await;
+        });
+        let (authority, signalling) = (Arc::clone(&self.authority), Arc::clone(&self.signalling));
+        self.tasks.spawn(async move {
+            polling::devices(&authority, &signalling.switchboard).await;
+        });
+        let (authority, signalling) = (Arc::clone(&self.authority), Arc::clone(&self.signalling));
+        let (reporter, identity) = (Arc::clone(&self.reporter), self.identity.clone());
+        self.tasks.spawn(async move {
+            let (client, switchboard) = (authority.client(), &signalling.switchboard);
+            reporter
+                .run(client, switchboard, &identity.0, identity.1)
+                .await;
+        });
+        if let Some(dir) = self.cache_dir.clone() {
+            let authority = Arc::clone(&self.authority);
+            self.tasks
+                .spawn(async move { disk::run(&authority, dir).await });
+        }
+    }
+
+    /// How many sockets are signed in.
+    pub fn sockets(&self) -> usize {
+        self.signalling.switchboard.len()
+    }
+
+    /// Stops accepting, tells every socket GOAWAY, lets requests finish, reports the closed sockets
+    /// and ends. Takes a few seconds at most, however the peers behave.
+    pub async fn shutdown(mut self) {
+        self.stop.cancel();
+        self.signalling.switchboard.go_away(GOAWAY_RETRY_MS);
+        self.acceptor.drain.cancel();
+        self.signalling.tracker.close();
+        self.acceptor.tracker.close();
+        let drained = async {
+            self.signalling.tracker.wait().await;
+            self.acceptor.tracker.wait().await;
+        };
+        if timeout(Duration::from_millis(DRAIN_TIMEOUT_MS), drained)
+            .await
+            .is_err()
+        {
+            tracing::warn!("connections were cut while they were still busy");
+        }
+        self.tasks.shutdown().await;
+        let (client, switchboard) = (self.authority.client(), &self.signalling.switchboard);
+        let (id, epoch) = (self.identity.0.as_str(), self.identity.1);
+        self.reporter.report(client, switchboard, id, epoch).await;
+        if let Some(dir) = &self.cache_dir {
+            disk::save(&self.authority, dir).await;
+        }
+    }
+}
+
+async fn remembered(dir: PathBuf) -> Remembered {
+    let load = tokio::task::spawn_blocking(move || Remembered::load(&dir));
+    load.await.unwrap_or_default()
+}
+
+fn authority(
+    config: &Config,
+    remembered: &Remembered,
+    clock: Clock,
+) -> Result<Arc<RegistryAuthority>, StartError> {
+    let token = read_file("the gateway token", &config.gateway_token_file)?;
+    let token = String::from_utf8_lossy(&token);
+    let ca = match &config.registry_ca {
+        Some(path) => Some(read_file("the registry's CA certificate", path)?),
+        None => None,
+    };
+    let last = Some(remembered.last_answer_ms).filter(|ms| *ms > 0);
+    let client = RegistryClient::new(&config.registry, ca.as_deref(), token.trim(), last, clock)?;
+    Ok(Arc::new(RegistryAuthority::new(Arc::new(client), clock)))
+}
+
+fn listen(addr: SocketAddr) -> Result<TcpListener, StartError> {
+    bind(addr).map_err(|error| StartError::Listen { addr, error })
+}
+
+fn read_file(what: &'static str, path: &Path) -> Result<Vec<u8>, StartError> {
+    let mut bytes = Vec::new();
+    let read = std::fs::File::open(path).and_then(|file| {
+        file.take(SECRET_FILE_LEN_MAX.max(64 * 1024))
+            .read_to_end(&mut bytes)
+    });
+    match read {
+        Ok(_) => Ok(bytes),
+        Err(error) => Err(StartError::File {
+            what,
+            path: path.to_owned(),
+            error,
+        }),
+    }
+}
+
+fn ice_config(config: &Config) -> Result<IceConfig, StartError> {
+    let edge = &config.edge;
+    let schemes_ok = edge
+        .stun
+        .iter()
+        .all(|u| u.starts_with("stun:") || u.starts_with("stuns:"))
+        && edge
+            .turn_urls
+            .iter()
+            .all(|u| u.starts_with("turn:") || u.starts_with("turns:"));
+    if !schemes_ok {
+        let text = "--stun takes stun:host:port and --turn-url turn:host:port";
+        return Err(StartError::Flag(text.into()));
+    }
+    if edge.stun.len() + edge.turn_urls.len() > ICE_URLS_MAX {
+        return Err(StartError::Flag(format!(
+            "at most {ICE_URLS_MAX} STUN and TURN servers"
+        )));
+    }
+    let secret = match &edge.turn_secret_file {
+        Some(path) => read_file("the TURN secret", path)?.trim_ascii().to_vec(),
+        None => Vec::new(),
+    };
+    if secret.is_empty() && !edge.turn_urls.is_empty() {
+        let text = "--turn-url needs --turn-secret-file with the servers' static-auth-secret";
+        return Err(StartError::Flag(text.into()));
+    }
+    Ok(IceConfig {
+        stun: edge.stun.clone(),
+        turn: edge.turn_urls.clone(),
+        secret,
+    })
+}
+
+/// The origins under which clients reach the gateway, the one to dial first.
+fn public_urls(config: &Config, addr: SocketAddr, tls: bool) -> Result<Vec<String>, StartError> {
+    let normalized = config.edge.public_urls.iter().map(|url| {
+        let origin = normalize(url).filter(|_| url.starts_with("http"));
+        origin.ok_or_else(|| StartError::PublicUrl(url.clone()))
+    });
+    let mut urls = normalized.collect::<Result<Vec<_>, _>>()?;
+    let scheme = if tls { "https" } else { "http" };
+    urls.extend(normalize(&format!("{scheme}://{addr}")));
+    Ok(urls)
+}
+
+/// The origins a proof may name: those under which clients reach the gateway, and by name where it
+/// listens on the machine itself.
+fn own_origins(public: &[String], addr: SocketAddr) -> Vec<String> {
+    let mut origins = public.to_vec();
+    let local = addr.ip().is_loopback() || addr.ip().is_unspecified();
+    let scheme = public.last().and_then(|url| url.split_once("://"));
+    if let Some((scheme, _)) = scheme.filter(|_| local) {
+        let hosts = ["localhost".to_owned(), loopback_of(addr.ip()).to_owned()];
+        let named = hosts
+            .iter()
+            .map(|host| format!("{scheme}://{host}:{}", addr.port()));
+        origins.extend(named.filter_map(|url| normalize(&url)));
+    }
+    origins
+}
+
+fn loopback_of(ip: IpAddr) -> &'static str {
+    match ip {
+        IpAddr::V4(_) => "127.0.0.1",
+        IpAddr::V6(_) => "[::1]",
+    }
+}
