@@ -3,6 +3,7 @@
 
 mod json;
 mod properties;
+mod protocol_doc;
 mod samples;
 mod vectors;
 mod wire_lock;

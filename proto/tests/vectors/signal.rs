@@ -125,10 +125,9 @@ fn hellos() -> Vec<(&'static str, SignalFrame)> {
 
 fn notices() -> Vec<(&'static str, SignalFrame)> {
     let offline = SignalFrame {
-        to: "carol_device_456".into(),
         code: "PEER_OFFLINE".into(),
         message: "The device is not connected".into(),
-        ..local(Type::Error)
+        ..frame(Type::Error)
     };
     let wait = SignalFrame {
         code: "RATE_LIMITED".into(),
