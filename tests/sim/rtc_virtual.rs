@@ -10,9 +10,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
-use beeline::rtc::{BindTo, RtcConfig, RtcFactory};
+use beeline::rtc::{BindTo, RtcConfig, RtcEvent, RtcFactory};
 use beeline_tests::attack::forgeries;
-use beeline_tests::rtc::{Node, connect, message};
+use beeline_tests::rtc::{Node, connect, message, next};
 use beeline_tests::vnet::{Line, Path, VirtualNet};
 use bytes::Bytes;
 use webrtc::peer_connection::crypto;
@@ -143,6 +143,47 @@ async fn peers_connect_over_a_path_that_loses_and_reorders() {
         let setup = run(seed, LOSSY, port()).await.setup;
         println!("50 ms, 5 % lost, 5 % reordered, seed {seed}: {setup:?}");
         assert!(setup <= LOSSY_SETUP, "seed {seed}: {setup:?}");
+    }
+}
+
+/// What a sender can hand over while the peer's application reads nothing, bytes: its own budget,
+/// the peer's window, and what the queues between them hold.
+const UNREAD: usize = 16 * 1024 * 1024;
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_does_not_read_holds_the_sender() {
+    let net = VirtualNet::new(
+        1,
+        Path {
+            delay: Duration::from_millis(5),
+            ..Path::default()
+        },
+    );
+    let port = port();
+    let mut a = Node::wrapped(&factory(&net, 2, port), 1);
+    let mut b = Node::wrapped(&factory(&net, 3, port), 2);
+    connect(&mut a, &mut b).await;
+    let mut sent = 0u64;
+    let (mut bytes, piece) = (0, 16 * 1024);
+    loop {
+        let mut message = vec![0; piece];
+        message[..8].copy_from_slice(&sent.to_be_bytes());
+        if a.handle().send(message.into()).is_ok() {
+            (sent, bytes) = (sent + 1, bytes + piece);
+            assert!(bytes <= UNREAD, "nothing holds the sender");
+            continue;
+        }
+        let writable = async { while next(&mut a).await != RtcEvent::Writable {} };
+        if tokio::time::timeout(Duration::from_secs(60), writable)
+            .await
+            .is_err()
+        {
+            break;
+        }
+    }
+    // Then it reads, and everything that was taken arrives, in order.
+    for n in 0..sent {
+        assert_eq!(message(&mut b).await[..8], n.to_be_bytes());
     }
 }
 

@@ -22,6 +22,7 @@ mod stun {
     pub(super) const CHANNEL_BIND: u16 = 0x0009;
     pub(super) const MAGIC: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
     pub(super) const HEADER_BYTES: usize = 20;
+    pub(super) const USERNAME: [u8; 2] = [0, 6];
 }
 
 /// The proven addresses of one connection.
@@ -69,10 +70,22 @@ impl AddressGate {
         admitted
     }
 
+    /// Whether `address` has proved itself.
+    pub(super) fn knows(&self, address: SocketAddr) -> bool {
+        self.proven.contains(&address)
+    }
+
     /// Datagrams refused so far.
     pub(super) fn dropped(&self) -> u64 {
         self.dropped
     }
+}
+
+/// Whether a datagram of ours is an ICE check: a binding request that begins with USERNAME, which
+/// requests to a STUN server do not carry (RFC 8445 §7.1.2).
+pub(super) fn is_ice_check(datagram: &[u8]) -> bool {
+    stun_type(datagram) == Some(stun::BINDING_REQUEST)
+        && datagram.get(stun::HEADER_BYTES..stun::HEADER_BYTES + 2) == Some(&stun::USERNAME)
 }
 
 /// The STUN message type, or `None` when the datagram is something else. The first byte decides

@@ -25,6 +25,11 @@ pub const ICE_CHECK_INTERVAL: Duration = Duration::from_millis(20);
 /// give a pair up after 140 ms, before the first answer on a slow path can arrive.
 pub const ICE_MAX_CHECKS: u16 = 1_000;
 
+/// Checks one socket sends to one silent address at the interval above: half a second's worth.
+pub const FAST_CHECKS: u32 = 25;
+/// Interval of the checks after those; the crate's default.
+pub const SLOW_CHECK_INTERVAL: Duration = Duration::from_millis(200);
+
 /// How long a better candidate type is waited for before a pair of this type may be nominated.
 /// The crate waits 500 ms, 1 s and 2 s, which is the whole set-up time behind a NAT.
 pub const ACCEPT_REFLEXIVE_AFTER: Duration = Duration::from_millis(50);

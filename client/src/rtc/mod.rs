@@ -20,6 +20,7 @@ mod gate;
 mod handler;
 pub mod limits;
 mod link;
+mod pacer;
 mod peer;
 pub mod policy;
 mod provider;

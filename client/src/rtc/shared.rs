@@ -10,6 +10,7 @@ use webrtc::runtime::AsyncUdpSocket;
 use super::assembly::{Abuse, AssemblyGuard};
 use super::gate::AddressGate;
 use super::limits::CONNECTING_MAX;
+use super::pacer::CheckPacer;
 use super::repeat::Repeater;
 
 /// The repeater of real connections: it sends where the crate sent.
@@ -21,6 +22,7 @@ pub(super) struct LinkShared {
     gate: Mutex<AddressGate>,
     assembly: Mutex<AssemblyGuard>,
     repeater: Mutex<SocketRepeater>,
+    pacer: Mutex<CheckPacer>,
     connecting_until: Mutex<Option<Instant>>,
     abuse: OnceLock<Abuse>,
     /// A fatal alert received in the clear, plus one; the crate will echo it.
@@ -54,6 +56,7 @@ impl LinkShared {
             gate: Mutex::default(),
             assembly: Mutex::new(assembly),
             repeater: Mutex::default(),
+            pacer: Mutex::default(),
             connecting_until: Mutex::default(),
             abuse: OnceLock::new(),
             echo: AtomicU16::new(0),
@@ -79,6 +82,10 @@ impl LinkShared {
         lock(&self.repeater)
     }
 
+    pub(super) fn pacer(&self) -> MutexGuard<'_, CheckPacer> {
+        lock(&self.pacer)
+    }
+
     pub(super) fn assembly(&self) -> MutexGuard<'_, AssemblyGuard> {
         lock(&self.assembly)
     }
@@ -86,6 +93,7 @@ impl LinkShared {
     /// From now on, for [`CONNECTING_MAX`], the driver may not sleep long.
     pub(super) fn start_connecting(&self, now: Instant) {
         *lock(&self.connecting_until) = Some(now + CONNECTING_MAX);
+        self.pacer().reset();
     }
 
     /// The connection is made or given up: the driver may sleep as it likes.

@@ -1,4 +1,5 @@
-//! A UDP socket that shows the crate only what [`AddressGate`](super::gate::AddressGate) admits.
+//! The UDP socket given to the crate: it shows only what [`AddressGate`](super::gate::AddressGate)
+//! admits, paces checks, and remembers what may have to be repeated.
 
 use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
@@ -7,6 +8,7 @@ use std::task::{Context, Poll};
 
 use webrtc::runtime::{AsyncUdpSocket, RecvMeta, Runtime, Transmit};
 
+use super::gate::is_ice_check;
 use super::limits::MAX_DROPS_PER_POLL;
 use super::shared::LinkShared;
 
@@ -28,6 +30,20 @@ impl FilteredSocket {
             shared,
             runtime,
         }
+    }
+
+    /// Whether an ICE check is to be lost on the way out.
+    fn holds_back(&self, transmit: &Transmit<'_>) -> io::Result<bool> {
+        let to = transmit.destination;
+        if !is_ice_check(transmit.contents) || self.shared.gate().knows(to) {
+            return Ok(false);
+        }
+        let (now, local) = (self.runtime.now(), self.inner.local_addr()?);
+        let may_send = self
+            .shared
+            .pacer()
+            .may_send(now, local, to, transmit.contents);
+        Ok(!may_send)
     }
 
     fn sent(&self, transmit: &Transmit<'_>) {
@@ -106,6 +122,9 @@ impl AsyncUdpSocket for FilteredSocket {
     }
 
     fn poll_send(&self, cx: &mut Context<'_>, transmit: &Transmit<'_>) -> Poll<io::Result<usize>> {
+        if self.holds_back(transmit)? {
+            return Poll::Ready(Ok(transmit.contents.len()));
+        }
         let sent = self.inner.poll_send(cx, transmit);
         if matches!(sent, Poll::Ready(Ok(_))) {
             self.sent(transmit);
