@@ -11,8 +11,9 @@ use crate::metrics::Metrics;
 use crate::ops::{Ops, Origins, Parts};
 use crate::random;
 use crate::secrets::{SecretError, Secrets};
+use crate::store::postgres::{self, PostgresStore};
 use crate::store::rows::Seed;
-use crate::store::sqlite::{OpenError, SqliteStore};
+use crate::store::sqlite::{self, SqliteStore};
 use crate::store::{Store, TokenKeyRow};
 use crate::tls::{self, TlsError};
 use crate::token::Tokens;
@@ -32,9 +33,12 @@ use tokio_util::task::TaskTracker;
 /// Why a registry does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The SQLite store.
+    /// The store on SQLite.
     #[error("the store cannot be opened: {0}")]
-    Sqlite(#[from] OpenError),
+    Sqlite(#[from] sqlite::OpenError),
+    /// The store on PostgreSQL.
+    #[error("the store cannot be opened: {0}")]
+    Postgres(#[from] postgres::OpenError),
     /// A credential file.
     #[error("a credential cannot be used: {0}")]
     Secret(#[from] SecretError),
@@ -115,8 +119,13 @@ impl Registry {
 }
 
 async fn open_store(config: &Config, clock: &Clock) -> Result<Arc<dyn Store>, StartError> {
-    let (dir, pages_max) = (config.data.clone(), config.sqlite_pages_max);
     let now_ms = clock.now().wall_ms;
+    if let Some(url) = &config.database_url {
+        // The credentials are files in any case.
+        sqlite::make_dir(&config.data)?;
+        return Ok(Arc::new(PostgresStore::open(url, now_ms).await?));
+    }
+    let (dir, pages_max) = (config.data.clone(), config.sqlite_pages_max);
     let open = move || SqliteStore::open(&dir, now_ms, pages_max);
     match tokio::task::spawn_blocking(open).await {
         Ok(store) => Ok(Arc::new(store?)),

@@ -80,3 +80,42 @@ pub const SQLITE: &[Migration] = &[
     migration!("sqlite", 1, "0001", "identity", Identity),
     migration!("sqlite", 2, "0002", "presence", Presence),
 ];
+
+/// PostgreSQL's files.
+pub const POSTGRES: &[Migration] = &[
+    migration!("postgres", 1, "0001", "identity", Identity),
+    migration!("postgres", 2, "0002", "presence", Presence),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_dialects_count_alike_from_one_and_list_every_file() {
+        let outline = |list: &[Migration]| {
+            let rows = list.iter().map(|m| (m.version, m.name, m.area));
+            rows.collect::<Vec<_>>()
+        };
+        assert_eq!(outline(SQLITE), outline(POSTGRES));
+        let versions = SQLITE.iter().map(|m| m.version);
+        assert!(versions.eq(1..=SQLITE.len() as i64));
+        for dialect in ["sqlite", "postgres"] {
+            let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/../migrations/");
+            let files = std::fs::read_dir(format!("{dir}{dialect}")).expect("the directory");
+            let mut names: Vec<String> = files
+                .map(|f| {
+                    f.expect("an entry")
+                        .file_name()
+                        .to_string_lossy()
+                        .into_owned()
+                })
+                .collect();
+            names.sort();
+            let listed = SQLITE
+                .iter()
+                .map(|m| format!("{:04}_{}.sql", m.version, m.name));
+            assert_eq!(names, listed.collect::<Vec<_>>(), "{dialect}");
+        }
+    }
+}

@@ -5,8 +5,12 @@
 //! itself failed and nothing was changed.
 
 pub mod migrations;
+pub mod postgres;
 pub mod rows;
 pub mod sqlite;
+
+#[cfg(test)]
+mod contract;
 
 use async_trait::async_trait;
 pub use rows::{

@@ -13,7 +13,7 @@ use crate::store::{
     Result, SeenRow, Store, TokenKeyRow, UserRow, Written,
 };
 use async_trait::async_trait;
-pub use open::OpenError;
+pub use open::{OpenError, make_dir};
 use rusqlite::Connection;
 use std::fs::File;
 use std::path::Path;

@@ -79,22 +79,26 @@ pub(super) const LEASES: Which = Which {
     synchronous: 1,
 };
 
-/// Makes the directory (0700) and locks it for as long as the file lives.
-pub(super) fn lock(dir: &Path) -> Result<File, OpenError> {
-    let io = |path: &Path| {
-        let path = path.to_owned();
-        move |source| OpenError::Io { path, source }
-    };
+/// Makes the directory, 0700, if it is not there.
+pub fn make_dir(dir: &Path) -> Result<(), OpenError> {
     let mut builder = std::fs::DirBuilder::new();
-    builder
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-        .map_err(io(dir))?;
+    let made = builder.recursive(true).mode(0o700).create(dir);
+    made.map_err(|source| OpenError::Io {
+        path: dir.to_owned(),
+        source,
+    })
+}
+
+/// Makes the directory and locks it for as long as the file lives.
+pub(super) fn lock(dir: &Path) -> Result<File, OpenError> {
+    make_dir(dir)?;
     let path = dir.join("registry.lock");
     let mut options = OpenOptions::new();
     options.create(true).truncate(false).write(true).mode(0o600);
-    let file = options.open(&path).map_err(io(&path))?;
+    let file = match options.open(&path) {
+        Ok(file) => file,
+        Err(source) => return Err(OpenError::Io { path, source }),
+    };
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(std::fs::TryLockError::WouldBlock) => Err(OpenError::InUse(dir.to_owned())),
