@@ -15,6 +15,7 @@ use beeline_proto::code::ErrorCode;
 use beeline_proto::id::{Label, MessageId};
 use beeline_proto::limits::{DEVICES_PER_USER_MAX, MESSAGE_EXPIRY_MS};
 use beeline_proto::time::Now;
+use std::collections::BTreeSet;
 
 impl PeerManager {
     /// Whether the registry is being asked for a user.
@@ -171,13 +172,11 @@ impl PeerManager {
         }
     }
 
-    /// Envelopes and parcels are written: the messages may go. If they could not be, they stay, and
-    /// the next try writes them again: signing and sealing is not lost with the write.
+    /// Envelopes and parcels are written: the messages may go. If they could not be, they are made
+    /// again with the next try; unwritten ones may not be sent, for they would differ after a
+    /// restart.
     fn on_sealed(&mut self, now: Now, ids: &[MessageId], failure: Option<String>) {
-        if let Some(detail) = &failure {
-            self.out.warn(now, "store-failed", detail.clone());
-        }
-        let mut users = std::collections::BTreeSet::new();
+        let mut users = BTreeSet::new();
         for id in ids {
             let Some(entry) = self
                 .outbox
@@ -186,15 +185,14 @@ impl PeerManager {
             else {
                 continue;
             };
-            users.insert(entry.row.to.clone());
             entry.phase = Phase::Sealed;
+            users.insert(entry.row.to.clone());
             if failure.is_some() {
-                // Unwritten parcels may not be sent: they would differ after a restart.
-                entry.phase = Phase::Unsealed;
+                self.outbox.unseal(id);
             }
         }
-        if failure.is_some() {
-            return;
+        if let Some(detail) = failure {
+            return self.out.warn(now, "store-failed", detail);
         }
         for user in users {
             self.pump_user(now, &user);

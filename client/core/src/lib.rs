@@ -55,6 +55,8 @@ mod send;
 mod snapshot;
 pub mod state;
 pub mod status;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod timer;
 mod traffic;
 

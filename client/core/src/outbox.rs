@@ -176,6 +176,18 @@ impl Outbox {
         self.index_parcels(id, &parcels);
     }
 
+    /// Takes back envelope and parcels that could not be written.
+    pub(crate) fn unseal(&mut self, id: &MessageId) {
+        let Some(entry) = self.entries.get_mut(id) else {
+            return;
+        };
+        entry.phase = Phase::Unsealed;
+        entry.hash = None;
+        entry.row.envelope = None;
+        let parcels = std::mem::take(&mut entry.row.parcels);
+        self.forget_parcels(&parcels);
+    }
+
     /// Takes a message out.
     pub(crate) fn remove(&mut self, id: &MessageId) -> Option<Entry> {
         let entry = self.entries.remove(id)?;

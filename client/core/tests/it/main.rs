@@ -1,3 +1,3 @@
-//! Behaviour of the core, in virtual time.
-#[test]
-fn x() {}
+//! Behaviour of the core, in virtual time: one file per promise.
+
+mod first;

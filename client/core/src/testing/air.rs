@@ -1,0 +1,229 @@
+//! Connections of a world: they open when both ends know each other's description and a candidate,
+//! carry messages in order, and can be full, lost, or tapped.
+
+use super::node::{End, NodeId};
+use super::{Happening, World};
+use crate::input::{Candidate, Input, LinkId, RtcEvent};
+use crate::output::RtcCommand;
+use beeline_proto::id::{DeviceFp, sha256};
+
+/// What the somebody in between shows as a certificate.
+const INTERCEPTOR: [u8; 32] = [0xee; 32];
+
+impl World {
+    fn happen_on(&mut self, id: NodeId, link: LinkId, after_ms: u64, event: RtcEvent) {
+        let input = Input::Rtc { link, event };
+        self.schedule(id, after_ms, Happening::Input(input));
+    }
+
+    /// Carries out a command; returns the frame if the link does not take it.
+    pub(super) fn connection(
+        &mut self,
+        id: NodeId,
+        link: LinkId,
+        command: RtcCommand,
+    ) -> Option<Vec<u8>> {
+        match command {
+            RtcCommand::Offer => self.describe(id, link),
+            RtcCommand::AcceptOffer { sdp } => {
+                self.describe(id, link);
+                self.meet(id, link, &sdp);
+            }
+            RtcCommand::AcceptAnswer { sdp } => self.meet(id, link, &sdp),
+            RtcCommand::AddCandidate(candidate) => {
+                if let Some(end) = self.node_mut(id).ends.get_mut(&link) {
+                    end.reachable |= !candidate.candidate.is_empty();
+                }
+                self.try_open(id, link);
+            }
+            RtcCommand::Send(frame) => return self.transmit(id, link, frame),
+            RtcCommand::Close => {
+                if let Some(end) = self.node_mut(id).ends.remove(&link) {
+                    let after = self.timing.link_ms;
+                    self.lose_link(id, &end, after);
+                }
+            }
+        }
+        None
+    }
+
+    fn describe(&mut self, id: NodeId, link: LinkId) {
+        let fingerprint = sha256(format!("{} {} {}", id.0, link.0, self.node(id).boot).as_bytes());
+        let end = End {
+            fingerprint,
+            ..End::default()
+        };
+        self.node_mut(id).ends.insert(link, end);
+        let sdp = format!("{} {} {}", id.0, link.0, DeviceFp(fingerprint));
+        self.happen_on(id, link, 1, RtcEvent::LocalDescription { sdp });
+        for n in 0..2 {
+            let candidate = Candidate {
+                candidate: format!("candidate:{n}"),
+                ..Candidate::default()
+            };
+            self.happen_on(id, link, 1, RtcEvent::Candidate(candidate));
+        }
+        self.happen_on(id, link, 2, RtcEvent::EndOfCandidates);
+    }
+
+    /// A remote description: who is at the other end.
+    fn meet(&mut self, id: NodeId, link: LinkId, sdp: &str) {
+        let mut words = sdp.split(' ');
+        let node = words.next().and_then(|word| word.parse().ok()).map(NodeId);
+        let other = words.next().and_then(|word| word.parse().ok()).map(LinkId);
+        let fingerprint = words.next().and_then(|word| word.parse::<DeviceFp>().ok());
+        let (Some(node), Some(other), Some(fingerprint)) = (node, other, fingerprint) else {
+            let reason = "the description is not one".to_owned();
+            return self.happen_on(id, link, 1, RtcEvent::Closed { reason });
+        };
+        if let Some(end) = self.node_mut(id).ends.get_mut(&link) {
+            end.remote = Some((node, other, fingerprint.0));
+        }
+        self.try_open(id, link);
+    }
+
+    fn try_open(&mut self, id: NodeId, link: LinkId) {
+        let Some((other, remote, _)) = self.node(id).ends.get(&link).and_then(|e| e.remote) else {
+            return;
+        };
+        if other.0 >= self.ids().len() {
+            return;
+        }
+        let ready = |end: &End, at: NodeId, link: LinkId| {
+            let met = end
+                .remote
+                .is_some_and(|(node, l, _)| (node, l) == (at, link));
+            met && end.reachable && !end.opening
+        };
+        let here = self
+            .node(id)
+            .ends
+            .get(&link)
+            .is_some_and(|end| ready(end, other, remote));
+        let there = self
+            .node(other)
+            .ends
+            .get(&remote)
+            .is_some_and(|end| ready(end, id, link));
+        if !here || !there {
+            return;
+        }
+        let after = self.timing.ice_ms;
+        for (node, link) in [(id, link), (other, remote)] {
+            if let Some(end) = self.node_mut(node).ends.get_mut(&link) {
+                end.opening = true;
+            }
+            self.schedule(node, after, Happening::Open(link));
+        }
+    }
+
+    /// DTLS is done: each end sees the other's certificate.
+    pub(super) fn open_link(&mut self, id: NodeId, link: LinkId) {
+        let Some(end) = self.node(id).ends.get(&link).cloned() else {
+            return;
+        };
+        let Some((other, remote, described)) = end.remote else {
+            return;
+        };
+        let Some(certificate) = self
+            .node(other)
+            .ends
+            .get(&remote)
+            .map(|end| end.fingerprint)
+        else {
+            let reason = "the other side is gone".to_owned();
+            return self.happen_on(id, link, 1, RtcEvent::Closed { reason });
+        };
+        if certificate != described {
+            let reason = "the certificate does not match the description".to_owned();
+            return self.happen_on(id, link, 1, RtcEvent::Closed { reason });
+        }
+        let seen = if self.intercepted {
+            INTERCEPTOR
+        } else {
+            certificate
+        };
+        if let Some(end) = self.node_mut(id).ends.get_mut(&link) {
+            end.open = true;
+        }
+        let event = RtcEvent::Open {
+            local_fingerprint: end.fingerprint,
+            remote_fingerprint: seen,
+        };
+        self.input(id, Input::Rtc { link, event });
+    }
+
+    fn transmit(&mut self, id: NodeId, link: LinkId, frame: Vec<u8>) -> Option<Vec<u8>> {
+        let budget = self.budget;
+        let after = self.now_ms + self.timing.link_ms + self.jitter();
+        let end = self.node_mut(id).ends.get_mut(&link)?;
+        let (other, remote, _) = end.remote?;
+        if !end.open {
+            return None;
+        }
+        if end.blocked || end.under_way >= budget {
+            end.blocked = true;
+            return Some(frame);
+        }
+        end.under_way += 1;
+        end.last_arrival_ms = end.last_arrival_ms.max(after);
+        let at = end.last_arrival_ms;
+        let frames = match self.on_frame.as_mut() {
+            Some(hook) => hook(id, other, frame),
+            None => vec![frame],
+        };
+        // A frame lost by a hook still leaves the budget.
+        if frames.is_empty() {
+            self.left_budget(id, link);
+        }
+        for frame in frames {
+            self.schedule_at(other, at, Happening::Frame(remote, frame));
+        }
+        None
+    }
+
+    fn left_budget(&mut self, id: NodeId, link: LinkId) {
+        let budget = self.budget;
+        let Some(end) = self.node_mut(id).ends.get_mut(&link) else {
+            return;
+        };
+        end.under_way = end.under_way.saturating_sub(1);
+        if end.blocked && end.under_way <= budget / 2 {
+            end.blocked = false;
+            self.happen_on(id, link, 1, RtcEvent::Writable);
+        }
+    }
+
+    pub(super) fn deliver_frame(&mut self, id: NodeId, link: LinkId, bytes: Vec<u8>) {
+        let Some(end) = self.node(id).ends.get(&link) else {
+            return;
+        };
+        let (open, remote) = (end.open, end.remote);
+        if !open {
+            // Our end opens a moment later than theirs: SCTP would hold it back too.
+            let at = self.now_ms + 1;
+            return self.schedule_at(id, at, Happening::Frame(link, bytes));
+        }
+        if let Some((other, remote, _)) = remote {
+            self.left_budget(other, remote);
+        }
+        self.input(
+            id,
+            Input::Rtc {
+                link,
+                event: RtcEvent::Message(bytes),
+            },
+        );
+    }
+
+    /// One end is gone; the other notices.
+    pub(super) fn lose_link(&mut self, _id: NodeId, end: &End, after_ms: u64) {
+        let Some((other, remote, _)) = end.remote else {
+            return;
+        };
+        if other.0 < self.ids().len() && self.node(other).ends.contains_key(&remote) {
+            let reason = "the other side is gone".to_owned();
+            self.happen_on(other, remote, after_ms, RtcEvent::Closed { reason });
+        }
+    }
+}

@@ -1,0 +1,482 @@
+//! A world in virtual time: managers, stores in memory, a registry, a gateway and connections that
+//! behave, or misbehave, as told. Built on the public API; a run follows from its seed.
+
+mod air;
+mod authority;
+mod crypto;
+mod node;
+mod servers;
+mod store;
+
+pub use authority::{Authority, User, key_of, label};
+pub use crypto::CheapCrypto;
+pub use node::{Node, NodeId};
+pub use servers::Registry;
+pub use store::MemoryStore;
+
+use crate::input::{Command, CommandId, Input, LinkId, SignalInput, SocketId};
+use crate::output::{Output, SignalKind, StoreTicket};
+use crate::state::StoreOp;
+use beeline_proto::id::Label;
+use beeline_proto::time::Now;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
+use std::collections::{BTreeMap, VecDeque};
+
+/// Outputs one input may cause; more would be a loop.
+const OUTPUTS_MAX: usize = 100_000;
+
+/// How long everything takes, milliseconds; each is lengthened by up to `jitter_ms` by chance.
+#[derive(Debug, Clone, Copy)]
+pub struct Timing {
+    /// One way through the gateway.
+    pub signal_ms: u64,
+    /// One way over a link.
+    pub link_ms: u64,
+    /// From both descriptions to an open channel.
+    pub ice_ms: u64,
+    /// A question to the registry and back.
+    pub registry_ms: u64,
+    /// From a write to its commit.
+    pub commit_ms: u64,
+    /// From a commit to its answer.
+    pub answer_ms: u64,
+    /// Until the other side notices that a process is gone.
+    pub dead_ms: u64,
+    /// Chance added to each of these.
+    pub jitter_ms: u64,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            signal_ms: 3,
+            link_ms: 2,
+            ice_ms: 8,
+            registry_ms: 6,
+            commit_ms: 2,
+            answer_ms: 1,
+            dead_ms: 6_000,
+            jitter_ms: 0,
+        }
+    }
+}
+
+/// A frame on its way through the gateway.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Signalled {
+    /// The sender as the gateway will say.
+    pub from: Label,
+    /// The receiver.
+    pub to: Label,
+    /// The frame's type.
+    pub kind: SignalKind,
+    /// The parcel.
+    pub parcel: Vec<u8>,
+}
+
+/// What the gateway makes of a frame.
+pub type OnSignal = Box<dyn FnMut(Signalled) -> Vec<Signalled>>;
+
+/// What becomes of a DataChannel message from one node to another.
+pub type OnFrame = Box<dyn FnMut(NodeId, NodeId, Vec<u8>) -> Vec<Vec<u8>>>;
+
+enum Happening {
+    Input(Input),
+    Commit(StoreTicket, Vec<StoreOp>),
+    Frame(LinkId, Vec<u8>),
+    Open(LinkId),
+}
+
+/// The world.
+pub struct World {
+    /// Milliseconds since its beginning.
+    pub now_ms: u64,
+    /// The network's keys.
+    pub authority: Authority,
+    /// The registry.
+    pub registry: Registry,
+    /// How long things take.
+    pub timing: Timing,
+    /// Whether the gateway works.
+    pub gateway_up: bool,
+    /// A hostile or lossy gateway.
+    pub on_signal: Option<OnSignal>,
+    /// A hostile or lossy link.
+    pub on_frame: Option<OnFrame>,
+    /// Somebody terminates DTLS in between and the library does not notice.
+    pub intercepted: bool,
+    /// Frames a link takes before it is full.
+    pub budget: usize,
+    /// Whether parcels are sealed for real.
+    pub real_crypto: bool,
+    /// The largest number of outputs one input has caused.
+    pub outputs_max: usize,
+    /// Signalling frames that reached the gateway, for tests to look at and play again.
+    pub signalled: Vec<Signalled>,
+    nodes: Vec<Node>,
+    agenda: BTreeMap<(u64, u64), (NodeId, u32, Happening)>,
+    counter: u64,
+    rng: ChaCha8Rng,
+}
+
+/// Unix milliseconds at the beginning of every world.
+pub const EPOCH_MS: u64 = 1_795_000_000_000;
+
+/// Frames kept in [`World::signalled`].
+const SIGNALLED_MAX: usize = 10_000;
+
+impl World {
+    /// A world whose chance follows from `seed`.
+    pub fn new(seed: u64) -> Self {
+        Self {
+            now_ms: 1,
+            authority: Authority::new("home"),
+            registry: Registry::default(),
+            timing: Timing::default(),
+            gateway_up: true,
+            on_signal: None,
+            on_frame: None,
+            intercepted: false,
+            budget: usize::MAX,
+            real_crypto: false,
+            outputs_max: 0,
+            signalled: Vec::new(),
+            nodes: Vec::new(),
+            agenda: BTreeMap::new(),
+            counter: 0,
+            rng: ChaCha8Rng::seed_from_u64(seed),
+        }
+    }
+
+    /// The moment as managers are told it.
+    pub fn now(&self) -> Now {
+        Now {
+            mono_ms: self.now_ms,
+            wall_ms: EPOCH_MS + self.now_ms,
+        }
+    }
+
+    /// A random number below `n`.
+    pub fn chance(&mut self, n: u64) -> u64 {
+        self.rng.next_u64() % n.max(1)
+    }
+
+    /// Admits a user with one device of the same name and starts it.
+    pub fn member(&mut self, name: &str) -> NodeId {
+        let id = self.member_stopped(name);
+        self.start(id);
+        id
+    }
+
+    /// Admits a user with one device of the same name without starting it.
+    pub fn member_stopped(&mut self, name: &str) -> NodeId {
+        let device = format!("{name}_phone");
+        let expires_ms = EPOCH_MS + 365 * 24 * 3_600 * 1_000;
+        let user = self.authority.admit(name, name, &[&device], expires_ms);
+        self.device_of(user, 0)
+    }
+
+    /// Adds a device of a user, registered and not started.
+    pub fn device_of(&mut self, user: User, device: usize) -> NodeId {
+        let chain = self.authority.chain(&user);
+        self.registry.register(&user.label, chain);
+        let id = NodeId(self.nodes.len());
+        let seed = self.rng.next_u64();
+        self.nodes.push(Node::new(user, device, seed));
+        id
+    }
+
+    /// A node, to look at.
+    ///
+    /// # Panics
+    /// If there is no such node.
+    pub fn node(&self, id: NodeId) -> &Node {
+        &self.nodes[id.0]
+    }
+
+    /// A node, to change.
+    ///
+    /// # Panics
+    /// If there is no such node.
+    pub fn node_mut(&mut self, id: NodeId) -> &mut Node {
+        &mut self.nodes[id.0]
+    }
+
+    /// The nodes.
+    pub fn ids(&self) -> Vec<NodeId> {
+        (0..self.nodes.len()).map(NodeId).collect()
+    }
+
+    /// Starts the process of a node from its store.
+    ///
+    /// # Panics
+    /// If it does not start: its own chain is good in every test.
+    pub fn start(&mut self, id: NodeId) {
+        let (now, real) = (self.now(), self.real_crypto);
+        let network = self.authority.network();
+        let identity = self.node(id).identity(&self.authority);
+        self.node_mut(id).start(identity, network, real, now);
+        self.drain(id);
+        if self.gateway_up {
+            self.schedule(
+                id,
+                1,
+                Happening::Input(Input::Signal(SignalInput::Up(SocketId(0)))),
+            );
+        }
+    }
+
+    /// The process is killed: what was not committed is gone.
+    pub fn crash(&mut self, id: NodeId) {
+        let links = self.node_mut(id).crash();
+        for link in links {
+            self.lose_link(id, &link, self.timing.dead_ms);
+        }
+    }
+
+    /// Gives a manager an input now.
+    pub fn input(&mut self, id: NodeId, input: Input) {
+        let now = self.now();
+        let Some(manager) = self.nodes[id.0].manager.as_mut() else {
+            return;
+        };
+        manager.handle_input(now, input);
+        self.drain(id);
+    }
+
+    /// Sends a text.
+    pub fn send(&mut self, id: NodeId, to: &str, text: &str) -> CommandId {
+        self.send_keyed(id, to, text, None)
+    }
+
+    /// Sends a text with an idempotency key.
+    pub fn send_keyed(&mut self, id: NodeId, to: &str, text: &str, key: Option<&str>) -> CommandId {
+        self.counter += 1;
+        let command = CommandId(self.counter);
+        let send = Command::Send {
+            command,
+            to: label(to),
+            text: text.to_owned(),
+            idempotency_key: key.map(ToOwned::to_owned),
+        };
+        self.input(id, Input::Command(send));
+        command
+    }
+
+    /// Closes every signalling socket, or opens one for every node.
+    pub fn set_gateway(&mut self, up: bool) {
+        self.gateway_up = up;
+        for id in self.ids() {
+            let socket = SocketId(0);
+            let signal = if up {
+                SignalInput::Up(socket)
+            } else {
+                SignalInput::Down(socket)
+            };
+            self.schedule(id, 1, Happening::Input(Input::Signal(signal)));
+        }
+    }
+
+    fn schedule(&mut self, id: NodeId, after_ms: u64, happening: Happening) -> u64 {
+        let jitter = self.timing.jitter_ms;
+        let at = self.now_ms
+            + after_ms
+            + if jitter > 0 {
+                self.chance(jitter + 1)
+            } else {
+                0
+            };
+        self.schedule_at(id, at, happening);
+        at
+    }
+
+    fn schedule_at(&mut self, id: NodeId, at_ms: u64, happening: Happening) {
+        self.counter += 1;
+        let boot = self.nodes[id.0].boot;
+        self.agenda
+            .insert((at_ms, self.counter), (id, boot, happening));
+    }
+
+    /// Carries out what a manager wants, until it wants nothing.
+    fn drain(&mut self, id: NodeId) {
+        for round in 0.. {
+            assert!(round < OUTPUTS_MAX, "the outputs never end");
+            let mut outputs = VecDeque::new();
+            while let Some(output) = self.nodes[id.0]
+                .manager
+                .as_mut()
+                .and_then(|manager| manager.poll_output())
+            {
+                outputs.push_back(output);
+                assert!(outputs.len() < OUTPUTS_MAX, "the outputs never end");
+            }
+            self.outputs_max = self.outputs_max.max(outputs.len());
+            self.check_timeout(id);
+            let refused = self.carry_out(id, outputs);
+            if refused.is_empty() {
+                return;
+            }
+            let now = self.now();
+            for (link, refused) in refused {
+                let event = crate::input::RtcEvent::Full { refused };
+                if let Some(manager) = self.nodes[id.0].manager.as_mut() {
+                    manager.handle_input(now, Input::Rtc { link, event });
+                }
+            }
+        }
+    }
+
+    fn check_timeout(&self, id: NodeId) {
+        let timeout = self.nodes[id.0]
+            .manager
+            .as_ref()
+            .and_then(|m| m.poll_timeout());
+        assert!(
+            timeout.is_none_or(|at| at >= self.now_ms),
+            "a timeout in the past"
+        );
+    }
+
+    /// Carries out outputs; returns the frames that links did not take.
+    fn carry_out(
+        &mut self,
+        id: NodeId,
+        outputs: VecDeque<Output>,
+    ) -> BTreeMap<LinkId, Vec<Vec<u8>>> {
+        let mut refused: BTreeMap<LinkId, Vec<Vec<u8>>> = BTreeMap::new();
+        for output in outputs {
+            match output {
+                Output::Event(event) => {
+                    let at = self.now_ms;
+                    self.nodes[id.0].tell(at, event);
+                }
+                Output::Store { ticket, ops } => {
+                    let after = self.timing.commit_ms;
+                    let at = self.now_ms + after + self.jitter();
+                    let at = at.max(self.nodes[id.0].last_commit_ms);
+                    self.nodes[id.0].last_commit_ms = at;
+                    self.schedule_at(id, at, Happening::Commit(ticket, ops));
+                }
+                Output::Registry { request, call } => {
+                    let answer = self.ask_registry(id, call);
+                    let after = self.timing.registry_ms;
+                    let input = Input::Registry { request, answer };
+                    self.schedule(id, after, Happening::Input(input));
+                }
+                Output::Signal(signal) => self.relay(id, signal),
+                Output::Rtc { link, command } => {
+                    if let Some(frame) = self.connection(id, link, command) {
+                        refused.entry(link).or_default().push(frame);
+                    }
+                }
+            }
+        }
+        refused
+    }
+
+    fn jitter(&mut self) -> u64 {
+        let jitter = self.timing.jitter_ms;
+        if jitter > 0 {
+            self.chance(jitter + 1)
+        } else {
+            0
+        }
+    }
+
+    /// When something happens next.
+    pub fn next_ms(&self) -> Option<u64> {
+        let timeouts = self
+            .nodes
+            .iter()
+            .filter_map(|node| node.manager.as_ref()?.poll_timeout());
+        let agenda = self.agenda.keys().next().map(|(at, _)| *at);
+        timeouts.chain(agenda).min()
+    }
+
+    /// Lets the next thing happen; `false` if nothing is to.
+    pub fn step(&mut self) -> bool {
+        let Some(at) = self.next_ms() else {
+            return false;
+        };
+        self.now_ms = self.now_ms.max(at);
+        let due = self
+            .agenda
+            .first_key_value()
+            .is_some_and(|((at, _), _)| *at <= self.now_ms);
+        if due && let Some((_, (id, boot, happening))) = self.agenda.pop_first() {
+            if self.nodes[id.0].boot == boot {
+                self.happen(id, happening);
+            }
+            return true;
+        }
+        for id in self.ids() {
+            let manager = self.nodes[id.0].manager.as_ref();
+            if manager
+                .and_then(|m| m.poll_timeout())
+                .is_some_and(|at| at <= self.now_ms)
+            {
+                self.input(id, Input::Timeout);
+            }
+        }
+        true
+    }
+
+    fn happen(&mut self, id: NodeId, happening: Happening) {
+        match happening {
+            Happening::Input(input) => {
+                self.nodes[id.0].note(&input);
+                self.input(id, input);
+            }
+            Happening::Commit(ticket, ops) => {
+                let result = self.nodes[id.0].commit(&ops);
+                let after = self.timing.answer_ms;
+                let input = Input::Store { ticket, result };
+                let at = self.now_ms + after;
+                self.schedule_at(id, at, Happening::Input(input));
+            }
+            Happening::Frame(link, bytes) => self.deliver_frame(id, link, bytes),
+            Happening::Open(link) => self.open_link(id, link),
+        }
+    }
+
+    /// Runs for `ms` virtual milliseconds.
+    pub fn drive(&mut self, ms: u64) {
+        let end = self.now_ms + ms;
+        self.drive_until(ms, |_| false);
+        self.now_ms = end;
+    }
+
+    /// Runs until `done`, at most `ms` virtual milliseconds; whether it was.
+    pub fn drive_until(&mut self, ms: u64, mut done: impl FnMut(&Self) -> bool) -> bool {
+        let end = self.now_ms + ms;
+        // Far more steps than any scenario has; a storm ends the run instead of hanging it.
+        for _ in 0..2_000_000u32 {
+            if done(self) {
+                return true;
+            }
+            if self.next_ms().is_none_or(|at| at > end) || !self.step() {
+                return false;
+            }
+        }
+        false
+    }
+
+    /// [`World::drive`] with a bound on steps: chatter is a defect.
+    ///
+    /// # Panics
+    /// If more than `steps` things happen.
+    pub fn drive_bounded(&mut self, ms: u64, steps: usize) {
+        let end = self.now_ms + ms;
+        for step in 0.. {
+            assert!(
+                step <= steps,
+                "more than {steps} things happened in {ms} ms"
+            );
+            if self.next_ms().is_none_or(|at| at > end) || !self.step() {
+                break;
+            }
+        }
+        self.now_ms = end;
+    }
+}

@@ -1,0 +1,199 @@
+//! One home: its process while it runs, its store, its ends of links, what its person saw.
+
+use super::authority::{Authority, User};
+use super::crypto::CheapCrypto;
+use super::store::MemoryStore;
+use crate::config::Config;
+use crate::crypto::{Crypto, RealCrypto};
+use crate::event::{DeliveryState, Event, MessageState, PeerState};
+use crate::input::{Input, LinkId, SignalInput, StoreFailure};
+use crate::manager::PeerManager;
+use crate::state::{Identity, StoreOp, StoreResult};
+use beeline_proto::id::{Label, MessageId, NetworkFp};
+use beeline_proto::time::Now;
+use std::collections::BTreeMap;
+
+/// Names a node of a world.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct NodeId(pub usize);
+
+/// One end of a connection.
+#[derive(Debug, Clone, Default)]
+pub(super) struct End {
+    pub(super) fingerprint: [u8; 32],
+    pub(super) remote: Option<(NodeId, LinkId, [u8; 32])>,
+    pub(super) reachable: bool,
+    pub(super) opening: bool,
+    pub(super) open: bool,
+    pub(super) last_arrival_ms: u64,
+    pub(super) under_way: usize,
+    pub(super) blocked: bool,
+}
+
+/// One home.
+pub struct Node {
+    /// The user and its devices.
+    pub user: User,
+    /// Which of them this is.
+    pub device: usize,
+    /// The process, while it runs.
+    pub manager: Option<PeerManager>,
+    /// What outlives it.
+    pub store: MemoryStore,
+    /// Everything told, with its time.
+    pub events: Vec<(u64, Event)>,
+    /// Whether the gateway's socket is up.
+    pub socket_up: bool,
+    /// Writes that will fail.
+    pub failing_writes: u32,
+    /// Changes the configuration before a start.
+    pub signal_addr: String,
+    pub(super) boot: u32,
+    pub(super) last_commit_ms: u64,
+    pub(super) ends: BTreeMap<LinkId, End>,
+    seed: u64,
+}
+
+impl Node {
+    pub(super) fn new(user: User, device: usize, seed: u64) -> Self {
+        let name = user.devices[device].0.clone();
+        Self {
+            user,
+            device,
+            manager: None,
+            store: MemoryStore::new(seed),
+            events: Vec::new(),
+            socket_up: false,
+            failing_writes: 0,
+            signal_addr: format!("ws://127.0.0.1:8080/{name}"),
+            boot: 0,
+            last_commit_ms: 0,
+            ends: BTreeMap::new(),
+            seed,
+        }
+    }
+
+    /// Its deviceId.
+    pub fn device_label(&self) -> &Label {
+        &self.user.devices[self.device].0
+    }
+
+    pub(super) fn identity(&self, authority: &Authority) -> Identity {
+        let mut identity = authority.identity(&self.user, self.device, self.boot as u8 + 1);
+        if let Some((chain, revocations)) = &self.store.own {
+            identity.chain.clone_from(chain);
+            identity.revocations.clone_from(revocations);
+        }
+        identity
+    }
+
+    pub(super) fn start(&mut self, identity: Identity, network: NetworkFp, real: bool, now: Now) {
+        self.boot += 1;
+        let seed = self.seed ^ u64::from(self.boot);
+        let crypto: Box<dyn Crypto> = if real {
+            let mut bytes = [0u8; 32];
+            bytes[..8].copy_from_slice(&seed.to_be_bytes());
+            Box::new(RealCrypto::new(bytes))
+        } else {
+            Box::new(CheapCrypto::new(seed))
+        };
+        let config = Config::new(network, &self.signal_addr);
+        let manager = PeerManager::new(config, identity, self.store.load(), crypto, now);
+        self.manager = Some(manager.expect("its own chain is good"));
+    }
+
+    pub(super) fn crash(&mut self) -> Vec<End> {
+        self.boot += 1;
+        self.manager = None;
+        self.socket_up = false;
+        std::mem::take(&mut self.ends).into_values().collect()
+    }
+
+    pub(super) fn note(&mut self, input: &Input) {
+        match input {
+            Input::Signal(SignalInput::Up(_)) => self.socket_up = true,
+            Input::Signal(SignalInput::Down(_)) => self.socket_up = false,
+            _ => {}
+        }
+    }
+
+    pub(super) fn tell(&mut self, at_ms: u64, event: Event) {
+        self.events.push((at_ms, event));
+    }
+
+    pub(super) fn commit(&mut self, ops: &[StoreOp]) -> Result<Vec<StoreResult>, StoreFailure> {
+        if self.failing_writes > 0 {
+            self.failing_writes -= 1;
+            return Err(StoreFailure {
+                transient: true,
+                detail: "the disk is full".to_owned(),
+            });
+        }
+        Ok(self.store.apply(ops))
+    }
+
+    /// States told of messages of ours, in order.
+    pub fn message_states(&self) -> Vec<&MessageState> {
+        let states = self.events.iter().filter_map(|(_, event)| match event {
+            Event::MessageState(state) => Some(state),
+            _ => None,
+        });
+        states.collect()
+    }
+
+    /// The message queued last.
+    pub fn last_queued(&self) -> Option<MessageId> {
+        self.events.iter().rev().find_map(|(_, event)| match event {
+            Event::Queued { id, .. } => Some(*id),
+            _ => None,
+        })
+    }
+
+    /// How many messages were told to be in a state.
+    pub fn count(&self, state: DeliveryState) -> usize {
+        self.message_states()
+            .iter()
+            .filter(|told| told.state == state)
+            .count()
+    }
+
+    /// Texts received, in the order told, over all processes of this home.
+    pub fn received(&self) -> Vec<&str> {
+        let texts = self.events.iter().filter_map(|(_, event)| match event {
+            Event::Received(received) => Some(received.text.as_str()),
+            _ => None,
+        });
+        texts.collect()
+    }
+
+    /// Kinds of warnings told.
+    pub fn warnings(&self) -> Vec<&'static str> {
+        let kinds = self.events.iter().filter_map(|(_, event)| match event {
+            Event::Warned { kind, .. } => Some(*kind),
+            _ => None,
+        });
+        kinds.collect()
+    }
+
+    /// States of a peer told, in order.
+    pub fn peer_states(&self, user: &str) -> Vec<PeerState> {
+        let states = self.events.iter().filter_map(|(_, event)| match event {
+            Event::PeerState { user: of, to, .. } if of.as_str() == user => Some(*to),
+            _ => None,
+        });
+        states.collect()
+    }
+
+    /// Whether an event was told.
+    pub fn told(&self, which: impl Fn(&Event) -> bool) -> bool {
+        self.events.iter().any(|(_, event)| which(event))
+    }
+
+    /// The running process.
+    ///
+    /// # Panics
+    /// If it does not run.
+    pub fn running(&self) -> &PeerManager {
+        self.manager.as_ref().expect("the process runs")
+    }
+}

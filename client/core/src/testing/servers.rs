@@ -1,0 +1,158 @@
+//! The registry and the gateway of a world.
+
+use super::node::NodeId;
+use super::{Happening, SIGNALLED_MAX, Signalled, World};
+use crate::input::{Input, RegistryAnswer, RegistryError, RegistryPeer, SignalInput, SocketId};
+use crate::output::{RegistryCall, SignalCommand};
+use beeline_proto::code::ErrorCode;
+use beeline_proto::id::Label;
+use std::collections::BTreeMap;
+
+/// What the registry knows of one user.
+#[derive(Debug, Clone, Default)]
+struct Known {
+    chain: Vec<u8>,
+    records: BTreeMap<Label, Vec<u8>>,
+}
+
+/// A registry.
+#[derive(Debug, Default)]
+pub struct Registry {
+    /// It cannot be reached.
+    pub down: bool,
+    /// Envelope of the revocations it hands out.
+    pub revocations: Vec<u8>,
+    /// Version it claims for them.
+    pub revocations_version: u64,
+    /// Envelope of a renewed membership it hands out to whoever asks.
+    pub renewal: Option<Vec<u8>>,
+    /// How often a user was asked for.
+    pub lookups: usize,
+    users: BTreeMap<Label, Known>,
+}
+
+impl Registry {
+    /// Sets the chain of a user; a hostile registry sets somebody else's.
+    pub fn register(&mut self, user: &Label, chain: Vec<u8>) {
+        self.users.entry(user.clone()).or_default().chain = chain;
+    }
+
+    /// Forgets a user.
+    pub fn forget(&mut self, user: &Label) {
+        self.users.remove(user);
+    }
+
+    /// Forgets the records of a user: it was never online.
+    pub fn forget_records(&mut self, user: &Label) {
+        if let Some(known) = self.users.get_mut(user) {
+            known.records.clear();
+        }
+    }
+}
+
+impl World {
+    pub(super) fn ask_registry(
+        &mut self,
+        id: NodeId,
+        call: RegistryCall,
+    ) -> Result<RegistryAnswer, RegistryError> {
+        if self.registry.down {
+            return Err(RegistryError::Unreachable {
+                detail: "connection refused".to_owned(),
+            });
+        }
+        let refused = |code: ErrorCode| RegistryError::Refused {
+            code,
+            detail: code.title().to_owned(),
+        };
+        match call {
+            RegistryCall::GetPeer { user } => {
+                self.registry.lookups += 1;
+                let known = self.registry.users.get(&user);
+                let known = known.ok_or(refused(ErrorCode::NotFound))?;
+                Ok(RegistryAnswer::Peer(RegistryPeer {
+                    chain: known.chain.clone(),
+                    online: true,
+                    records: known.records.values().cloned().collect(),
+                    last_coordinators: Vec::new(),
+                }))
+            }
+            RegistryCall::Announce { record, .. } => {
+                let (user, device) = {
+                    let node = self.node(id);
+                    (node.user.label.clone(), node.device_label().clone())
+                };
+                let known = self.registry.users.entry(user).or_default();
+                known.records.insert(device, record);
+                Ok(RegistryAnswer::Announced {
+                    reannounce_after_s: 300,
+                    descriptor_version: self.authority.descriptor_version,
+                    revocations_version: self.registry.revocations_version,
+                })
+            }
+            RegistryCall::GetNetwork => Ok(RegistryAnswer::Network {
+                descriptor: self.authority.descriptor(),
+                revocations: self.registry.revocations.clone(),
+            }),
+            RegistryCall::RenewMembership => {
+                let renewal = self.registry.renewal.clone();
+                renewal
+                    .map(RegistryAnswer::Membership)
+                    .ok_or(refused(ErrorCode::Unavailable))
+            }
+            RegistryCall::PutDeviceList { .. } => Ok(RegistryAnswer::DeviceList(1)),
+        }
+    }
+
+    /// The gateway takes a frame.
+    pub(super) fn relay(&mut self, id: NodeId, signal: SignalCommand) {
+        let frame = Signalled {
+            from: self.node(id).device_label().clone(),
+            to: signal.to,
+            kind: signal.kind,
+            parcel: signal.parcel,
+        };
+        if self.signalled.len() < SIGNALLED_MAX {
+            self.signalled.push(frame.clone());
+        }
+        if !self.gateway_up || !self.node(id).socket_up {
+            return;
+        }
+        let frames = match self.on_signal.as_mut() {
+            Some(hook) => hook(frame),
+            None => vec![frame],
+        };
+        for frame in frames {
+            self.pass_on(id, frame);
+        }
+    }
+
+    /// The gateway hands a frame to the device it names.
+    pub fn pass_on(&mut self, sender: NodeId, frame: Signalled) {
+        let socket = SocketId(0);
+        let found = self.ids().into_iter().find(|id| {
+            let node = self.node(*id);
+            *node.device_label() == frame.to && node.socket_up
+        });
+        let (to, input) = match found {
+            Some(to) => (
+                to,
+                SignalInput::Parcel {
+                    socket,
+                    from: frame.from.to_string(),
+                    parcel: frame.parcel,
+                },
+            ),
+            None => (
+                sender,
+                SignalInput::Error {
+                    socket,
+                    code: ErrorCode::PeerOffline,
+                    to: frame.to.to_string(),
+                },
+            ),
+        };
+        let after = self.timing.signal_ms;
+        self.schedule(to, after, Happening::Input(Input::Signal(input)));
+    }
+}
