@@ -28,7 +28,9 @@ const PROTOCOL: u32 = 1;
 type Refusal = (&'static str, String);
 
 impl PeerManager {
-    /// The DataChannel is open: our HELLO goes out.
+    /// The DataChannel is open. The answerer's HELLO goes out at once; the offerer's once that one
+    /// has come: the answerer starts DTLS and SCTP, so its channel opens last, and what reaches a
+    /// WebRTC stack before that may be lost.
     pub(crate) fn on_channel_open(
         &mut self,
         now: Now,
@@ -43,6 +45,22 @@ impl PeerManager {
             return;
         }
         link.stage = Stage::Greeting { local, remote };
+        let side = link.side;
+        self.timers
+            .arm(Timer::Session(id), now.mono_ms + HELLO_TIMEOUT_MS);
+        if matches!(side, Side::Answerer) {
+            self.say_hello(id);
+        }
+    }
+
+    /// Says who we are, and which certificates we see, on a link that is greeting.
+    fn say_hello(&mut self, id: LinkId) {
+        let Some(link) = self.links.get(id) else {
+            return;
+        };
+        let Stage::Greeting { local, remote } = link.stage else {
+            return;
+        };
         let (device, session, side) = (link.device, link.session, link.side);
         let (offerer, answerer, side) = match side {
             Side::Offerer => (local, remote, PbSide::Offerer),
@@ -75,8 +93,6 @@ impl PeerManager {
         };
         let frame = PeerFrame { items: vec![item] }.encode_to_vec();
         self.out.command(id, RtcCommand::Send(frame));
-        self.timers
-            .arm(Timer::Session(id), now.mono_ms + HELLO_TIMEOUT_MS);
     }
 
     /// The first item of the other side, which must be its HELLO; whether the link is open now.
@@ -90,6 +106,9 @@ impl PeerManager {
         };
         match verdict {
             Ok(hello) => {
+                if self.links.get(id).is_some_and(|link| matches!(link.side, Side::Offerer)) {
+                    self.say_hello(id);
+                }
                 self.on_hello(now, id, &hello);
                 self.links.get(id).is_some_and(|link| link.is_ready())
             }

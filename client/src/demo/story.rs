@@ -94,15 +94,18 @@ impl Story {
                     format!("has it, committed and acknowledged: \"{text}\""),
                 )]
             }
-            Event::PeerState { from, to, .. } => {
+            Event::PeerState {
+                from, to, reason, ..
+            } => {
                 let step = if *to == PeerState::Discovering {
                     CHECK_LOCAL
                 } else {
                     WEBRTC
                 };
                 let peer = if who == "alice" { "carol" } else { "alice" };
-                vec![(step, format!("{peer}: {} -> {}", from.name(), to.name()))]
+                vec![(step, format!("{peer}: {} -> {} ({reason})", from.name(), to.name()))]
             }
+            Event::Warned { kind, detail } => vec![(WEBRTC, format!("{kind}: {detail}"))],
             _ => Vec::new(),
         }
     }
