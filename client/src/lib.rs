@@ -26,3 +26,6 @@ mod unix;
 pub use handle::{Client, Sent};
 pub use options::Options;
 pub use report::{ClientEvent, Fact, LinkStep};
+
+#[cfg(all(test, feature = "serve"))]
+mod live_tests;
