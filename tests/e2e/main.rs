@@ -6,7 +6,14 @@
 //! `BEELINE_REGISTRY_BIN` and `BEELINE_GATEWAY_BIN`, a PostgreSQL in `BEELINE_TEST_POSTGRES`, and
 //! in `BEELINE_TEST_PYTHON` a Python with the packages of the specification's client.
 
+mod ipc;
+mod kill;
+mod offline;
+mod process;
 mod rtc_connect;
 mod rtc_dtls;
 mod rtc_ice;
 mod rtc_sctp;
+mod serve;
+mod spec;
+mod story;

@@ -1,0 +1,99 @@
+//! When somebody is not there: messages wait, and arrive once, whoever comes back first.
+
+use crate::process::{Home, Served};
+
+#[tokio::test]
+async fn a_message_to_somebody_offline_waits_and_arrives_once() {
+    let served = Served::start(&[]).await;
+    let alice = Home::joined(served.invite(), "alice", &[]).await;
+    let carol = Home::joined(served.invite(), "carol", &[]).await;
+
+    let sent = alice
+        .run(&["send", "carol", "are you there?", "--timeout", "5s"])
+        .await;
+    sent.expect_code(4);
+    assert!(!sent.states().contains(&"delivered"), "{sent}");
+    let id = sent.all("state")[0]["id"].clone();
+
+    let mut listen = carol.listening(&[]).await;
+    // Any process of Alice that goes online will do.
+    let mut run = alice.start(&["run"]);
+    let message = listen.event("message").await;
+    assert_eq!(message["id"], id);
+    assert_eq!(message["text"], "are you there?");
+    run.event("online").await;
+    run.terminate().await.expect_code(0);
+
+    // Nothing comes twice: the next message is the next line.
+    alice.run(&["send", "carol", "second"]).await.expect_code(0);
+    assert_eq!(listen.event("message").await["text"], "second");
+    listen.terminate().await.expect_code(0);
+    let why = alice.run(&["why", id.as_str().expect("an id")]).await;
+    let last = why.all("why").pop().expect("steps are printed").clone();
+    assert_eq!(last["state"], "delivered", "{why}");
+}
+
+#[tokio::test]
+async fn queued_is_enough_where_it_is_asked_for() {
+    let served = Served::start(&[]).await;
+    let alice = Home::joined(served.invite(), "alice", &[]).await;
+    let carol = Home::joined(served.invite(), "carol", &[]).await;
+    for text in ["one", "two", "three"] {
+        let sent = alice
+            .run(&["send", "carol", text, "--wait", "queued"])
+            .await;
+        sent.expect_code(0);
+        assert_eq!(sent.states(), ["queued"], "{sent}");
+    }
+    let status = alice.run(&["status"]).await;
+    assert_eq!(status.only("status")["outbox"], 3, "{status}");
+    let mut listen = carol.listening(&["--count", "4"]).await;
+    alice.run(&["send", "carol", "four"]).await.expect_code(0);
+    for text in ["one", "two", "three", "four"] {
+        assert_eq!(listen.event("message").await["text"], *text);
+    }
+    listen.end().await.expect_code(0);
+}
+
+#[tokio::test]
+async fn somebody_unknown_stays_queued_and_says_so() {
+    let served = Served::start(&[]).await;
+    let alice = Home::joined(served.invite(), "alice", &[]).await;
+    let sent = alice
+        .run(&["send", "nobody", "hello?", "--timeout", "2s"])
+        .await;
+    sent.expect_code(4);
+    let tried: Vec<_> = sent
+        .all("state")
+        .iter()
+        .filter_map(|line| line["rung"].as_str())
+        .collect();
+    assert!(tried.contains(&"registry"), "{sent}");
+}
+
+#[tokio::test]
+async fn an_open_link_survives_the_servers() {
+    let served = Served::start(&[]).await;
+    let alice = Home::joined(served.invite(), "alice", &[]).await;
+    let carol = Home::joined(served.invite(), "carol", &[]).await;
+    let mut listen = carol.listening(&[]).await;
+    let mut run = alice.start(&["run"]);
+    run.event("online").await;
+    alice
+        .run(&["send", "carol", "with servers"])
+        .await
+        .expect_code(0);
+    assert_eq!(listen.event("message").await["text"], "with servers");
+
+    served.running.kill().await;
+    let sent = alice.run(&["send", "carol", "without servers"]).await;
+    sent.expect_code(0);
+    assert_eq!(
+        sent.all("state").pop().expect("states")["foundBy"],
+        "connected",
+        "{sent}"
+    );
+    assert_eq!(listen.event("message").await["text"], "without servers");
+    run.terminate().await.expect_code(0);
+    listen.terminate().await.expect_code(0);
+}
