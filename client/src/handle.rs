@@ -11,7 +11,7 @@
 
 use crate::driver::{self, DriverCommand, Picture};
 use crate::error::{QueryError, SendError, StartError};
-use crate::limits::DRAIN_TIMEOUT;
+use crate::limits::{CLOSE_TIMEOUT, DRAIN_TIMEOUT};
 use crate::options::Options;
 use crate::report::{
     ClientEvent, HistoryItem, InboxKey, PeerInfo, RouteInfo, SafetyNumber, Snapshot, Status, Story,
@@ -244,7 +244,7 @@ impl Client {
             // A driver that hangs is dropped; everything `send` promised is on disk already.
             let _ = tokio::time::timeout(DRAIN_TIMEOUT, drained).await;
         }
-        let tasks = {
+        let mut tasks = {
             let mut driver = self
                 .inner
                 .driver
@@ -252,6 +252,9 @@ impl Client {
                 .unwrap_or_else(PoisonError::into_inner);
             std::mem::take(&mut *driver)
         };
+        // The socket says goodbye on its own once the driver has let go of it.
+        let ended = async { while tasks.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(CLOSE_TIMEOUT, ended).await;
         drop(tasks);
         self.inner.store.close().await;
     }

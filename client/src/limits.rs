@@ -94,6 +94,9 @@ pub const GOAWAY_MAX: Duration = Duration::from_secs(60);
 /// How long a drain may take: GOODBYE to every link, writes under way, the socket's close.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// How long the signalling socket may take to close politely after a drain.
+pub const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
+
 /// An identity file, bytes: keys, names and a chain of at most 6 KiB, in text.
 pub const IDENTITY_LEN_MAX: u64 = 64 * 1024;
 

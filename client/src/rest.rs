@@ -48,15 +48,7 @@ impl Gateways {
         let payload = chain.descriptor.verified.payload();
         let origins = payload.gateway_origins.iter();
         let named: Vec<String> = origins.filter_map(|o| normalize(o)).collect();
-        let link = link.iter().filter_map(|g| normalize(g));
-        let mut dial: Vec<String> = link
-            .filter(|g| named.is_empty() || named.contains(g))
-            .collect();
-        for origin in &named {
-            if !dial.contains(origin) {
-                dial.push(origin.clone());
-            }
-        }
+        let dial = dial_order(link, &named);
         let registries = payload.registry_origins.iter();
         Self {
             dial,
@@ -64,6 +56,20 @@ impl Gateways {
             registries: registries.filter_map(|o| normalize(o)).collect(),
         }
     }
+}
+
+/// The gateways of the link that the descriptor confirms, then the descriptor's others.
+fn dial_order(link: &[String], named: &[String]) -> Vec<String> {
+    let link = link.iter().filter_map(|g| normalize(g));
+    let mut dial: Vec<String> = link
+        .filter(|g| named.is_empty() || named.contains(g))
+        .collect();
+    for origin in named {
+        if !dial.contains(origin) {
+            dial.push(origin.clone());
+        }
+    }
+    dial
 }
 
 /// Asks the gateways.
@@ -314,3 +320,6 @@ pub(crate) async fn post_join(
     }
     Err(last)
 }
+
+#[cfg(test)]
+mod tests;

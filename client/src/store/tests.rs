@@ -137,7 +137,7 @@ fn a_message_of_ours_is_kept_whole_until_it_is_final() {
     row.idempotency_key = Some("k".to_owned());
     let queue = StoreOp::QueueMessage(row.clone());
     let fresh = StoreResult::Inserted { seq_reused: false };
-    assert_eq!(done(&db, &[queue]), [fresh.clone()]);
+    assert_eq!(done(&db, &[queue]), std::slice::from_ref(&fresh));
 
     let mut repeat = outgoing(2, "carol", 2, start.incarnation);
     repeat.idempotency_key = Some("k".to_owned());
