@@ -9,6 +9,8 @@ use beeline_proto::id::{Label, MessageId};
 use beeline_proto::pb::identity::v1::Role;
 use beeline_registry::Registry;
 use client_core::event::{DeliveryState, Event, Path};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use std::path::{Path as FilePath, PathBuf};
 use std::time::Duration;
 use tokio::sync::broadcast;
 
@@ -18,10 +20,44 @@ struct Servers {
     registry: beeline_registry::Running,
     gateway: beeline_gateway::Running,
     invite: String,
+    ca: Option<PathBuf>,
 }
 
 async fn servers() -> Servers {
     let dir = tempfile::tempdir().expect("a directory");
+    servers_in(dir, None).await
+}
+
+/// Certificate and key of a gateway, beside the authority that signed them.
+struct Tls {
+    ca: PathBuf,
+    cert: PathBuf,
+    key: PathBuf,
+}
+
+/// An authority of our own and a certificate of it for this host.
+fn private_tls(dir: &FilePath) -> Tls {
+    let write = |name: &str, text: String| {
+        let path = dir.join(name);
+        std::fs::write(&path, text).expect("written");
+        path
+    };
+    let mut authority = CertificateParams::new(Vec::new()).expect("parameters");
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let ca_key = KeyPair::generate().expect("a key");
+    let ca = authority.self_signed(&ca_key).expect("signed");
+    let issuer = Issuer::new(authority, ca_key);
+    let host = CertificateParams::new(["127.0.0.1".to_owned()]).expect("parameters");
+    let key = KeyPair::generate().expect("a key");
+    let cert = host.signed_by(&key, &issuer).expect("signed");
+    Tls {
+        ca: write("ca.pem", ca.pem()),
+        cert: write("cert.pem", cert.pem()),
+        key: write("key.pem", key.serialize_pem()),
+    }
+}
+
+async fn servers_in(dir: tempfile::TempDir, tls: Option<&Tls>) -> Servers {
     let any = "127.0.0.1:0".parse().expect("an address");
     let registry = Registry::start(beeline_registry::Config {
         grpc: any,
@@ -33,6 +69,8 @@ async fn servers() -> Servers {
         listen: any,
         registry: format!("http://{}", registry.grpc_addr),
         gateway_token_file: registry.gateway_token_path.clone(),
+        tls_cert: tls.map(|tls| tls.cert.clone()),
+        tls_key: tls.map(|tls| tls.key.clone()),
         ..Default::default()
     });
     let gateway = gateway.await.expect("the gateway starts");
@@ -48,6 +86,7 @@ async fn servers() -> Servers {
         registry,
         gateway,
         invite,
+        ca: tls.map(|tls| tls.ca.clone()),
     }
 }
 
@@ -56,6 +95,7 @@ impl Servers {
         Options {
             home: self.dir.path().join(user),
             command: format!("test {user}"),
+            ca: self.ca.clone(),
             loopback: true,
             ..Options::default()
         }
@@ -243,4 +283,100 @@ async fn a_home_a_name_and_an_invite_have_one_owner() {
     assert!(!format!("{token:?}").contains(token.text()));
     alice.shutdown().await;
     servers.stop().await;
+}
+
+#[tokio::test]
+async fn everything_goes_over_tls_with_an_authority_of_ones_own() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let tls = private_tls(dir.path());
+    let servers = servers_in(dir, Some(&tls)).await;
+    assert!(servers.gateway.public_url.starts_with("https://"));
+    let mut blind = servers.options("alice");
+    blind.ca = None;
+    let refused = join(&blind, &servers.invite, "alice", None)
+        .await
+        .expect_err("not trusted");
+    assert!(refused.to_string().contains("certificate"), "{refused}");
+
+    let (alice, carol) = (servers.member("alice").await, servers.member("carol").await);
+    let mut a = alice.subscribe();
+    carol.wait_online().await.expect("online over wss");
+    let sent = alice
+        .send(&label("carol"), "hello", None)
+        .await
+        .expect("queued");
+    assert_eq!(delivered(&mut a, sent.id).await, Some(Path::Direct));
+    carol.shutdown().await;
+    alice.shutdown().await;
+    servers.stop().await;
+}
+
+#[tokio::test]
+async fn of_a_home_that_runs_twice_the_older_one_stops_and_says_so() {
+    let servers = servers().await;
+    let first = servers.member("alice").await;
+    first.wait_online().await.expect("online");
+    first.shutdown().await;
+    let copy = servers.options("copy");
+    crate::home::Home::at(&copy.home).prepare().expect("made");
+    for file in ["identity", "client.db"] {
+        let from = servers.options("alice").home.join(file);
+        std::fs::copy(from, copy.home.join(file)).expect("copied");
+    }
+    let first = Client::start(servers.options("alice"))
+        .await
+        .expect("started");
+    let mut events = first.subscribe();
+    first.wait_online().await.expect("online");
+    let second = Client::start(copy)
+        .await
+        .expect("another home, as far as the lock can tell");
+    let detail = wait(&mut events, |event| match event {
+        Event::RunningElsewhere { detail } => Some(detail.clone()),
+        _ => None,
+    });
+    assert!(!detail.await.is_empty());
+    second.wait_online().await.expect("the newer one is online");
+    let status = first.status().await.expect("asked");
+    assert!(status.running_elsewhere.is_some() && !status.core.online);
+    assert!(
+        second
+            .status()
+            .await
+            .expect("asked")
+            .running_elsewhere
+            .is_none()
+    );
+    first.shutdown().await;
+    second.shutdown().await;
+    servers.stop().await;
+}
+
+#[tokio::test]
+async fn without_servers_questions_are_answered_and_messages_taken() {
+    let servers = servers().await;
+    let options = servers.options("alice");
+    join(&options, &servers.invite, "alice", None)
+        .await
+        .expect("joined");
+    servers.gateway.shutdown().await;
+    servers.registry.shutdown().await;
+    let alice = Client::start(options.clone()).await.expect("started");
+    let sent = alice
+        .send(&label("carol"), "some day", None)
+        .await
+        .expect("queued");
+    let busy = Client::start(options.clone()).await.err().expect("owned");
+    assert!(busy.to_string().contains("test alice"), "{busy}");
+    alice.shutdown().await;
+
+    let reader = crate::store::Reader::open(&options.home).expect("nobody owns it");
+    let history = reader.history(&label("carol"), 10).expect("asked");
+    assert_eq!((history.len(), history[0].id), (1, sent.id));
+    assert!(history[0].state <= DeliveryState::Trying);
+    let story = reader.why(sent.id).expect("known");
+    assert_eq!(story.steps[0].state, "queued");
+    reader
+        .safety_number(&label("carol"))
+        .expect_err("nothing is known of her");
 }
