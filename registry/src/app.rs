@@ -8,6 +8,7 @@ use crate::grpc::{Serving, serve};
 use crate::limits::{DRAIN_TIMEOUT, SWEEP_INTERVAL, TOKEN_KEY_AGE_MAX_MS, TOKEN_KEYS_MAX};
 use crate::listener::listen;
 use crate::metrics::Metrics;
+use crate::metrics_http;
 use crate::ops::{Ops, Origins, Parts};
 use crate::random;
 use crate::secrets::{SecretError, Secrets};
@@ -88,9 +89,7 @@ impl Registry {
             origins,
         }));
         let restored = ops.restore().await?;
-        let listen_error = |error| StartError::Listen(config.grpc, error);
-        let listener = TcpListener::bind(config.grpc).await.map_err(listen_error)?;
-        let grpc_addr = listener.local_addr().map_err(listen_error)?;
+        let (listener, grpc_addr) = bind(config.grpc).await?;
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
         let (incoming, accept) = listen(listener, tls, stop.clone(), tasks.clone());
@@ -100,11 +99,24 @@ impl Registry {
         serving.set(true).await;
         tasks.spawn(accept);
         tasks.spawn(sweep(Arc::clone(&ops), stop.clone()));
+        let mut metrics_addr = None;
+        if let Some(addr) = config.metrics {
+            let (listener, addr) = bind(addr).await?;
+            metrics_addr = Some(addr);
+            let metrics = Arc::clone(ops.metrics());
+            tasks.spawn(metrics_http::serve(
+                listener,
+                metrics,
+                stop.clone(),
+                tasks.clone(),
+            ));
+        }
         let writer = tasks.spawn(write_leases);
         let server = tasks.spawn(server);
         tracing::info!(%grpc_addr, restored, "registry serves");
         Ok(Running {
             grpc_addr,
+            metrics_addr,
             gateway_token_path: paths.0,
             operator_token_path: paths.1,
             ops,
@@ -116,6 +128,13 @@ impl Registry {
             stop: stop.drop_guard(),
         })
     }
+}
+
+async fn bind(addr: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let failed = |error| StartError::Listen(addr, error);
+    let listener = TcpListener::bind(addr).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
 }
 
 async fn open_store(config: &Config, clock: &Clock) -> Result<Arc<dyn Store>, StartError> {
@@ -172,11 +191,13 @@ async fn sweep(ops: Arc<Ops>, stop: CancellationToken) {
 pub struct Running {
     /// Where it listens.
     pub grpc_addr: SocketAddr,
+    /// Where the metrics are, if anywhere.
+    pub metrics_addr: Option<SocketAddr>,
     /// The gateways' credential file.
     pub gateway_token_path: PathBuf,
     /// The operator's credential file.
     pub operator_token_path: PathBuf,
-    ops: Arc<Ops>,
+    pub(crate) ops: Arc<Ops>,
     serving: Serving,
     store: Arc<dyn Store>,
     server: JoinHandle<Result<(), tonic::transport::Error>>,

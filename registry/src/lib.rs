@@ -20,6 +20,7 @@ pub mod grpc;
 pub mod limits;
 mod listener;
 pub mod metrics;
+mod metrics_http;
 pub mod ops;
 mod random;
 pub mod secrets;

@@ -21,6 +21,9 @@ pub const CONNECTIONS_MAX: usize = 2_048;
 /// Connections from one address that is not loopback: a gateway uses about four.
 pub const CONNECTIONS_PER_IP_MAX: usize = 20;
 
+/// Pause after a failed accept, such as one without a free file descriptor.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
 /// A request's headers, bytes: a token is under 1 KiB.
 pub const HEADER_LIST_LEN_MAX: u32 = 16 * 1024;
 
@@ -159,6 +162,12 @@ pub const RESTORE_ROWS: usize = 1_000;
 
 /// How often ended leases are looked for when nothing else does, so that memory is given back.
 pub const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Scrapers served at once: one is usual.
+pub const METRICS_CONNECTIONS_MAX: usize = 8;
+
+/// How long one scrape may take.
+pub const METRICS_TIMEOUT: Duration = Duration::from_secs(5);
 
 const _: () = assert!(REANNOUNCE_S * 2 <= beeline_proto::limits::PRESENCE_TTL_S);
 const _: () = assert!(SOCKET_REPORT_S * 2 < 5);

@@ -1,14 +1,13 @@
 //! Accepting connections: bounded in number, in total and by address; each must finish its TLS
 //! handshake and begin HTTP/2 in time. An error of one connection never ends the accepting.
 
-use crate::limits::{CONNECTIONS_MAX, CONNECTIONS_PER_IP_MAX, HANDSHAKE_TIMEOUT};
+use crate::limits::{ACCEPT_PAUSE, CONNECTIONS_MAX, CONNECTIONS_PER_IP_MAX, HANDSHAKE_TIMEOUT};
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -24,9 +23,6 @@ pub(crate) type Incoming = ReceiverStream<io::Result<Conn>>;
 
 /// Connections ready but not yet taken by the server, which takes them at once.
 const READY_MAX: usize = 64;
-
-/// Pause after a failed accept, such as one without a free file descriptor.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Bytes of the HTTP/2 preface (RFC 9113 §3.4); what arrives before the deadline must be as much.
 const PREFACE_LEN: usize = 24;

@@ -25,6 +25,7 @@ const SECONDS: [f64; 9] = [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.05, 0.25, 1.0
 pub struct Metrics {
     calls: Family<CallLabels, Counter>,
     seconds: Histogram,
+    in_work: Gauge,
     leases: Gauge,
     sockets: Gauge,
     coordinators: Gauge,
@@ -37,6 +38,7 @@ impl Default for Metrics {
         let mut metrics = Self {
             calls: Family::default(),
             seconds: Histogram::new(SECONDS),
+            in_work: Gauge::default(),
             leases: Gauge::default(),
             sockets: Gauge::default(),
             coordinators: Gauge::default(),
@@ -49,6 +51,11 @@ impl Default for Metrics {
             "call_seconds",
             "Time until a call was answered",
             metrics.seconds.clone(),
+        );
+        r.register(
+            "calls_in_work",
+            "Calls being worked on",
+            metrics.in_work.clone(),
         );
         r.register("leases", "Devices whose lease runs", metrics.leases.clone());
         r.register(
@@ -71,6 +78,17 @@ impl Default for Metrics {
 }
 
 impl Metrics {
+    /// Counts a call as in work until the answer is dropped.
+    pub fn begin_call(&self) -> InWork {
+        self.in_work.inc();
+        InWork(self.in_work.clone())
+    }
+
+    /// Calls in work now.
+    pub fn calls_in_work(&self) -> i64 {
+        self.in_work.get()
+    }
+
     /// Counts one call.
     pub fn observe_call(&self, method: &'static str, code: &'static str, seconds: f64) {
         self.calls.get_or_create(&CallLabels { method, code }).inc();
@@ -91,5 +109,15 @@ impl Metrics {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
         Ok(text)
+    }
+}
+
+/// A call in work.
+#[derive(Debug)]
+pub struct InWork(Gauge);
+
+impl Drop for InWork {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }

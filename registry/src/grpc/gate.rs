@@ -141,6 +141,7 @@ where
     let Ok(_place) = gate.places.try_acquire() else {
         return refuse(Error::Busy);
     };
+    let _in_work = gate.ops.metrics().begin_call();
     let work = async {
         match gate.admit(method, request.headers()).await {
             Ok(caller) => {

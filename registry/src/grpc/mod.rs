@@ -9,4 +9,7 @@ mod registry;
 mod serve;
 pub mod status;
 
+#[cfg(test)]
+mod policy_tests;
+
 pub(crate) use serve::{Serving, serve};

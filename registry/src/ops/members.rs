@@ -15,7 +15,7 @@ use crate::random;
 use crate::store::rows::DeviceRow;
 use crate::store::{JoinOutcome, JoinRow, NetworkRow, NewDeviceList, UserRow, Written};
 use beeline_proto::chain::DeviceList;
-use beeline_proto::id::Label;
+use beeline_proto::id::{Label, NetworkFp};
 use beeline_proto::pb::identity::v1::Role;
 use beeline_proto::pb::registry::v1::{
     JoinRequest, JoinResponse, ListMembersRequest, ListMembersResponse, Member as MemberItem,
@@ -35,12 +35,12 @@ impl Ops {
     /// Makes an invite's holder a member.
     pub async fn join(&self, request: &JoinRequest) -> Result<JoinResponse, Error> {
         Label::new(&request.network_id)?;
-        // An unknown network reads like an unknown invite.
-        let network = self
-            .directory
-            .network(&request.network_id)
-            .ok_or(JoinError::Invite)?;
-        let claim = Claim::check(network.fp, &request.proof, &request.device_list)?;
+        // The proof is checked first, so that a network that does not exist reads like one that
+        // the proof is not for.
+        let network = self.directory.network(&request.network_id);
+        let fp = network.as_ref().map_or(NetworkFp([0; 32]), |n| n.fp);
+        let claim = Claim::check(fp, &request.proof, &request.device_list)?;
+        let network = network.ok_or(JoinError::Invite)?;
         let row = self.join_row(&network, &claim, &request.device_list)?;
         let refused = |error: JoinError| Err(Error::Join(error));
         let user: UserRow = match self.store.join(row).await? {

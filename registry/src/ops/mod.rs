@@ -54,7 +54,7 @@ pub struct Ops {
     challenges: Mutex<ChallengeTable>,
     open_calls: Mutex<Bucket>,
     /// One change to networks, invites and revocations at a time.
-    admin: tokio::sync::Mutex<()>,
+    admin: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// The parts an [`Ops`] is put together from.
@@ -90,7 +90,7 @@ impl Ops {
             presence: Mutex::default(),
             challenges: Mutex::new(ChallengeTable::new(CHALLENGES_MAX)),
             open_calls: Mutex::new(Bucket::new(OPEN_CALLS_PER_SECOND, OPEN_CALLS_BURST)),
-            admin: tokio::sync::Mutex::new(()),
+            admin: Arc::default(),
         }
     }
 
@@ -145,6 +145,12 @@ impl Ops {
             user,
             device,
         })
+    }
+
+    /// Holds back every change to networks, invites and revocations.
+    #[cfg(test)]
+    pub(crate) async fn hold_admin(&self) -> tokio::sync::OwnedMutexGuard<()> {
+        Arc::clone(&self.admin).lock_owned().await
     }
 
     /// Gives one input to the presence machine.

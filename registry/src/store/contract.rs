@@ -103,7 +103,7 @@ fn network(label: &str, key: u8) -> NewNetwork {
         descriptor: vec![key, 1],
         descriptor_version: 1,
         registrar: Seed::new([key; 32]),
-        authority: (key % 2 == 0).then(|| Seed::new([key; 32])),
+        authority: key.is_multiple_of(2).then(|| Seed::new([key; 32])),
         created_ms: 5,
     }
 }

@@ -10,7 +10,7 @@ pub mod rows;
 pub mod sqlite;
 
 #[cfg(test)]
-mod contract;
+pub(crate) mod contract;
 
 use async_trait::async_trait;
 pub use rows::{

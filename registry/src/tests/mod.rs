@@ -4,8 +4,13 @@
     reason = "a test that cannot go on should stop at the line that says why"
 )]
 
+mod raw;
 mod world;
 
+mod administering;
+mod hostile;
 mod joining;
+mod matrix;
+mod operating;
 mod presence;
 mod signing_in;

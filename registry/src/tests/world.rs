@@ -53,6 +53,7 @@ pub(super) struct World {
     pub(super) hands: Hands,
     pub(super) running: Running,
     pub(super) channel: Channel,
+    database_url: Option<String>,
 }
 
 /// A random 32 bytes, for keys of which only the difference matters.
@@ -88,6 +89,7 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         let mut config = Self::config(dir.path().join("data"));
         change(&mut config);
+        let database_url = config.database_url.clone();
         let hands = Hands::default();
         let running = Registry::start_at(config, hands.clock()).await.unwrap();
         let origins = [ORIGIN.to_owned()];
@@ -95,7 +97,7 @@ impl World {
             .ensure_network(Some(NETWORK), &origins, &[])
             .await
             .unwrap();
-        Self::around(dir, hands, running).await
+        Self::around(dir, hands, running, database_url).await
     }
 
     fn config(data: PathBuf) -> Config {
@@ -107,7 +109,12 @@ impl World {
         }
     }
 
-    async fn around(dir: tempfile::TempDir, hands: Hands, running: Running) -> Self {
+    async fn around(
+        dir: tempfile::TempDir,
+        hands: Hands,
+        running: Running,
+        database_url: Option<String>,
+    ) -> Self {
         let uri = format!("http://{}", running.grpc_addr);
         let channel = Channel::from_shared(uri).unwrap().connect().await.unwrap();
         Self {
@@ -115,6 +122,7 @@ impl World {
             hands,
             running,
             channel,
+            database_url,
         }
     }
 
@@ -125,12 +133,14 @@ impl World {
             hands,
             running,
             channel,
+            database_url,
         } = self;
         drop(channel);
         running.shutdown().await;
-        let config = Self::config(dir.path().join("data"));
+        let mut config = Self::config(dir.path().join("data"));
+        config.database_url.clone_from(&database_url);
         let running = Registry::start_at(config, hands.clock()).await.unwrap();
-        Self::around(dir, hands, running).await
+        Self::around(dir, hands, running, database_url).await
     }
 
     pub(super) fn registry(&self) -> RegistryServiceClient<Channel> {
