@@ -18,6 +18,14 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
+/// Nothing a test waits for takes this long, however busy the machine: a hang is a failure.
+pub(crate) async fn within<T>(wait: impl Future<Output = T>) -> T {
+    let limit = std::time::Duration::from_secs(60);
+    tokio::time::timeout(limit, wait)
+        .await
+        .expect("what is waited for happens")
+}
+
 /// An answer to a REST request.
 #[derive(Debug)]
 pub(crate) struct Answer {
@@ -221,13 +229,8 @@ impl Socket {
     /// The next text or binary message.
     pub(crate) async fn message(&mut self) -> Message {
         loop {
-            match self
-                .ws
-                .next()
-                .await
-                .expect("the socket is open")
-                .expect("a message")
-            {
+            let next = within(self.ws.next()).await;
+            match next.expect("the socket is open").expect("a message") {
                 Message::Ping(_) | Message::Pong(_) => {}
                 message => return message,
             }
@@ -254,7 +257,7 @@ impl Socket {
     pub(crate) async fn until_closed(&mut self) -> (Option<u16>, Vec<Message>) {
         let mut before = Vec::new();
         let mut code = None;
-        while let Some(Ok(message)) = self.ws.next().await {
+        while let Some(Ok(message)) = within(self.ws.next()).await {
             match message {
                 Message::Close(Some(CloseFrame { code: c, .. })) => code = Some(c.into()),
                 Message::Close(None) | Message::Ping(_) | Message::Pong(_) => {}

@@ -133,15 +133,16 @@ impl FakeRegistry {
         let id = (network.to_owned(), device.to_owned());
         let mut reports = self.reports.subscribe();
         let seen = |_: &u64| self.lock().sockets.get(&id).copied().unwrap_or_default() == open;
-        reports.wait_for(seen).await.expect("reports go on");
+        crate::client::within(reports.wait_for(seen))
+            .await
+            .expect("reports go on");
     }
 
     /// Waits for `count` more reports.
     pub(crate) async fn more_reports(&self, count: u64) {
         let mut reports = self.reports.subscribe();
         let until = *reports.borrow() + count;
-        reports
-            .wait_for(|n| *n >= until)
+        crate::client::within(reports.wait_for(|n| *n >= until))
             .await
             .expect("reports go on");
     }

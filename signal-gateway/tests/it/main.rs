@@ -2,7 +2,11 @@
 
 mod client;
 mod fake_registry;
+mod hostile_http;
+mod hostile_ws;
+mod raw;
 mod relay;
 mod rest;
 mod stack;
+mod tokens;
 mod world;
