@@ -6,7 +6,7 @@ use crate::home::Home;
 use crate::identity::{Identity, random};
 use crate::options::Options;
 use crate::report::Who;
-use crate::{rest, tls};
+use crate::{rest, tls, unix};
 use beeline_proto::chain::VerifiedChain;
 use beeline_proto::code::ErrorCode;
 use beeline_proto::envelope::{Context, sign};
@@ -39,6 +39,7 @@ pub async fn join(
     user: &str,
     device: Option<&str>,
 ) -> Result<Joined, JoinError> {
+    unix::no_core_dumps();
     let link = InviteLink::parse(link)?;
     let user = Label::new(user)?;
     let device = device.map(Label::new).transpose()?;

@@ -1,6 +1,7 @@
-//! What only Unix has: file modes and durable directory entries. Every other file of the client
-//! is free of it.
+//! What only Unix has: file modes, durable directory entries, core files. Every other file of the
+//! client is free of it.
 
+use rustix::process::{Resource, Rlimit, setrlimit};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -54,9 +55,28 @@ pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
+/// Keeps this process's memory, and the keys in it, out of core files. Best effort: what the
+/// system refuses is no reason not to start.
+pub(crate) fn no_core_dumps() {
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    if let Err(error) = setrlimit(Resource::Core, none) {
+        tracing::debug!(%error, "core dumps stay on");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn core_dumps_are_off() {
+        no_core_dumps();
+        let limits = rustix::process::getrlimit(Resource::Core);
+        assert_eq!((limits.current, limits.maximum), (Some(0), Some(0)));
+    }
 
     #[test]
     fn what_is_created_is_private_and_width_is_noticed() {

@@ -16,7 +16,7 @@ use crate::rest::Gateways;
 use crate::rtc::RtcFactory;
 use crate::socket::{Socket, SocketHandle, SocketIdentity, socket_url};
 use crate::store::{Opened, Own, Reader, Store};
-use crate::tls;
+use crate::{tls, unix};
 use beeline_proto::id::BootId;
 use client_core::crypto::RealCrypto;
 use client_core::{Config, PeerManager, state};
@@ -27,6 +27,7 @@ use tokio::task::JoinSet;
 
 /// Starts a client; see [`crate::Client::start`].
 pub(crate) async fn start(options: Options) -> Result<Inner, StartError> {
+    unix::no_core_dumps();
     let home = Home::at(&options.home);
     let identity = Arc::new(Identity::load(&home)?);
     let tls = tls::client_config(options.ca.as_deref())?;
@@ -51,15 +52,8 @@ pub(crate) async fn start(options: Options) -> Result<Inner, StartError> {
         manager(&identity, own, boot_id, loaded, &gateways).map_err(|e| foreign(&home, e))?;
     let (credentials, credentials_rx) = watch::channel(sign_in);
     let mut tasks = JoinSet::new();
-    let socket = (!options.offline).then(|| {
-        let who = SocketIdentity {
-            network: identity.network,
-            device: identity.device.clone(),
-            device_key: identity.device_key.clone(),
-            boot_id: BootId(boot_id),
-        };
-        spawn_socket(&mut tasks, who, credentials_rx, &tls)
-    });
+    let socket = (!options.offline)
+        .then(|| spawn_socket(&mut tasks, &identity, BootId(boot_id), credentials_rx, &tls));
     let (rtc_tx, rtc_events) = mpsc::channel(RTC_QUEUE);
     let (command_tx, commands) = mpsc::channel(COMMAND_QUEUE);
     let (events, _) = broadcast::channel(EVENT_QUEUE);
@@ -144,10 +138,17 @@ fn manager(
 
 fn spawn_socket(
     tasks: &mut JoinSet<()>,
-    who: SocketIdentity,
+    identity: &Identity,
+    boot_id: BootId,
     credentials: watch::Receiver<crate::socket::Credentials>,
     tls: &Arc<rustls::ClientConfig>,
 ) -> SocketHandle {
+    let who = SocketIdentity {
+        network: identity.network,
+        device: identity.device.clone(),
+        device_key: identity.device_key.clone(),
+        boot_id,
+    };
     let (socket, handle) = Socket::new(who, credentials, Arc::clone(tls));
     tasks.spawn(socket.run());
     handle
