@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
-use beeline::rtc::{BindTo, RtcConfig, RtcEvent, RtcFactory};
+use beeline::rtc::{BindTo, CloseReason, RtcConfig, RtcEvent, RtcFactory};
 use beeline_tests::attack::forgeries;
 use beeline_tests::rtc::{Node, connect, message, next};
 use beeline_tests::vnet::{Line, Path, VirtualNet};
@@ -147,8 +147,28 @@ async fn peers_connect_over_a_path_that_loses_and_reorders() {
 }
 
 /// What a sender can hand over while the peer's application reads nothing, bytes: its own budget,
-/// the peer's window, and what the queues between them hold.
-const UNREAD: usize = 16 * 1024 * 1024;
+/// the peer's window, and 16 KiB for each place in a queue (1,024 in the test, 512 in the crate,
+/// which counts messages there, not bytes).
+const UNREAD: usize = (1 + 4 + 24 + 1) * 1024 * 1024;
+
+/// Sends numbered messages until the peer, who reads nothing, has held it up for `patience`.
+async fn fill(a: &mut Node, patience: Duration) -> u64 {
+    let piece = 16 * 1024;
+    let mut sent = 0u64;
+    loop {
+        let mut message = vec![0; piece];
+        message[..8].copy_from_slice(&sent.to_be_bytes());
+        if a.handle().send(message.into()).is_ok() {
+            sent += 1;
+            assert!(sent as usize * piece <= UNREAD, "nothing holds the sender");
+            continue;
+        }
+        let writable = async { while next(a).await != RtcEvent::Writable {} };
+        if tokio::time::timeout(patience, writable).await.is_err() {
+            return sent;
+        }
+    }
+}
 
 #[tokio::test(start_paused = true)]
 async fn a_reader_that_does_not_read_holds_the_sender() {
@@ -163,28 +183,37 @@ async fn a_reader_that_does_not_read_holds_the_sender() {
     let mut a = Node::wrapped(&factory(&net, 2, port), 1);
     let mut b = Node::wrapped(&factory(&net, 3, port), 2);
     connect(&mut a, &mut b).await;
-    let mut sent = 0u64;
-    let (mut bytes, piece) = (0, 16 * 1024);
-    loop {
-        let mut message = vec![0; piece];
-        message[..8].copy_from_slice(&sent.to_be_bytes());
-        if a.handle().send(message.into()).is_ok() {
-            (sent, bytes) = (sent + 1, bytes + piece);
-            assert!(bytes <= UNREAD, "nothing holds the sender");
-            continue;
-        }
-        let writable = async { while next(&mut a).await != RtcEvent::Writable {} };
-        if tokio::time::timeout(Duration::from_secs(60), writable)
-            .await
-            .is_err()
-        {
-            break;
-        }
-    }
+    let sent = fill(&mut a, Duration::from_secs(30)).await;
     // Then it reads, and everything that was taken arrives, in order.
     for n in 0..sent {
         assert_eq!(message(&mut b).await[..8], n.to_be_bytes());
     }
+}
+
+/// The crate stops retransmitting for ever after 63 s without acknowledgement and says nothing.
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_never_reads_is_given_up() {
+    let net = VirtualNet::new(
+        1,
+        Path {
+            delay: Duration::from_millis(5),
+            ..Path::default()
+        },
+    );
+    let port = port();
+    let mut a = Node::wrapped(&factory(&net, 2, port), 1);
+    let mut b = Node::wrapped(&factory(&net, 3, port), 2);
+    connect(&mut a, &mut b).await;
+    fill(&mut a, Duration::from_secs(30)).await;
+    while a.closed.is_none() {
+        next(&mut a).await;
+    }
+    assert_eq!(a.closed, Some(CloseReason::Stalled));
+    assert!(
+        net.elapsed() < Duration::from_secs(120),
+        "{:?}",
+        net.elapsed()
+    );
 }
 
 /// Set in the child processes of [`a_seed_decides_the_run`].

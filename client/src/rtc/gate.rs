@@ -64,7 +64,7 @@ impl AddressGate {
         let admitted = match stun_type(datagram) {
             Some(stun::BINDING_REQUEST) => known || self.proven.len() < MAX_PROVEN_ADDRESSES,
             Some(_) => true,
-            None => known,
+            None => known && is_dtls_or_channel_data(datagram),
         };
         self.dropped += u64::from(!admitted);
         admitted
@@ -79,6 +79,11 @@ impl AddressGate {
     pub(super) fn dropped(&self) -> u64 {
         self.dropped
     }
+}
+
+/// By the first byte (RFC 7983). No media is ever agreed on, so its parsers stay out of reach.
+fn is_dtls_or_channel_data(datagram: &[u8]) -> bool {
+    matches!(datagram.first(), Some(20..=79))
 }
 
 /// Whether a datagram of ours is an ICE check: a binding request that begins with USERNAME, which
@@ -133,7 +138,11 @@ mod tests {
         );
         gate.sent(address(3), CLIENT_HELLO);
         assert!(gate.admits(address(3), CLIENT_HELLO));
-        assert_eq!(gate.dropped(), 4);
+        assert!(
+            !gate.admits(address(3), &[128; 40]),
+            "media is never agreed on"
+        );
+        assert_eq!(gate.dropped(), 5);
     }
 
     #[test]

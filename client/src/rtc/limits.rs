@@ -92,6 +92,14 @@ pub const MAX_UNREAD_CHUNKS: u32 = 256 * 1024;
 /// admits nothing while a message can be read, so more than this means nothing ever can.
 pub const MAX_CHUNKS_BEYOND_WINDOW: u32 = 64;
 
+/// Messages after which the crate's driver is nudged: half of what it hands over at a time.
+pub const NUDGE_EVERY: u32 = 128;
+/// How long sent data may go without any acknowledgement before the link is given up. The crate
+/// stops retransmitting for good after its sixth timeout, 63 s after the first loss.
+pub const STALLED_AFTER: Duration = Duration::from_secs(70);
+/// How often that is looked at.
+pub const STALL_CHECK: Duration = Duration::from_secs(10);
+
 /// Local addresses one connection binds; each is a socket with buffers of its own.
 pub const MAX_LOCAL_ADDRESSES: usize = 8;
 /// First repetition of a handshake burst the peer did not react to; then it doubles. The crate

@@ -31,6 +31,9 @@ const CHANNEL_STREAM: u16 = 0;
 /// Identification of the data section, as the crate numbers sections.
 const DATA_MID: &str = "0";
 
+/// A channel opens once, and stalls or goes once.
+const NEWS_QUEUE: usize = 3;
+
 /// What the task is born with.
 pub(super) struct Link {
     pub(super) id: LinkId,
@@ -101,16 +104,18 @@ impl Running {
         let writable_at = link.budget / WRITABLE_AT;
         let threshold = u32::try_from(writable_at).unwrap_or(u32::MAX);
         channel.set_buffered_amount_low_threshold(threshold).await?;
-        let (news_tx, news) = mpsc::channel(2);
+        let (news_tx, news) = mpsc::channel(NEWS_QUEUE);
         let flow = Flow {
             id: link.id,
             events: link.events.clone(),
             shared: Arc::clone(&link.shared),
             channel,
+            runtime: factory.runtime(),
             writable_at,
         };
         let mut tasks = JoinSet::new();
-        tasks.spawn(flow.clone().read(news_tx));
+        tasks.spawn(flow.clone().read(news_tx.clone()));
+        tasks.spawn(flow.clone().watch(news_tx));
         tasks.spawn(flow.send(outbox));
         tasks.spawn(repeat(Arc::clone(&link.shared), factory.runtime()));
         Ok(Self {
@@ -322,6 +327,7 @@ fn on_news(shared: &LinkShared, news: Option<ChannelNews>) -> std::result::Resul
             shared.repeater().opened();
             Ok(())
         }
+        Some(ChannelNews::Stalled) => Err(CloseReason::Stalled),
         Some(ChannelNews::Gone) | None => Err(CloseReason::Remote),
     }
 }

@@ -110,6 +110,9 @@ pub enum CloseReason {
     /// The crate refused to start, or refused a description.
     #[error("set-up failed: {0}")]
     Setup(String),
+    /// The peer's ICE lives, but for 70 s it acknowledged nothing of what we sent.
+    #[error("the peer takes nothing any more")]
+    Stalled,
     /// The peer tried to exhaust us.
     #[error("{}", .0.text())]
     Abuse(Abuse),

@@ -1,7 +1,8 @@
 //! What the parts of one connection share: handle, link task, socket filter, crypto wrapper.
 
-use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::Waker;
 use std::time::Instant;
 
 use tokio::sync::Notify;
@@ -30,6 +31,8 @@ pub(super) struct LinkShared {
     /// The fatal alert with which our own DTLS refused the peer's.
     refused: OnceLock<u8>,
     driver_ended: AtomicBool,
+    nudged: AtomicBool,
+    socket_reader: Mutex<Option<Waker>>,
     /// Wakes the repeating task: a handshake burst was sent.
     pub(super) repeat: Notify,
     /// Wakes the link task: abuse was found, or the crate's driver has ended.
@@ -42,6 +45,8 @@ pub(super) struct LinkShared {
     pub(super) open: AtomicBool,
     /// Bytes in the outbox.
     pub(super) queued: AtomicUsize,
+    /// Bytes handed to the crate in all.
+    pub(super) sent: AtomicU64,
     /// Bytes handed to the crate and, when last asked, not yet acknowledged.
     pub(super) outstanding: AtomicUsize,
     /// Whether a send was refused and `Writable` is owed.
@@ -62,12 +67,15 @@ impl LinkShared {
             echo: AtomicU16::new(0),
             refused: OnceLock::new(),
             driver_ended: AtomicBool::new(false),
+            nudged: AtomicBool::new(false),
+            socket_reader: Mutex::default(),
             repeat: Notify::new(),
             alarm: Notify::new(),
             local: OnceLock::new(),
             remote: OnceLock::new(),
             open: AtomicBool::new(false),
             queued: AtomicUsize::new(0),
+            sent: AtomicU64::new(0),
             outstanding: AtomicUsize::new(0),
             blocked: AtomicBool::new(false),
             peer_max_message: AtomicUsize::new(max_message),
@@ -103,6 +111,26 @@ impl LinkShared {
 
     pub(super) fn is_connecting(&self, now: Instant) -> bool {
         lock(&self.connecting_until).is_some_and(|until| now < until)
+    }
+
+    /// Has a socket hand the driver a datagram that means nothing, so that it goes round.
+    pub(super) fn nudge(&self) {
+        self.nudged.store(true, Ordering::Release);
+        if let Some(reader) = lock(&self.socket_reader).take() {
+            reader.wake();
+        }
+    }
+
+    /// Whether a nudge is due; each is taken once.
+    pub(super) fn take_nudge(&self) -> bool {
+        self.nudged.swap(false, Ordering::AcqRel)
+    }
+
+    /// Somebody waits for datagrams. The driver also probes with a waker that wakes nobody.
+    pub(super) fn register_reader(&self, reader: &Waker) {
+        if !reader.will_wake(Waker::noop()) {
+            *lock(&self.socket_reader) = Some(reader.clone());
+        }
     }
 
     /// Keeps the first abuse and raises the alarm.

@@ -112,6 +112,8 @@ fn fatal_alert(datagram: &[u8]) -> Option<u8> {
     }
 }
 
+/// A DTLS record of an epoch that will never come: dropped without a word, from nobody.
+const NUDGE: [u8; DTLS_HEADER] = [23, 254, 253, 255, 255, 0, 0, 0, 0, 0, 0, 0, 0];
 const DTLS_HEADER: usize = 13;
 const ALERT: u8 = 21;
 const FATAL: u8 = 2;
@@ -138,6 +140,14 @@ impl AsyncUdpSocket for FilteredSocket {
         bufs: &mut [IoSliceMut<'_>],
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
+        self.shared.register_reader(cx.waker());
+        if self.shared.take_nudge() {
+            bufs[0][..NUDGE.len()].copy_from_slice(&NUDGE);
+            meta[0] = RecvMeta::default();
+            meta[0].len = NUDGE.len();
+            meta[0].stride = NUDGE.len();
+            return Poll::Ready(Ok(1));
+        }
         for _ in 0..MAX_DROPS_PER_POLL {
             let count = match self.inner.poll_recv(cx, bufs, meta) {
                 Poll::Ready(Ok(count)) => count,
