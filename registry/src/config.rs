@@ -46,7 +46,7 @@ pub struct Config {
     #[arg(long, value_name = "FILE")]
     pub gateway_token_file: Option<PathBuf>,
 
-    /// Origin of a gateway that new descriptors name, such as https://signal.example; repeatable
+    /// Origin of a gateway that new descriptors name, such as `https://signal.example`; repeatable
     #[arg(long = "gateway-origin", value_name = "URL")]
     pub gateway_origins: Vec<String>,
 

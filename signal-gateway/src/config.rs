@@ -48,7 +48,7 @@ pub struct Config {
 /// Flags that `beeline serve` has too.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct EdgeArgs {
-    /// Origin under which clients reach this gateway, such as https://signal.example; may be given
+    /// Origin under which clients reach this gateway, such as `https://signal.example`; may be given
     /// again. Default: the listen address
     #[arg(long = "public-url", value_name = "URL")]
     pub public_urls: Vec<String>,
@@ -61,7 +61,7 @@ pub struct EdgeArgs {
     /// File with the secret shared with the TURN servers (static-auth-secret)
     #[arg(long, value_name = "FILE")]
     pub turn_secret_file: Option<PathBuf>,
-    /// Web origin whose pages may use this gateway, such as https://app.example; may be given again
+    /// Web origin whose pages may use this gateway, such as `https://app.example`; may be given again
     #[arg(long = "allow-origin", value_name = "ORIGIN")]
     pub allow_origins: Vec<String>,
 }
