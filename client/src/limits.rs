@@ -39,6 +39,9 @@ pub const GROUP_COMMIT_WAIT: Duration = Duration::from_millis(2);
 /// How long a writer waits for another process that holds the database (a backup, `sqlite3`).
 pub const STORE_BUSY: Duration = Duration::from_secs(5);
 
+/// How long the check at start may take: about a gigabyte from a warm cache.
+pub const CHECK_MAX: Duration = Duration::from_secs(2);
+
 /// Rows of one kind loaded at start: far more than a person's contacts, devices and waiting mail.
 pub const LOAD_ROWS_MAX: usize = 100_000;
 

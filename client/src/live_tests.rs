@@ -10,6 +10,7 @@ use beeline_proto::pb::identity::v1::Role;
 use beeline_registry::Registry;
 use client_core::event::{DeliveryState, Event, Path};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use std::net::SocketAddr;
 use std::path::{Path as FilePath, PathBuf};
 use std::time::Duration;
 use tokio::sync::broadcast;
@@ -65,15 +66,7 @@ async fn servers_in(dir: tempfile::TempDir, tls: Option<&Tls>) -> Servers {
         ..Default::default()
     });
     let registry = registry.await.expect("the registry starts");
-    let gateway = Gateway::start(beeline_gateway::Config {
-        listen: any,
-        registry: format!("http://{}", registry.grpc_addr),
-        gateway_token_file: registry.gateway_token_path.clone(),
-        tls_cert: tls.map(|tls| tls.cert.clone()),
-        tls_key: tls.map(|tls| tls.key.clone()),
-        ..Default::default()
-    });
-    let gateway = gateway.await.expect("the gateway starts");
+    let gateway = start_gateway(&registry, any, tls).await;
     let gateways = [gateway.public_url.clone()];
     let registries = [format!("http://{}", registry.grpc_addr)];
     let network = registry.ensure_network(Some("home"), &gateways, &registries);
@@ -88,6 +81,22 @@ async fn servers_in(dir: tempfile::TempDir, tls: Option<&Tls>) -> Servers {
         invite,
         ca: tls.map(|tls| tls.ca.clone()),
     }
+}
+
+async fn start_gateway(
+    registry: &beeline_registry::Running,
+    listen: SocketAddr,
+    tls: Option<&Tls>,
+) -> beeline_gateway::Running {
+    let gateway = Gateway::start(beeline_gateway::Config {
+        listen,
+        registry: format!("http://{}", registry.grpc_addr),
+        gateway_token_file: registry.gateway_token_path.clone(),
+        tls_cert: tls.map(|tls| tls.cert.clone()),
+        tls_key: tls.map(|tls| tls.key.clone()),
+        ..Default::default()
+    });
+    gateway.await.expect("the gateway starts")
 }
 
 impl Servers {
@@ -207,6 +216,8 @@ async fn a_message_is_delivered_directly_and_both_sides_say_so() {
     let c_digits = carol.verify(&label("alice"), false).await.expect("known");
     assert_eq!(a_digits.digits, c_digits.digits);
     assert_eq!((a_digits.digits.len(), a_digits.verified), (60, false));
+    let compared = alice.verify(&label("carol"), true).await.expect("accepted");
+    assert_eq!((compared.verified, compared.claimed), (true, None));
 
     let status = alice.status().await.expect("asked");
     assert!(status.core.online && status.gateway.is_some());
@@ -379,4 +390,25 @@ async fn without_servers_questions_are_answered_and_messages_taken() {
     reader
         .safety_number(&label("carol"))
         .expect_err("nothing is known of her");
+}
+
+#[tokio::test]
+async fn a_gateway_that_comes_back_is_found_again() {
+    let mut servers = servers().await;
+    let (alice, carol) = (servers.member("alice").await, servers.member("carol").await);
+    let (mut a, mut c) = (alice.subscribe(), carol.subscribe());
+    carol.wait_online().await.expect("online");
+    let at = servers.gateway.addr;
+    servers.gateway.shutdown().await;
+    let offline = |event: &Event| matches!(event, Event::Offline { .. }).then_some(());
+    wait(&mut c, offline).await;
+    let sent = alice
+        .send(&label("carol"), "while it is away", None)
+        .await
+        .expect("queued");
+    servers.gateway = start_gateway(&servers.registry, at, None).await;
+    assert_eq!(delivered(&mut a, sent.id).await, Some(Path::Direct));
+    carol.shutdown().await;
+    alice.shutdown().await;
+    servers.stop().await;
 }

@@ -128,7 +128,7 @@ impl Socket {
                 },
                 End::GoAway { wait, reason } => {
                     self.down(&gateway, reason).await;
-                    wait.min(GOAWAY_MAX).max(backoff.next())
+                    wait.min(GOAWAY_MAX) + backoff.next()
                 }
                 End::Lost(reason) => {
                     self.down(&gateway, reason).await;

@@ -3,9 +3,11 @@
 
 use crate::error::StoreError;
 use crate::home::Home;
-use crate::limits::STORE_BUSY;
+use crate::limits::{CHECK_MAX, STORE_BUSY};
 use crate::unix;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::time::Duration;
 
 /// 3.51.3, the first without the WAL-reset bug that can lose committed data.
 const SQLITE_MIN: i32 = 3_051_003;
@@ -29,6 +31,9 @@ const SETTINGS: &[(&str, &str)] = &[
     ("fullfsync", "1"),
     ("checkpoint_fullfsync", "1"),
 ];
+
+/// How soon a check that is to be given up is interrupted once more.
+const INTERRUPT_AGAIN: Duration = Duration::from_millis(10);
 
 /// How thoroughly to look for damage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,15 +108,52 @@ fn set(conn: &Connection) -> Result<(), StoreError> {
 }
 
 fn check_damage(conn: &Connection, check: Check) -> Result<(), StoreError> {
-    let pragma = match check {
-        Check::Quick => "quick_check",
-        Check::Full => "integrity_check",
+    let verdict = match check {
+        Check::Quick => within(conn, CHECK_MAX, |conn| verdict(conn, "quick_check"))?,
+        Check::Full => Some(verdict(conn, "integrity_check")?),
     };
-    let verdict: String = conn.pragma_query_value(None, pragma, |row| row.get(0))?;
-    if verdict == "ok" {
-        Ok(())
-    } else {
-        Err(StoreError::Damaged(verdict))
+    match verdict.as_deref() {
+        Some("ok") => Ok(()),
+        Some(damage) => Err(StoreError::Damaged(damage.to_owned())),
+        None => {
+            tracing::info!("the store is too large to be checked whole at every start");
+            Ok(())
+        }
+    }
+}
+
+fn verdict(conn: &Connection, pragma: &str) -> rusqlite::Result<String> {
+    conn.pragma_query_value(None, pragma, |row| row.get(0))
+}
+
+/// The verdict of a check, or `None` if it takes longer than `limit`.
+fn within(
+    conn: &Connection,
+    limit: Duration,
+    check: impl FnOnce(&Connection) -> rusqlite::Result<String>,
+) -> Result<Option<String>, StoreError> {
+    let interrupt = conn.get_interrupt_handle();
+    let (done, waiting) = sync_channel::<()>(1);
+    let watch = std::thread::Builder::new().name("beeline-check".to_owned());
+    let watch = watch.spawn(move || {
+        let mut patience = limit;
+        // Again and again: one that comes before the check has begun does nothing.
+        while waiting.recv_timeout(patience) == Err(RecvTimeoutError::Timeout) {
+            interrupt.interrupt();
+            patience = INTERRUPT_AGAIN;
+        }
+    });
+    let watch = watch.map_err(|e| StoreError::Database(format!("no thread for a check: {e}")))?;
+    let verdict = check(conn);
+    drop(done);
+    // It holds the connection's handle; it ends now and cannot fail.
+    let _ = watch.join();
+    match verdict {
+        Ok(verdict) => Ok(Some(verdict)),
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) => {
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -186,6 +228,20 @@ mod tests {
         );
         std::fs::write(home.database(), vec![0x5a; 8192]).expect("overwritten");
         open_writer(&home, Check::Quick).expect_err("damaged");
+    }
+
+    #[test]
+    fn a_check_that_takes_too_long_is_given_up() {
+        let (_dir, home) = home();
+        let conn = open_writer(&home, Check::Quick).expect("opened");
+        let endless = |conn: &Connection| {
+            let sql = "WITH RECURSIVE n(x) AS (VALUES (1) UNION ALL SELECT x + 1 FROM n)
+                       SELECT sum(x) FROM n";
+            conn.query_row(sql, [], |row| row.get(0))
+        };
+        assert_eq!(within(&conn, Duration::ZERO, endless), Ok(None));
+        let quick = |conn: &Connection| verdict(conn, "quick_check");
+        assert_eq!(within(&conn, CHECK_MAX, quick), Ok(Some("ok".to_owned())));
     }
 
     #[test]
