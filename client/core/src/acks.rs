@@ -26,6 +26,12 @@ pub(crate) struct Acks {
     by_device: BTreeMap<DeviceFp, Gathering>,
 }
 
+impl Acks {
+    pub(crate) fn len(&self) -> usize {
+        self.by_device.len()
+    }
+}
+
 impl PeerManager {
     /// Acknowledges a committed message to the device that sent it.
     pub(crate) fn acknowledge(

@@ -1,9 +1,9 @@
 //! Answers: what the registry and the store reply. The registry is believed for what is signed, and
 //! for nothing else.
 
-use crate::event::{DeliveryState, Event, Rung};
+use crate::event::{DeliveryState, Rung};
 use crate::input::{RegistryAnswer, RegistryError, RegistryPeer, StoreFailure};
-use crate::limits::REQUESTS_MAX;
+use crate::limits::{REQUESTS_MAX, REWRITE_MS};
 use crate::manager::PeerManager;
 use crate::outbox::Phase;
 use crate::output::{RegistryCall, RequestId, StoreTicket};
@@ -11,7 +11,7 @@ use crate::outputs::{Request, Write};
 use crate::presence::describe;
 use crate::routes::read_record;
 use crate::state::{StoreOp, StoreResult};
-use beeline_proto::code::ErrorCode;
+use crate::timer::Timer;
 use beeline_proto::id::{Label, MessageId};
 use beeline_proto::limits::{DEVICES_PER_USER_MAX, MESSAGE_EXPIRY_MS};
 use beeline_proto::time::Now;
@@ -141,9 +141,14 @@ impl PeerManager {
             Ok(results) => (results, None),
             Err(failure) => (Vec::new(), Some(failure)),
         };
-        let Some(purpose) = self.out.written(ticket, &mut results) else {
+        let good = failure.is_none().then_some(&mut results);
+        let Some(purpose) = self.out.written(ticket, good) else {
             return self.out.counters.count("answer-without-request");
         };
+        if self.out.has_failed() {
+            let at_ms = now.mono_ms + REWRITE_MS;
+            self.timers.arm_if_idle(Timer::Rewrite, at_ms);
+        }
         let detail = failure.as_ref().map(|failure| failure.detail.clone());
         match purpose {
             Write::Plain => {
@@ -161,14 +166,32 @@ impl PeerManager {
             Write::Seal(ids) => self.on_sealed(now, &ids, detail),
             Write::Inbox => self.on_inbox_written(now, detail.map_or(Ok(results), Err)),
             Write::Bundle(row) => self.on_bundle_written(now, *row, detail.is_none()),
-            Write::Accept(command) => self.out.event(match failure {
-                None => Event::Done { command },
-                Some(failure) => Event::Refused {
-                    command,
-                    code: ErrorCode::Internal,
-                    detail: failure.detail,
-                },
-            }),
+            Write::Accept(command, row, incarnation) => {
+                self.on_accepted(now, command, *row, incarnation, failure);
+            }
+        }
+    }
+
+    /// Writes again what failed writes recorded: what is in force now, not what was then.
+    pub(crate) fn rewrite(&mut self) {
+        let mut ops = Vec::new();
+        for op in self.out.take_failed() {
+            ops.extend(match op {
+                StoreOp::PutContact(row) => {
+                    let contact = self.contacts.get(&row.label);
+                    contact.map(|contact| StoreOp::PutContact(contact.row.clone()))
+                }
+                StoreOp::PutRoute(row) if row.device != self.me.device => {
+                    let route = self.routes.get(row.device);
+                    route.map(|route| StoreOp::PutRoute(route.row.clone()))
+                }
+                StoreOp::PutOwnChain { .. } => Some(self.me.keep()),
+                StoreOp::SetIncarnation(_) => Some(StoreOp::SetIncarnation(self.me.incarnation)),
+                other => Some(other),
+            });
+        }
+        if !ops.is_empty() {
+            self.out.write(ops, Write::Plain);
         }
     }
 

@@ -31,7 +31,7 @@ impl PeerManager {
         }
         let verdict = self.open_message(now, parcel, via).and_then(|content| {
             let message = self.read_message(now, header.from, &content, via)?;
-            self.to_row(now, header.from, &message, via)
+            self.make_row(now, header.from, &message, via)
         });
         match verdict {
             Ok(row) => self.inbox.push(Arrived {
@@ -107,7 +107,7 @@ impl PeerManager {
         })
     }
 
-    fn to_row(
+    fn make_row(
         &mut self,
         now: Now,
         from: DeviceFp,

@@ -57,6 +57,11 @@ impl EarlyCandidates {
         }
     }
 
+    /// How much is kept.
+    pub(crate) fn len(&self) -> usize {
+        self.candidates.len() + self.deferred.len()
+    }
+
     /// Takes the candidates of an offer.
     pub(crate) fn take(
         &mut self,

@@ -106,7 +106,11 @@ impl PeerManager {
         };
         match verdict {
             Ok(hello) => {
-                if self.links.get(id).is_some_and(|link| matches!(link.side, Side::Offerer)) {
+                if self
+                    .links
+                    .get(id)
+                    .is_some_and(|link| matches!(link.side, Side::Offerer))
+                {
                     self.say_hello(id);
                 }
                 self.on_hello(now, id, &hello);
@@ -116,6 +120,14 @@ impl PeerManager {
                 let who = self.links.get(id).map(|link| link.user.to_string());
                 let detail = format!("{}: {why}", who.unwrap_or_default());
                 self.out.warn(now, kind, detail);
+                // The other side shall see the same and say so, whoever greets first.
+                if self
+                    .links
+                    .get(id)
+                    .is_some_and(|link| link.side == Side::Offerer)
+                {
+                    self.say_hello(id);
+                }
                 self.close_link(now, id, &why);
                 false
             }

@@ -65,6 +65,10 @@ impl Inbox {
         self.pending.len() >= RECEIVE_PENDING_MAX
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.pending.len()
+    }
+
     /// Takes a verified message.
     pub(crate) fn push(&mut self, arrived: Arrived) {
         self.pending.push_back(arrived);

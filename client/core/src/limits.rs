@@ -1,6 +1,6 @@
 //! Every bound of the core, with its reason. The wire's own are in `beeline_proto::limits`.
 
-use beeline_proto::limits::{CANDIDATES_MAX, DEVICES_PER_USER_MAX};
+use beeline_proto::limits::CANDIDATES_MAX;
 
 /// Messages of ours not yet final: a month of a busy program, about 40 MiB with their parcels.
 pub const OUTBOX_MAX: usize = 10_000;
@@ -28,6 +28,13 @@ pub const LAZY_OPS_MAX: usize = 256;
 
 /// How long an operation may wait for a write to ride on, milliseconds.
 pub const LAZY_MS: u64 = 1_000;
+
+/// Operations of failed writes kept for another try; beyond it, states of messages are found out
+/// anew after a restart.
+pub const FAILED_OPS_MAX: usize = 4_096;
+
+/// How long after a failed write its operations are tried again, milliseconds.
+pub const REWRITE_MS: u64 = 2_000;
 
 /// Users with connection state; those idle longest are forgotten (their contact row is not).
 pub const PEERS_MAX: usize = 1_024;
@@ -62,11 +69,17 @@ pub const RECEIVE_BATCH_MAX: usize = 128;
 /// Messages for us waiting for a write; more are dropped without an ACK and sent again.
 pub const RECEIVE_PENDING_MAX: usize = 1_024;
 
-/// Messages for us held back for earlier ones, per stream (`anchors`: 1,000).
+/// Messages for us held back for earlier ones, per stream: a busy minute.
 pub const HELD_MAX: usize = 1_000;
 
 /// Incarnations followed per sending device; a device has one, and a new one per restored backup.
 pub const STREAMS_PER_DEVICE_MAX: usize = 16;
+
+/// Streams followed: one for every contact; the idlest that holds nothing goes first.
+pub const STREAMS_MAX: usize = CONTACTS_MAX;
+
+/// Messages held back over all streams: about 20 MiB.
+pub const HELD_TOTAL_MAX: usize = 8_000;
 
 /// How long later messages wait for an earlier one, milliseconds.
 pub const GAP_MS: u64 = 30_000;
@@ -131,7 +144,6 @@ pub const TRYING_TOLD_MAX: usize = 64;
 /// Text of a GOODBYE, bytes.
 pub const GOODBYE_LEN_MAX: usize = 200;
 
-/// Timers armed at once: two per link, three per peer, one per stream and acknowledged device, and
-/// a handful of our own.
-pub const TIMERS_MAX: usize =
-    2 * LINKS_MAX + 3 * PEERS_MAX + CONTACTS_MAX * DEVICES_PER_USER_MAX + 16;
+/// Timers armed at once: two per link and one for its ACKs, two per recipient of a message, one per
+/// stream that holds messages, and a handful of our own.
+pub const TIMERS_MAX: usize = 3 * LINKS_MAX + 2 * (PEERS_MAX + OUTBOX_MAX) + HELD_TOTAL_MAX + 16;

@@ -202,6 +202,7 @@ impl PeerManager {
                 Timer::Frames => {}
                 Timer::Announce => self.announce(now),
                 Timer::Lazy => self.out.flush_lazy(),
+                Timer::Rewrite => self.rewrite(),
                 Timer::Sweep => self.sweep(now),
             }
         }

@@ -1,10 +1,10 @@
 //! Order of received messages: one stream per sending device and incarnation, by seq. What comes
 //! early is held; what is missing for long is shown as a gap and filled in later.
 
-use crate::limits::{HELD_MAX, STREAMS_PER_DEVICE_MAX};
+use crate::limits::{HELD_MAX, HELD_TOTAL_MAX, STREAMS_MAX, STREAMS_PER_DEVICE_MAX};
 use crate::state::{InboxRow, StreamRow};
 use beeline_proto::id::{DeviceFp, MessageId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Names a stream: the sending device and its incarnation.
 pub(crate) type StreamKey = (DeviceFp, u64);
@@ -24,6 +24,9 @@ pub(crate) struct Stream {
 #[derive(Debug, Default)]
 pub(crate) struct Streams {
     by_key: BTreeMap<StreamKey, Stream>,
+    /// Streams that hold messages.
+    holding: BTreeSet<StreamKey>,
+    held: usize,
     uses: u64,
 }
 
@@ -52,13 +55,21 @@ impl Streams {
 
     /// Holds a committed message back.
     pub(crate) fn hold(&mut self, row: InboxRow) {
-        let stream = self.entry((row.device, row.incarnation));
-        stream.held.insert((row.seq, row.id), row);
+        let key = (row.device, row.incarnation);
+        let replaced = self.entry(key).held.insert((row.seq, row.id), row);
+        self.holding.insert(key);
+        self.held += usize::from(replaced.is_none());
     }
 
     /// Takes a held message out once it was released.
     pub(crate) fn take(&mut self, key: StreamKey, seq: u64, id: MessageId) -> Option<InboxRow> {
-        self.by_key.get_mut(&key)?.held.remove(&(seq, id))
+        let stream = self.by_key.get_mut(&key)?;
+        let row = stream.held.remove(&(seq, id))?;
+        self.held -= 1;
+        if stream.held.is_empty() {
+            self.holding.remove(&key);
+        }
+        Some(row)
     }
 
     pub(crate) fn held(&self, key: StreamKey) -> usize {
@@ -66,20 +77,16 @@ impl Streams {
     }
 
     pub(crate) fn held_total(&self) -> usize {
-        self.by_key.values().map(|stream| stream.held.len()).sum()
+        self.held
     }
 
     pub(crate) fn is_over_full(&self, key: StreamKey) -> bool {
-        self.held(key) > HELD_MAX
+        self.held(key) > HELD_MAX || self.held > HELD_TOTAL_MAX
     }
 
     /// Streams that hold messages.
     pub(crate) fn holding(&self) -> Vec<StreamKey> {
-        let held = self
-            .by_key
-            .iter()
-            .filter(|(_, stream)| !stream.held.is_empty());
-        held.map(|(key, _)| *key).collect()
+        self.holding.iter().copied().collect()
     }
 
     /// Held messages whose turn comes when `next` is the next seq, in order, with the seq after
@@ -123,15 +130,24 @@ impl Streams {
         stream
     }
 
-    /// Forgets the idlest stream of a device that makes up too many incarnations.
+    /// Forgets the idlest stream of a device that makes up too many incarnations, or of all if
+    /// there are too many. If it goes on, its next message waits for a gap that is none.
     fn make_room(&mut self, device: DeviceFp) {
         let own = self.by_key.range((device, 0)..=(device, u64::MAX));
-        if own.clone().count() < STREAMS_PER_DEVICE_MAX {
-            return;
-        }
-        let idlest = own.min_by_key(|(_, stream)| (!stream.held.is_empty(), stream.used));
-        if let Some(key) = idlest.map(|(key, _)| *key) {
-            self.by_key.remove(&key);
+        let idlest = if own.clone().count() >= STREAMS_PER_DEVICE_MAX {
+            own.min_by_key(|(_, stream)| (!stream.held.is_empty(), stream.used))
+        } else if self.by_key.len() >= STREAMS_MAX {
+            self.by_key
+                .iter()
+                .min_by_key(|(_, stream)| (!stream.held.is_empty(), stream.used))
+        } else {
+            None
+        };
+        if let Some(key) = idlest.map(|(key, _)| *key)
+            && let Some(stream) = self.by_key.remove(&key)
+        {
+            self.held -= stream.held.len();
+            self.holding.remove(&key);
         }
     }
 
@@ -195,5 +211,6 @@ pub(crate) mod tests {
         }
         assert_eq!(streams.len(), STREAMS_PER_DEVICE_MAX + 1);
         assert_eq!(streams.held((DeviceFp([1; 32]), 0)), 1);
+        assert_eq!(streams.holding(), [(DeviceFp([1; 32]), 0)]);
     }
 }

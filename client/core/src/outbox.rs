@@ -288,7 +288,6 @@ impl Outbox {
         self.seqs.clear();
     }
 
-    #[cfg(test)]
     pub(crate) fn settled_len(&self) -> usize {
         self.settled.len()
     }

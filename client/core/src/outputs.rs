@@ -1,13 +1,13 @@
 //! Where the parts leave what they want done, and what each answer will be for.
 
 use crate::bounded::{Bucket, Counters};
-use crate::event::Event;
+use crate::event::{DeliveryState, Event};
 use crate::input::{CommandId, LinkId, SocketId};
-use crate::limits::{LAZY_OPS_MAX, WARNINGS_BURST, WARNINGS_PER_S};
+use crate::limits::{FAILED_OPS_MAX, LAZY_OPS_MAX, WARNINGS_BURST, WARNINGS_PER_S};
 use crate::output::{
     Output, RegistryCall, RequestId, RtcCommand, SignalCommand, SignalKind, StoreTicket,
 };
-use crate::state::{BundleRow, StoreOp, StoreResult};
+use crate::state::{BundleRow, ContactRow, StoreOp, StoreResult};
 use beeline_proto::id::{Label, MessageId};
 use beeline_proto::time::Now;
 use std::collections::{BTreeMap, VecDeque};
@@ -25,8 +25,8 @@ pub(crate) enum Write {
     Inbox,
     /// A bundle may be published.
     Bundle(Box<BundleRow>),
-    /// A changed key was accepted.
-    Accept(CommandId),
+    /// A key is accepted: the row to put in force, and the new incarnation if the key had changed.
+    Accept(CommandId, Box<ContactRow>, Option<u64>),
 }
 
 /// What hangs on a request.
@@ -46,6 +46,26 @@ struct Pending {
     purpose: Write,
     /// Results of operations that only rode along.
     skip: usize,
+    /// What must be written again if this write fails.
+    kept: Vec<StoreOp>,
+}
+
+/// Whether what an operation records is in force already, so that a failed write of it must be
+/// repeated. The others are undone, or sent again by somebody, where their answer is handled.
+fn in_force(op: &StoreOp) -> bool {
+    match op {
+        StoreOp::SetState { state, .. } => *state > DeliveryState::Trying,
+        StoreOp::PutContact(_)
+        | StoreOp::PutRoute(_)
+        | StoreOp::PutOwnChain { .. }
+        | StoreOp::SetIncarnation(_)
+        | StoreOp::EraseBundle(_) => true,
+        StoreOp::QueueMessage(_)
+        | StoreOp::SetSealed { .. }
+        | StoreOp::Receive(_)
+        | StoreOp::Release { .. }
+        | StoreOp::PutBundle(_) => false,
+    }
 }
 
 /// The outputs, the open questions, and the counts.
@@ -55,6 +75,8 @@ pub(crate) struct Outputs {
     writes: BTreeMap<StoreTicket, Pending>,
     requests: BTreeMap<RequestId, Request>,
     lazy: Vec<StoreOp>,
+    /// Operations of failed writes, to be written again.
+    failed: Vec<StoreOp>,
     warnings: Bucket,
     pub(crate) counters: Counters,
 }
@@ -67,6 +89,7 @@ impl Outputs {
             writes: BTreeMap::new(),
             requests: BTreeMap::new(),
             lazy: Vec::new(),
+            failed: Vec::new(),
             warnings: Bucket::new(WARNINGS_PER_S, WARNINGS_BURST, now.mono_ms),
             counters: Counters::default(),
         }
@@ -122,7 +145,14 @@ impl Outputs {
         let skip = self.lazy.len();
         let mut all = std::mem::take(&mut self.lazy);
         all.extend(ops);
-        self.writes.insert(ticket, Pending { purpose, skip });
+        let repeat = |op: &&StoreOp| in_force(op) && !matches!(purpose, Write::Accept(..));
+        let kept = all.iter().filter(repeat).cloned().collect();
+        let pending = Pending {
+            purpose,
+            skip,
+            kept,
+        };
+        self.writes.insert(ticket, pending);
         self.queue.push_back(Output::Store { ticket, ops: all });
     }
 
@@ -141,15 +171,31 @@ impl Outputs {
         }
     }
 
-    /// What the write was for, and the results of its own operations.
+    /// What the write was for, and the results of its own operations. What a failed one (`None`)
+    /// recorded of things in force is kept for [`Outputs::take_failed`].
     pub(crate) fn written(
         &mut self,
         ticket: StoreTicket,
-        results: &mut Vec<StoreResult>,
+        results: Option<&mut Vec<StoreResult>>,
     ) -> Option<Write> {
         let pending = self.writes.remove(&ticket)?;
-        results.drain(..pending.skip.min(results.len()));
+        match results {
+            Some(results) => {
+                results.drain(..pending.skip.min(results.len()));
+            }
+            None => self.failed.extend(pending.kept),
+        }
+        self.failed.truncate(FAILED_OPS_MAX);
         Some(pending.purpose)
+    }
+
+    /// Takes what failed writes must record after all.
+    pub(crate) fn take_failed(&mut self) -> Vec<StoreOp> {
+        std::mem::take(&mut self.failed)
+    }
+
+    pub(crate) fn has_failed(&self) -> bool {
+        !self.failed.is_empty()
     }
 
     pub(crate) fn writes_open(&self) -> usize {

@@ -4,7 +4,7 @@
 use crate::contacts::{Contact, Sighting};
 use crate::crypto::random_u64;
 use crate::event::Event;
-use crate::input::CommandId;
+use crate::input::{CommandId, StoreFailure};
 use crate::manager::PeerManager;
 use crate::outputs::Write;
 use crate::state::{ContactRow, StoreOp};
@@ -136,10 +136,10 @@ impl PeerManager {
         };
         let mut row = contact.row.clone();
         row.verified = true;
-        let mut ops = Vec::new();
+        let mut incarnation = None;
         if let Some(claimed) = row.claimed_chain.take() {
-            let chain = match self.check_chain(now, &claimed) {
-                Ok(chain) => chain,
+            match self.check_chain(now, &claimed) {
+                Ok(chain) => row.user = chain.user(),
                 Err(error) => {
                     return self.out.event(Event::Refused {
                         command,
@@ -147,41 +147,50 @@ impl PeerManager {
                         detail: format!("the changed key does not verify any more: {error}"),
                     });
                 }
-            };
-            row = self.accept_chain(now, row, chain);
-            ops.push(StoreOp::SetIncarnation(self.me.incarnation));
-        } else if let Some(contact) = self.contacts.get_mut(user) {
-            contact.row.verified = true;
+            }
+            // The new key is a new recipient, which has seen nothing yet: counting starts again.
+            row.chain = claimed;
+            row.knows_us = (0, 0);
+            incarnation = Some(random_u64(self.crypto.as_mut()));
         }
-        ops.insert(0, StoreOp::PutContact(row));
-        self.out.write(ops, Write::Accept(command));
+        let mut ops = vec![StoreOp::PutContact(row.clone())];
+        ops.extend(incarnation.map(StoreOp::SetIncarnation));
+        let purpose = Write::Accept(command, Box::new(row), incarnation);
+        self.out.write(ops, purpose);
     }
 
-    /// Puts an accepted chain in place of the pinned one. The new key is a new recipient, which has
-    /// seen nothing yet: counting starts again, in a new incarnation.
-    fn accept_chain(&mut self, now: Now, old: ContactRow, chain: VerifiedChain) -> ContactRow {
-        let label = old.label.clone();
-        for id in self.links.ids(|link| link.user == label) {
-            self.close_link(now, id, "the user's key changed");
-        }
-        let devices: Vec<DeviceFp> = self.routes.of_user(&label).map(|r| r.row.device).collect();
-        for device in devices {
-            self.routes.remove(device);
-        }
-        let row = ContactRow {
-            user: chain.user(),
-            label,
-            chain: chain.to_bytes(),
-            verified: true,
-            claimed_chain: None,
-            knows_us: (0, 0),
+    /// The accepted key is stored, or could not be: only then is it in force.
+    pub(crate) fn on_accepted(
+        &mut self,
+        now: Now,
+        command: CommandId,
+        row: ContactRow,
+        incarnation: Option<u64>,
+        failure: Option<StoreFailure>,
+    ) {
+        let chain = VerifiedChain::open(&row.chain, self.me.network());
+        let (None, Ok(chain)) = (&failure, chain) else {
+            let detail = failure.map(|failure| failure.detail).unwrap_or_default();
+            return self.out.event(Event::Refused {
+                command,
+                code: ErrorCode::Internal,
+                detail,
+            });
         };
-        self.contacts.insert(Contact {
-            row: row.clone(),
-            chain,
-        });
-        self.new_incarnation();
-        row
+        if let Some(incarnation) = incarnation {
+            let label = row.label.clone();
+            for id in self.links.ids(|link| link.user == label) {
+                self.close_link(now, id, "the user's key changed");
+            }
+            let routes = self.routes.of_user(&label).map(|route| route.row.device);
+            for device in routes.collect::<Vec<DeviceFp>>() {
+                self.routes.remove(device);
+            }
+            self.me.incarnation = incarnation;
+            self.outbox.restart_seqs();
+        }
+        self.contacts.insert(Contact { row, chain });
+        self.out.event(Event::Done { command });
     }
 
     /// Starts counting anew.

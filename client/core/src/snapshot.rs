@@ -1,8 +1,13 @@
 //! Pictures of the manager for `status`, `peers` and `routes`.
 
+use crate::limits::{
+    CONTACTS_MAX, EARLY_CANDIDATES_MAX, HELD_TOTAL_MAX, LINKS_MAX, OUTBOX_MAX, PARCELS_SEEN_MAX,
+    PEERS_MAX, RECEIVE_PENDING_MAX, REQUESTS_MAX, ROUTES_MAX, SESSIONS_SEEN_MAX, SETTLED_MAX,
+    STREAMS_MAX, TIMERS_MAX,
+};
 use crate::link::Link;
 use crate::manager::PeerManager;
-use crate::status::{LinkInfo, PeerInfo, RouteInfo, Status};
+use crate::status::{Fill, LinkInfo, PeerInfo, RouteInfo, Status};
 use crate::timer::Timer;
 use beeline_proto::id::Label;
 use beeline_proto::time::Now;
@@ -40,6 +45,29 @@ impl PeerManager {
             bundle_made_ms: self.bundles.newest().map_or(0, |row| row.made_ms),
             refused: self.out.counters.all(),
         }
+    }
+
+    /// How full the bounded collections are: none is ever beyond its bound.
+    pub fn fill(&self) -> Vec<Fill> {
+        let fill = |what, len, max| Fill { what, len, max };
+        vec![
+            fill("outbox", self.outbox.len(), OUTBOX_MAX),
+            fill("settled", self.outbox.settled_len(), SETTLED_MAX),
+            fill("contacts", self.contacts.len(), CONTACTS_MAX),
+            fill("routes", self.routes.len(), ROUTES_MAX),
+            fill("peers", self.peers.len(), PEERS_MAX),
+            fill("links", self.links.by_id.len(), LINKS_MAX),
+            fill("sessions", self.sessions_seen.len(), SESSIONS_SEEN_MAX),
+            fill("parcels", self.parcels_seen.len(), PARCELS_SEEN_MAX),
+            fill("nacked", self.nacked.len(), PARCELS_SEEN_MAX),
+            fill("early", self.early.len(), EARLY_CANDIDATES_MAX + LINKS_MAX),
+            fill("acks", self.acks.len(), LINKS_MAX),
+            fill("arrived", self.inbox.len(), RECEIVE_PENDING_MAX),
+            fill("requests", self.out.requests_open(), REQUESTS_MAX + 3),
+            fill("timers", self.timers.len(), TIMERS_MAX),
+            fill("streams", self.inbox.streams.len(), STREAMS_MAX),
+            fill("held", self.inbox.streams.held_total(), HELD_TOTAL_MAX),
+        ]
     }
 
     /// The users we deal with, by label.

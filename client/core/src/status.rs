@@ -46,6 +46,17 @@ pub struct Status {
     pub refused: Vec<(&'static str, u64)>,
 }
 
+/// How full one bounded collection is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fill {
+    /// What is collected.
+    pub what: &'static str,
+    /// How many there are.
+    pub len: usize,
+    /// How many there may be.
+    pub max: usize,
+}
+
 /// One user we deal with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerInfo {

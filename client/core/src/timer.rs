@@ -26,6 +26,8 @@ pub(crate) enum Timer {
     Announce,
     /// Operations that waited for a write to ride on are written.
     Lazy,
+    /// What failed writes recorded is written again.
+    Rewrite,
     /// Expired messages, old bundles and the bundle's age are looked at.
     Sweep,
 }

@@ -151,6 +151,9 @@ impl World {
             remote_fingerprint: seen,
         };
         self.input(id, Input::Rtc { link, event });
+        for bytes in end.early {
+            self.deliver_frame(id, link, bytes);
+        }
     }
 
     fn transmit(&mut self, id: NodeId, link: LinkId, frame: Vec<u8>) -> Option<Vec<u8>> {
@@ -195,16 +198,14 @@ impl World {
     }
 
     pub(super) fn deliver_frame(&mut self, id: NodeId, link: LinkId, bytes: Vec<u8>) {
-        let Some(end) = self.node(id).ends.get(&link) else {
+        let Some(end) = self.node_mut(id).ends.get_mut(&link) else {
             return;
         };
-        let (open, remote) = (end.open, end.remote);
-        if !open {
+        if !end.open {
             // Our end opens a moment later than theirs: SCTP would hold it back too.
-            let at = self.now_ms + 1;
-            return self.schedule_at(id, at, Happening::Frame(link, bytes));
+            return end.early.push(bytes);
         }
-        if let Some((other, remote, _)) = remote {
+        if let Some((other, remote, _)) = end.remote {
             self.left_budget(other, remote);
         }
         self.input(

@@ -25,6 +25,8 @@ pub(super) struct End {
     pub(super) reachable: bool,
     pub(super) opening: bool,
     pub(super) open: bool,
+    /// Messages that came before this end was open.
+    pub(super) early: Vec<Vec<u8>>,
     pub(super) last_arrival_ms: u64,
     pub(super) under_way: usize,
     pub(super) blocked: bool,
@@ -42,6 +44,8 @@ pub struct Node {
     pub store: MemoryStore,
     /// Everything told, with its time.
     pub events: Vec<(u64, Event)>,
+    /// How many events had been told when each process started.
+    pub starts: Vec<usize>,
     /// Whether the gateway's socket is up.
     pub socket_up: bool,
     /// Writes that will fail.
@@ -63,6 +67,7 @@ impl Node {
             manager: None,
             store: MemoryStore::new(seed),
             events: Vec::new(),
+            starts: Vec::new(),
             socket_up: false,
             failing_writes: 0,
             signal_addr: format!("ws://127.0.0.1:8080/{name}"),
@@ -89,6 +94,7 @@ impl Node {
 
     pub(super) fn start(&mut self, identity: Identity, network: NetworkFp, real: bool, now: Now) {
         self.boot += 1;
+        self.starts.push(self.events.len());
         let seed = self.seed ^ u64::from(self.boot);
         let crypto: Box<dyn Crypto> = if real {
             let mut bytes = [0u8; 32];

@@ -1,3 +1,12 @@
 //! Behaviour of the core, in virtual time: one file per promise.
 
+mod crash;
 mod first;
+mod glare;
+mod hostile;
+mod keys;
+mod ladder;
+mod order;
+mod presence;
+mod properties;
+mod reach;

@@ -1,0 +1,189 @@
+//! The ladder: when each rung starts, what stops it, what a doubted route costs.
+
+use client_core::event::{DeliveryState, PeerState, Rung};
+use client_core::input::SignalInput;
+use client_core::testing::{NodeId, World};
+
+/// The rungs told for the only message, with the time each was told.
+fn rungs(world: &World, id: NodeId) -> Vec<(Rung, u64)> {
+    let states = world.node(id).message_states();
+    states
+        .iter()
+        .filter_map(|s| Some((s.rung?, s.elapsed_ms)))
+        .collect()
+}
+
+#[test]
+fn with_nothing_known_the_registry_is_asked_at_once() {
+    let mut world = World::new(1);
+    let (alice, _carol) = (world.member("alice"), world.member("carol"));
+    world.drive(50);
+    world.send(alice, "carol", "x");
+    assert!(
+        world.drive_until(2_000, |w| w.node(alice).count(DeliveryState::Delivered)
+            == 1)
+    );
+    let want = [
+        (Rung::Connected, 0),
+        (Rung::Cache, 0),
+        (Rung::Peers, 0),
+        (Rung::Coordinators, 0),
+        (Rung::Registry, 0),
+    ];
+    let told = rungs(&world, alice);
+    let relative: Vec<_> = told
+        .iter()
+        .map(|(rung, at)| (*rung, at - told[0].1))
+        .collect();
+    assert_eq!(relative, want);
+    assert_eq!(world.registry.lookups, 1);
+}
+
+#[test]
+fn rungs_start_at_their_times_while_a_cached_route_is_dialled() {
+    let mut world = World::new(1);
+    let (alice, carol) = (world.member("alice"), world.member("carol"));
+    world.drive(50);
+    world.send(alice, "carol", "first");
+    assert!(
+        world.drive_until(2_000, |w| w.node(alice).count(DeliveryState::Delivered)
+            == 1)
+    );
+    world.crash(carol);
+    world.drive(10_000);
+    // The gateway swallows everything: offers neither arrive nor fail.
+    world.on_signal = Some(Box::new(|_| Vec::new()));
+    let before = world.registry.lookups;
+    world.send(alice, "carol", "second");
+    world.drive(2_000);
+    let told = rungs(&world, alice);
+    let told: Vec<_> = told.into_iter().skip(5).collect();
+    let start = told[0].1;
+    let relative: Vec<_> = told.iter().map(|(rung, at)| (*rung, at - start)).collect();
+    let want = [
+        (Rung::Connected, 0),
+        (Rung::Cache, 0),
+        (Rung::Peers, 50),
+        (Rung::Coordinators, 200),
+        (Rung::Registry, 500),
+        (Rung::StoreAndForward, 1_000),
+    ];
+    assert_eq!(relative, want);
+    assert_eq!(world.registry.lookups, before + 1);
+}
+
+#[test]
+fn an_open_link_carries_the_next_message_without_another_rung() {
+    let mut world = World::new(1);
+    let (alice, carol) = (world.member("alice"), world.member("carol"));
+    world.drive(50);
+    world.send(alice, "carol", "first");
+    assert!(
+        world.drive_until(2_000, |w| w.node(alice).count(DeliveryState::Delivered)
+            == 1)
+    );
+    world.send(alice, "carol", "second");
+    assert!(
+        world.drive_until(2_000, |w| w.node(alice).count(DeliveryState::Delivered)
+            == 2)
+    );
+    let states = world.node(alice).message_states();
+    let last = states.last().expect("delivered");
+    assert_eq!(last.found_by, Some(Rung::Connected));
+    assert_eq!(
+        rungs(&world, alice).last().map(|(rung, _)| *rung),
+        Some(Rung::Connected)
+    );
+    assert_eq!(world.registry.lookups, 1);
+    world.drive(10);
+    assert_eq!(world.node(carol).received(), ["first", "second"]);
+}
+
+#[test]
+fn a_route_without_an_ack_is_doubted_and_another_link_is_made() {
+    let mut world = World::new(1);
+    let (alice, carol) = (world.member("alice"), world.member("carol"));
+    world.drive(50);
+    world.send(alice, "carol", "first");
+    assert!(
+        world.drive_until(2_000, |w| w.node(alice).count(DeliveryState::Delivered)
+            == 1)
+    );
+    // The link still looks open, and carries nothing any more.
+    let dead = std::rc::Rc::new(std::cell::Cell::new(true));
+    let is_dead = dead.clone();
+    world.on_frame = Some(Box::new(move |_, _, frame| {
+        if is_dead.get() {
+            Vec::new()
+        } else {
+            vec![frame]
+        }
+    }));
+    world.send(alice, "carol", "second");
+    world.drive(290);
+    assert_eq!(world.registry.lookups, 1, "the link has 300 ms");
+    world.drive(30);
+    let demoted = world.node(alice).running().routes(world.now());
+    assert!(demoted.iter().all(|route| route.demoted), "{demoted:?}");
+    world.drive(300);
+    assert_eq!(world.registry.lookups, 2);
+    dead.set(false);
+    assert!(
+        world.drive_until(10_000, |w| w.node(alice).count(DeliveryState::Delivered)
+            == 2)
+    );
+    world.drive(10);
+    assert_eq!(world.node(carol).received(), ["first", "second"]);
+}
+
+#[test]
+fn an_unknown_user_stays_queued_and_is_tried_with_growing_pauses() {
+    let mut world = World::new(1);
+    let alice = world.member("alice");
+    world.drive(50);
+    world.send(alice, "nobody", "x");
+    world.drive(1_000 * 3_600);
+    assert_eq!(world.node(alice).running().status(world.now()).outbox, 1);
+    let states = world.node(alice).peer_states("nobody");
+    let cycle = [
+        PeerState::Discovering,
+        PeerState::Failed,
+        PeerState::StoreAndForward,
+    ];
+    assert_eq!(states[..3], cycle);
+    // 1, 2, 4 … 512 s and then every 10 min, a fifth more or less.
+    assert!(
+        (13..=18).contains(&(states.len() / 3)),
+        "{} climbs in an hour",
+        states.len() / 3
+    );
+    assert_eq!(world.registry.lookups, states.len() / 3);
+}
+
+#[test]
+fn a_socket_that_comes_up_is_a_reason_to_try_at_once() {
+    let mut world = World::new(1);
+    let (alice, carol) = (world.member("alice"), world.member_stopped("carol"));
+    world.drive(50);
+    world.send(alice, "carol", "x");
+    world.drive(1_000 * 3_600);
+    world.start(carol);
+    world.drive(20);
+    let down = SignalInput::Down(client_core::input::SocketId(0));
+    world.input(alice, client_core::Input::Signal(down));
+    world.set_gateway(true);
+    assert!(world.drive_until(500, |w| w.node(alice).count(DeliveryState::Delivered) == 1));
+    world.drive(10);
+    assert_eq!(world.node(carol).received(), ["x"]);
+}
+
+#[test]
+fn an_idle_world_is_silent() {
+    let mut world = World::new(1);
+    let (alice, _carol) = (world.member("alice"), world.member("carol"));
+    world.drive(50);
+    world.send(alice, "carol", "x");
+    world.drive(5_000);
+    // Two members for an hour: announces, sweeps, and nothing else.
+    world.drive_bounded(3_600 * 1_000, 100);
+}
