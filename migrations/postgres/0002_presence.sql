@@ -1,5 +1,5 @@
--- Who was seen where. Written in batches with synchronous_commit off: a power loss may cost the last
--- moments, and every device announces again by itself.
+-- Who was seen where. Written in batches with synchronous_commit off: a power loss may cost the
+-- last moments, and every device announces again by itself.
 
 CREATE TABLE leases (
     network_no BIGINT NOT NULL,

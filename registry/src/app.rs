@@ -208,9 +208,9 @@ pub struct Running {
 
 impl Running {
     /// Makes sure there is a network (`label`, or the first one made) whose descriptor names these
-    /// origins; answers its networkId. At the first start it is created, its keys held here. Changed
-    /// origins make a new descriptor version where the registry holds the authority key; an empty
-    /// list leaves what is there.
+    /// origins; answers its networkId. At the first start it is created, its keys held here.
+    /// Changed origins make a new descriptor version where the registry holds the authority key;
+    /// an empty list leaves what is there.
     pub async fn ensure_network(
         &self,
         label: Option<&str>,

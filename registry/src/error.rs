@@ -1,6 +1,6 @@
-//! What an operation of the registry may end with. Rules have errors of their own in [`crate::core`];
-//! this is where they meet those of the store and of credentials. Only `grpc/status.rs` turns one
-//! into a response, and logs it.
+//! What an operation of the registry may end with. Rules have errors of their own in
+//! [`crate::core`]; this is where they meet those of the store and of credentials. Only
+//! `grpc/status.rs` turns one into a response, and logs it.
 
 use crate::core::join::{InviteError, JoinError};
 use crate::core::lists::{HexKey, ListError};

@@ -244,3 +244,7 @@ impl AsyncWrite for Conn {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "listener_tests.rs"]
+mod tests;

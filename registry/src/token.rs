@@ -244,3 +244,7 @@ impl Tokens {
         })
     }
 }
+
+#[cfg(test)]
+#[path = "token_tests.rs"]
+mod tests;

@@ -1,5 +1,5 @@
-//! The gate in front of every method: a place among the calls in work, the credential, the deadline,
-//! a net under panics, and the count of it all.
+//! The gate in front of every method: a place among the calls in work, the credential, the
+//! deadline, a net under panics, and the count of it all.
 
 use crate::error::Error;
 use crate::grpc::caller::Caller;

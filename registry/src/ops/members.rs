@@ -202,8 +202,8 @@ impl Ops {
         })
     }
 
-    /// Revokes a user: a new list, signed; tokens and leases end at once. Revoking again answers the
-    /// list in force.
+    /// Revokes a user: a new list, signed; tokens and leases end at once. Revoking again answers
+    /// the list in force.
     pub async fn revoke_member(&self, network: &Network, handle: &str) -> Result<Vec<u8>, Error> {
         let handle = Label::new(handle)?;
         let _one_at_a_time = self.admin.lock().await;

@@ -51,8 +51,8 @@ impl Ops {
     }
 
     /// Creates a network: with an authority key of its own, or under a descriptor signed elsewhere.
-    /// The latter again answers the same, so that a lost answer (and the registrar key in it) can be
-    /// asked for again.
+    /// The latter again answers the same, so that a lost answer (and the registrar key in it) can
+    /// be asked for again.
     pub async fn create_network(
         &self,
         request: &CreateNetworkRequest,
@@ -189,7 +189,7 @@ impl Ops {
     }
 
     /// Makes sure that there is a network (`label`, or the first one) and that its descriptor names
-    /// these origins, where the registry holds the authority key. Empty lists leave them as they are.
+    /// these origins, where the registry holds the authority key. Empty lists leave them alone.
     pub async fn ensure_network(
         &self,
         label: Option<&str>,

@@ -86,8 +86,8 @@ impl Ops {
         }
     }
 
-    /// The record in force for a device and who confirmed it: from memory while its lease runs, else
-    /// from the store.
+    /// The record in force for a device and who confirmed it: from memory while its lease runs,
+    /// else from the store.
     async fn known_record(
         &self,
         member: &Member,

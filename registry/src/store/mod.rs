@@ -10,7 +10,7 @@ pub mod rows;
 pub mod sqlite;
 
 #[cfg(test)]
-pub(crate) mod contract;
+pub(crate) mod contract_tests;
 
 use async_trait::async_trait;
 pub use rows::{
@@ -22,9 +22,7 @@ pub use rows::{
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// No room on the disk, or the database's own size limit.
-    #[error(
-        "the registry cannot write: its disk is full; nothing was changed, try again when there is room"
-    )]
+    #[error("the registry cannot write: its disk is full; nothing was changed, try again later")]
     Full,
     /// Busy, closed, or out of reach.
     #[error("the registry's database is not available; nothing was changed, try again: {0}")]

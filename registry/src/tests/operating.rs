@@ -241,7 +241,7 @@ async fn tls_is_served_with_a_private_ca() {
 
 #[tokio::test]
 async fn the_same_story_on_postgresql() {
-    let url = crate::store::contract::fresh_database().await;
+    let url = crate::store::contract_tests::fresh_database().await;
     let data = url.clone();
     let world = World::start_with(move |config| config.database_url = Some(data)).await;
     let alice = world.member("alice").await;

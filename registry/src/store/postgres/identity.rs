@@ -1,5 +1,5 @@
-//! SQL about who exists. Each writing function is one transaction; one that lost a race answers with
-//! an error that [`super::convert::lost_race`] knows, and is run again.
+//! SQL about who exists. Each writing function is one transaction; one that lost a race answers
+//! with an error that [`super::convert::lost_race`] knows, and is run again.
 
 use super::convert::{int, network_row, seed, uint, user_row};
 use crate::limits::NETWORKS_MAX;

@@ -11,7 +11,8 @@ use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehav
 const NETWORK: &str = "network_no, label, fp, descriptor, revocations, revocations_version,
     registrar_seed, authority_seed";
 
-const USER: &str = "u.user_no, u.network_no, u.handle, u.user_fp, u.revoked, u.membership, u.device_list, u.joined_ms";
+const USER: &str = "u.user_no, u.network_no, u.handle, u.user_fp, u.revoked, u.membership,
+    u.device_list, u.joined_ms";
 
 /// A transaction that takes the write lock at once, so that it never has to give up half-way.
 fn begin(connection: &mut Connection) -> Result<Transaction<'_>> {

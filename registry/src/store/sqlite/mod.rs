@@ -1,5 +1,5 @@
-//! The store on SQLite: `registry.db` (FULL) and `leases.db` (NORMAL) in one directory, both written
-//! by one thread, read by others.
+//! The store on SQLite: `registry.db` (FULL) and `leases.db` (NORMAL) in one directory, both
+//! written by one thread, read by others.
 
 mod convert;
 mod identity;
@@ -37,8 +37,8 @@ pub struct SqliteStore {
 }
 
 impl SqliteStore {
-    /// Opens or creates the store in `dir`, migrates it and checks every setting. `pages_max` bounds
-    /// each file, in pages of 4 KiB; `None` leaves SQLite's own bound.
+    /// Opens or creates the store in `dir`, migrates it and checks every setting. `pages_max`
+    /// bounds each file, in pages of 4 KiB; `None` leaves SQLite's own bound.
     pub fn open(
         dir: &Path,
         now_ms: u64,

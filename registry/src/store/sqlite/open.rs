@@ -278,3 +278,7 @@ fn migrate(connection: &mut Connection, which: Which, now_ms: u64) -> Result<(),
     }
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "open_tests.rs"]
+mod tests;
