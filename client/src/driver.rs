@@ -17,15 +17,15 @@ mod start;
 pub(crate) use start::start;
 
 use crate::clock;
-use crate::error::SendError;
+use crate::error::{SendError, StoreError};
 use crate::handle::Sent;
 use crate::limits::{COMMANDS_PENDING_MAX, DRAIN_TIMEOUT, NETWORK_POLL, STORE_BACKLOG_MAX};
 use crate::report::{ClientEvent, Fact, Snapshot};
 use crate::rtc;
 use crate::socket::{Credentials, SocketEvent, SocketHandle};
-use crate::store::{Answer, Store, Write};
+use crate::store::{Answer, NotTaken, Store, Write};
 use beeline_proto::id::{Label, MessageId, UserFp};
-use client_core::input::{Command, CommandId, SignalInput};
+use client_core::input::{Command, CommandId, SignalInput, StoreFailure};
 use client_core::status::{PeerInfo, RouteInfo, Status};
 use client_core::{Input, PeerManager};
 use links::Links;
@@ -154,22 +154,29 @@ impl Driver {
             for (link, event) in self.links.take_refused() {
                 self.inputs.push_front(Input::Rtc { link, event });
             }
+            self.hand_over();
             let Some(input) = self.inputs.pop_front() else {
                 break;
             };
             self.manager.handle_input(clock::now(), input);
         }
-        self.hand_over();
     }
 
-    /// Hands writes to the store while it has room.
+    /// Hands writes to the store while it has room. A store that has ended refuses them.
     fn hand_over(&mut self) {
         while let Some(write) = self.backlog.pop_front() {
             match self.store.try_write(write) {
                 Ok(()) => self.under_way += 1,
-                Err(write) => {
+                Err(NotTaken::Later(write)) => {
                     self.backlog.push_front(write);
-                    break;
+                    return;
+                }
+                Err(NotTaken::Ended(ticket)) => {
+                    let result = Err(StoreFailure {
+                        transient: false,
+                        detail: StoreError::Failed.to_string(),
+                    });
+                    self.inputs.push_back(Input::Store { ticket, result });
                 }
             }
         }

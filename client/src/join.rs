@@ -176,3 +176,7 @@ impl JoinError {
         matches!(self, Self::Home(HomeError::AlreadyJoined { .. }))
     }
 }
+
+#[cfg(test)]
+#[path = "join_tests.rs"]
+mod tests;

@@ -25,6 +25,7 @@ use client_core::output::StoreTicket;
 use client_core::state::{Loaded, StoreOp, StoreResult};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// One write of the core.
@@ -36,6 +37,15 @@ pub(crate) struct Write {
     pub(crate) ops: Vec<StoreOp>,
     /// The moment, Unix ms.
     pub(crate) at_ms: u64,
+}
+
+/// Why a write was not taken.
+#[derive(Debug)]
+pub(crate) enum NotTaken {
+    /// The queue is full; the write again.
+    Later(Write),
+    /// The thread has ended; nothing is kept any more.
+    Ended(StoreTicket),
 }
 
 /// What the store thread is asked for.
@@ -123,16 +133,17 @@ impl Store {
         })
     }
 
-    /// Hands a write over; gives it back while the queue is full or the thread has ended.
-    pub(crate) fn try_write(&self, write: Write) -> Result<(), Write> {
-        self.jobs.try_send(Job::Write(write)).map_err(|refused| {
-            let (mpsc::error::TrySendError::Full(job) | mpsc::error::TrySendError::Closed(job)) =
-                refused;
-            match job {
-                Job::Write(write) => write,
-                Job::Mark { .. } | Job::Close => unreachable!("a write was handed over"),
-            }
-        })
+    /// Hands a write over.
+    pub(crate) fn try_write(&self, write: Write) -> Result<(), NotTaken> {
+        self.jobs
+            .try_send(Job::Write(write))
+            .map_err(|refused| match refused {
+                TrySendError::Full(Job::Write(write)) => NotTaken::Later(write),
+                TrySendError::Closed(Job::Write(write)) => NotTaken::Ended(write.ticket),
+                TrySendError::Full(_) | TrySendError::Closed(_) => {
+                    unreachable!("a write was handed over")
+                }
+            })
     }
 
     /// Commits that messages are being shown, or were shown.

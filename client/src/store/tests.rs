@@ -587,6 +587,16 @@ async fn answers_keep_the_order_and_close_gives_the_home_back() {
     store.close().await;
     assert_eq!(place.home.owner(), None);
     store.mark(&[], true).await.expect_err("it is closed");
+    let late = Write {
+        ticket: StoreTicket(900),
+        ops: Vec::new(),
+        at_ms: 1,
+    };
+    let refused = store.try_write(late).expect_err("it is closed");
+    assert!(
+        matches!(refused, NotTaken::Ended(StoreTicket(900))),
+        "{refused:?}"
+    );
 }
 
 #[test]
