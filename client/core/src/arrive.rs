@@ -26,7 +26,7 @@ impl PeerManager {
             let detail = "a parcel for another device or network was refused".to_owned();
             return self.out.warn(now, "parcel-misdirected", detail);
         }
-        if !self.may_open(now) {
+        if !self.may_open(now, via) {
             return;
         }
         let verdict = self.open_message(now, parcel, via).and_then(|content| {

@@ -1,5 +1,5 @@
-//! Greeting: each side's first item is its HELLO, signed for the other device and this session, with
-//! the fingerprints of both descriptions in force. Until both verified, nothing else is said or
+//! Greeting: each side's first item is its HELLO, signed for the other device and this session,
+//! with the fingerprints of both descriptions in force. Until both verified, nothing else is said or
 //! parsed; afterwards the link is proven for everything on it.
 
 use crate::event::Rung;

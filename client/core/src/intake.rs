@@ -3,7 +3,8 @@
 //! towards the sender, and counted here.
 
 use crate::early::Offered;
-use crate::input::Candidate;
+use crate::input::{Candidate, LinkId};
+use crate::limits::LINKS_MAX;
 use crate::link::Link;
 use crate::manager::PeerManager;
 use crate::negotiation::Side;
@@ -31,9 +32,10 @@ impl Opened {
 }
 
 impl PeerManager {
-    /// Whether parcels may still be opened at this rate.
-    pub(crate) fn may_open(&mut self, now: Now) -> bool {
-        let may = self.opens.take(now.mono_ms);
+    /// Whether a parcel may still be opened at this rate. A link is answerable for what it carries
+    /// (see `on_item`); what a gateway passes on is limited here.
+    pub(crate) fn may_open(&mut self, now: Now, via: Option<LinkId>) -> bool {
+        let may = via.is_some() || self.opens.take(now.mono_ms);
         if !may {
             self.out.counters.count("too-many-parcels");
         }
@@ -41,7 +43,12 @@ impl PeerManager {
     }
 
     /// Opens a CONTROL parcel for us, once. `None` if it is a copy or not acceptable.
-    pub(crate) fn open_control(&mut self, now: Now, parcel: &Parcel) -> Option<Opened> {
+    pub(crate) fn open_control(
+        &mut self,
+        now: Now,
+        parcel: &Parcel,
+        via: Option<LinkId>,
+    ) -> Option<Opened> {
         let header = parcel.header();
         if header.network != self.me.network() || header.to != self.me.device {
             let detail = "a parcel for another device or network was refused".to_owned();
@@ -49,7 +56,7 @@ impl PeerManager {
             return None;
         }
         let id = parcel.id();
-        if self.parcels_seen.contains(&id) || !self.may_open(now) {
+        if self.parcels_seen.contains(&id) || !self.may_open(now, via) {
             return None;
         }
         let content = match self.crypto.open_parcel(parcel, &self.me.control_key) {
@@ -104,7 +111,7 @@ impl PeerManager {
         if parcel.header().kind == Kind::Message {
             return self.on_message_parcel(now, &parcel, None);
         }
-        let Some(opened) = self.open_control(now, &parcel) else {
+        let Some(opened) = self.open_control(now, &parcel, None) else {
             return;
         };
         match opened.payload_type() {
@@ -197,6 +204,10 @@ impl PeerManager {
         if !ours.is_empty() && self.me.device < device.0 {
             return self.early.defer(device.0, offer, now.mono_ms);
         }
+        let calm = self.peer(now, label).calls.take(now.mono_ms);
+        if !calm || self.links.by_id.len() >= LINKS_MAX {
+            return self.out.counters.count("too-many-calls");
+        }
         let mut found_by = None;
         let superseded = self.links.ids(|link| of_device(link) && !link.is_ready());
         for id in superseded {
@@ -208,9 +219,6 @@ impl PeerManager {
                 self.timers.cancel(&crate::timer::Timer::Session(id));
                 self.out.command(id, RtcCommand::Close);
             }
-        }
-        if self.links.by_id.len() >= crate::limits::LINKS_MAX {
-            return self.out.counters.count("too-many-links");
         }
         self.answer(now, label, device, offer, found_by);
     }

@@ -1,5 +1,5 @@
-//! The discovery ladder: six rungs, each with the moment it starts at the latest. A rung with nobody
-//! left to ask lets the next start at once; only an end-to-end ACK, which ends the ladder itself,
+//! The discovery ladder: six rungs, each with the moment it starts at the latest. A rung with
+//! nobody left to ask lets the next start at once; only an end-to-end ACK, which ends the ladder itself,
 //! stops it.
 
 use crate::event::Rung;
@@ -48,8 +48,8 @@ impl Ladder {
         RUNGS[self.climbed.saturating_sub(1)]
     }
 
-    /// What comes next. `in_flight`: an attempt may still succeed. `waiting`: a message is out on an
-    /// open link that has not been doubted yet; only its ACK, or the doubt, goes on.
+    /// What comes next. `in_flight`: an attempt may still succeed. `waiting`: a message is out on
+    /// an open link that has not been doubted yet; only its ACK, or the doubt, goes on.
     pub(crate) fn step(&mut self, now_ms: u64, in_flight: bool, waiting: bool) -> Step {
         let Some(next) = RUNGS.get(self.climbed).copied() else {
             return if in_flight || waiting {
@@ -74,7 +74,7 @@ impl Ladder {
 mod tests {
     use super::*;
 
-    /// The moments at which rungs start, when attempts stay in flight for ever from rung `busy_from`.
+    /// The moments at which rungs start, when attempts stay in flight from rung `busy_from` on.
     fn timeline(busy_from: Rung) -> Vec<(Rung, u64)> {
         let (mut ladder, mut now, mut starts) = (Ladder::new(0), 0, Vec::new());
         for _ in 0..20 {

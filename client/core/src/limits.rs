@@ -36,8 +36,9 @@ pub const FAILED_OPS_MAX: usize = 4_096;
 /// How long after a failed write its operations are tried again, milliseconds.
 pub const REWRITE_MS: u64 = 2_000;
 
-/// Users with connection state; those idle longest are forgotten (their contact row is not).
-pub const PEERS_MAX: usize = 1_024;
+/// Users with connection state; those idle longest are forgotten (their contact row is not). More
+/// than can be busy at once: each of these has a message, a link, or a question to the registry.
+pub const PEERS_MAX: usize = 16_384;
 
 /// Pinned users: every member of a large network.
 pub const CONTACTS_MAX: usize = 16_384;
@@ -117,11 +118,20 @@ pub const SWEEP_MS: u64 = 60 * 60 * 1_000;
 /// A membership is renewed this long before its end, milliseconds.
 pub const RENEW_BEFORE_MS: u64 = 30 * 24 * 3_600 * 1_000;
 
-/// Parcels of others opened per second; a parcel costs about 0.1 ms.
-pub const OPENS_PER_S: u64 = 2_000;
+/// Parcels from signalling sockets opened per second: a call has about ten, each costs 0.1 ms.
+pub const OPENS_PER_S: u64 = 500;
 
-/// Parcels of others opened in one burst.
-pub const OPENS_BURST: u64 = 4_000;
+/// Parcels from signalling sockets opened in one burst: a hundred calls at once.
+pub const OPENS_BURST: u64 = 2_000;
+
+/// Calls of one user answered per second: each makes a WebRTC connection.
+pub const CALLS_PER_S: u64 = 1;
+
+/// Calls of one user answered in one burst: sixteen devices that come back at once.
+pub const CALLS_BURST: u64 = 16;
+
+/// Items of one link that may be refused before it is closed.
+pub const REFUSED_ITEMS_MAX: u32 = 64;
 
 /// NACKs and refusals sent per second, over all peers.
 pub const NACKS_PER_S: u64 = 20;
@@ -147,3 +157,5 @@ pub const GOODBYE_LEN_MAX: usize = 200;
 /// Timers armed at once: two per link and one for its ACKs, two per recipient of a message, one per
 /// stream that holds messages, and a handful of our own.
 pub const TIMERS_MAX: usize = 3 * LINKS_MAX + 2 * (PEERS_MAX + OUTBOX_MAX) + HELD_TOTAL_MAX + 16;
+
+const _: () = assert!(PEERS_MAX > OUTBOX_MAX + LINKS_MAX + REQUESTS_MAX);

@@ -49,6 +49,8 @@ pub(crate) struct Ready {
     /// Smoothed milliseconds from message to ACK.
     pub(crate) rtt_ms: Option<u64>,
     pub(crate) since_ms: u64,
+    /// Items of theirs that were refused.
+    pub(crate) refused: u32,
     /// Nothing was acknowledged in time: other rungs are climbed beside it.
     pub(crate) doubted: bool,
 }
@@ -61,6 +63,7 @@ impl Ready {
             cursor: 0,
             rtt_ms: None,
             since_ms: now_ms,
+            refused: 0,
             doubted: false,
         }
     }

@@ -19,8 +19,8 @@ use beeline_proto::pb::peer::v1::peer_item::Kind;
 use beeline_proto::time::Now;
 
 impl PeerManager {
-    /// Says why a parcel was not taken: once per parcel, not too often, and only to a device we know
-    /// over its own link.
+    /// Says why a parcel was not taken: once per parcel, not too often, and only to a device we
+    /// know, over its own link.
     pub(crate) fn say_nack(
         &mut self,
         now: Now,

@@ -78,6 +78,7 @@ pub(crate) struct Outputs {
     /// Operations of failed writes, to be written again.
     failed: Vec<StoreOp>,
     warnings: Bucket,
+    warned: u64,
     pub(crate) counters: Counters,
 }
 
@@ -91,6 +92,7 @@ impl Outputs {
             lazy: Vec::new(),
             failed: Vec::new(),
             warnings: Bucket::new(WARNINGS_PER_S, WARNINGS_BURST, now.mono_ms),
+            warned: 0,
             counters: Counters::default(),
         }
     }
@@ -111,9 +113,15 @@ impl Outputs {
     /// Counts a refusal, and tells it unless too many were told.
     pub(crate) fn warn(&mut self, now: Now, kind: &'static str, detail: String) {
         self.counters.count(kind);
+        self.warned += 1;
         if self.warnings.take(now.mono_ms) {
             self.event(Event::Warned { kind, detail });
         }
+    }
+
+    /// Warnings so far, told or only counted.
+    pub(crate) fn warned(&self) -> u64 {
+        self.warned
     }
 
     pub(crate) fn command(&mut self, link: LinkId, command: RtcCommand) {

@@ -1,7 +1,9 @@
 //! One remote user: its connection state, and the climb and the retries for it.
 
+use crate::bounded::Bucket;
 use crate::event::PeerState;
 use crate::ladder::Ladder;
+use crate::limits::{CALLS_BURST, CALLS_PER_S};
 use beeline_proto::id::Label;
 
 /// What can move a peer from state to state.
@@ -60,6 +62,8 @@ pub(crate) struct Peer {
     pub(crate) wanted: bool,
     /// Why the last attempt ended, for people.
     pub(crate) last_error: Option<String>,
+    /// How many of its calls are answered.
+    pub(crate) calls: Bucket,
     /// When something last happened, for forgetting the idlest.
     pub(crate) used_ms: u64,
 }
@@ -73,6 +77,7 @@ impl Peer {
             attempt: 0,
             wanted: false,
             last_error: None,
+            calls: Bucket::new(CALLS_PER_S, CALLS_BURST, now_ms),
             used_ms: now_ms,
         }
     }

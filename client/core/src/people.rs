@@ -1,5 +1,5 @@
-//! People: chains seen anywhere are held against the pins; changed keys block sending until a person
-//! accepts them.
+//! People: chains seen anywhere are held against the pins; changed keys block sending until a
+//! person accepts them.
 
 use crate::contacts::{Contact, Sighting};
 use crate::crypto::random_u64;
@@ -18,8 +18,8 @@ use beeline_proto::time::Now;
 pub(crate) const KEY_CHANGED: &str = "USER_KEY_CHANGED";
 
 impl PeerManager {
-    /// Verifies a serialized chain and holds it against the pins. The label of the contact it proves,
-    /// as pinned; `None` if it is refused, which has been told then.
+    /// Verifies a serialized chain and holds it against the pins. The label of the contact it
+    /// proves, as pinned; `None` if it is refused, which has been told then.
     pub(crate) fn see_chain(&mut self, now: Now, bytes: &[u8]) -> Option<Label> {
         let chain = match self.check_chain(now, bytes) {
             Ok(chain) => chain,
@@ -214,8 +214,8 @@ impl PeerManager {
         true
     }
 
-    /// The 60 digits to compare with `user`; `None` while its key is not pinned. Where a changed key
-    /// waits to be accepted, they are for the changed key.
+    /// The 60 digits to compare with `user`; `None` while its key is not pinned. Where a changed
+    /// key waits to be accepted, they are for the changed key.
     pub fn safety_number(&self, user: &Label) -> Option<String> {
         let contact = self.contacts.get(user)?;
         let own = self.me.chain.membership.user_key;

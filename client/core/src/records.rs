@@ -11,8 +11,8 @@ use beeline_proto::pb::peer::v1::peer_item::Kind;
 use beeline_proto::time::Now;
 
 impl PeerManager {
-    /// Hands over what the other side has older. A device list of its own that is older than the one
-    /// we hold is answered with that one: somebody restored a backup.
+    /// Hands over what the other side has older. A device list of its own that is older than the
+    /// one we hold is answered with that one: somebody restored a backup.
     pub(crate) fn hand_over_lists(&mut self, id: LinkId, theirs: &Versions) {
         let ours = self.me.versions();
         let mut records = Records::default();

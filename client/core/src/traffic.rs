@@ -2,7 +2,7 @@
 
 use crate::frames;
 use crate::input::LinkId;
-use crate::limits::{FRAMES_PER_DRAIN, GOODBYE_LEN_MAX};
+use crate::limits::{FRAMES_PER_DRAIN, GOODBYE_LEN_MAX, REFUSED_ITEMS_MAX};
 use crate::link::Stage;
 use crate::manager::PeerManager;
 use crate::output::RtcCommand;
@@ -31,7 +31,7 @@ impl PeerManager {
                 return;
             };
             match (&link.stage, item) {
-                (Stage::Ready(_), Some(kind)) => self.on_item(now, id, kind),
+                (Stage::Ready(_), Some(kind)) => self.on_counted_item(now, id, kind),
                 (Stage::Ready(_), None) => self.out.counters.count("unknown-item"),
                 (_, first) => {
                     if !self.on_first_item(now, id, first.as_ref()) {
@@ -39,6 +39,25 @@ impl PeerManager {
                     }
                 }
             }
+        }
+    }
+
+    /// Takes an item, and holds the link answerable for it: one that keeps sending what is refused
+    /// costs us more than it, and ends.
+    fn on_counted_item(&mut self, now: Now, id: LinkId, kind: Kind) {
+        let before = self.out.warned();
+        self.on_item(now, id, kind);
+        if self.out.warned() == before {
+            return;
+        }
+        let Some(ready) = self.links.get_mut(id).and_then(|link| link.ready_mut()) else {
+            return;
+        };
+        ready.refused += 1;
+        if ready.refused > REFUSED_ITEMS_MAX {
+            let detail = format!("link {} sent too much that was refused", id.0);
+            self.out.warn(now, "abusive-link", detail);
+            self.close_link(now, id, "too much of what it sent was refused");
         }
     }
 
@@ -81,7 +100,7 @@ impl PeerManager {
         let Some(parcel) = self.parse_item(now, id, bytes) else {
             return;
         };
-        let Some(opened) = self.open_control(now, &parcel) else {
+        let Some(opened) = self.open_control(now, &parcel, Some(id)) else {
             return;
         };
         match split(&opened.envelope).map(|raw| raw.payload_type) {

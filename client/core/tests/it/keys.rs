@@ -305,7 +305,8 @@ fn a_revoked_member_is_cut_off() {
         0
     );
     let command = world.send(alice, "carol", "two");
-    let refused = |event: &Event| matches!(event, Event::Refused { command: c, code: ErrorCode::Revoked, .. } if *c == command);
+    let revoked = ErrorCode::Revoked;
+    let refused = |event: &Event| matches!(event, Event::Refused { command: c, code, .. } if (*c, *code) == (command, revoked));
     assert!(world.node(alice).told(refused));
     world.send(carol, "alice", "let me in");
     world.drive(60_000);

@@ -2,6 +2,7 @@
 
 mod crash;
 mod first;
+mod flood;
 mod glare;
 mod hostile;
 mod keys;
