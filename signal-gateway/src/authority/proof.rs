@@ -2,12 +2,12 @@
 //! device signed this gateway's origin and this socket's nonce.
 
 use super::{AuthError, ProofClaim};
-use beeline_proto::chain::{ChainError, Device, VerifiedChain};
+use beeline_proto::chain::{ChainError, Descriptor, Device, VerifiedChain};
 use beeline_proto::envelope::{Expect, open, split};
 use beeline_proto::id::{BootId, NetworkFp};
 use beeline_proto::origin::normalize;
 use beeline_proto::payload::Payload as _;
-use beeline_proto::pb::identity::v1::Revocations;
+use beeline_proto::pb::identity::v1::{Chain, Revocations};
 use beeline_proto::pb::signal::v1::SocketProof;
 use prost::Message as _;
 
@@ -21,16 +21,26 @@ pub fn claimed_network(proof: &[u8]) -> Result<NetworkFp, AuthError> {
     claimed.ok_or(AuthError::unauthenticated("the proof is malformed"))
 }
 
-/// Verifies a serialized chain and finds the device the socket speaks for.
+/// Verifies a serialized chain against the newest descriptor known, and finds the device the socket
+/// speaks for. A chain that comes with an older descriptor is held against ours: a registrar key
+/// that was taken out of it signs nothing any more.
 pub fn open_chain(
     chain: &[u8],
-    network: NetworkFp,
+    ours: &Descriptor,
     device_label: &str,
 ) -> Result<(VerifiedChain, Device), AuthError> {
-    let chain = VerifiedChain::open(chain, network).map_err(|error| match error {
-        ChainError::Missing(_) => AuthError::unauthenticated("the chain is incomplete"),
-        _ => AuthError::unauthenticated("the chain does not verify"),
-    })?;
+    let network = ours.network();
+    let mut parts =
+        Chain::decode(chain).map_err(|_| AuthError::unauthenticated("the chain is malformed"))?;
+    let theirs = Descriptor::open(&parts.descriptor, network);
+    if theirs.is_ok_and(|theirs| theirs.version() <= ours.version()) {
+        parts.descriptor = ours.verified.bytes().to_vec();
+    }
+    let chain =
+        VerifiedChain::open(&parts.encode_to_vec(), network).map_err(|error| match error {
+            ChainError::Missing(_) => AuthError::unauthenticated("the chain is incomplete"),
+            _ => AuthError::unauthenticated("the chain does not verify"),
+        })?;
     let device = chain.devices.device_labelled(device_label).cloned();
     let device = device.ok_or(AuthError::unauthenticated(
         "the device is not on its user's device list",

@@ -322,7 +322,7 @@ impl Authority for RegistryAuthority {
             .await?;
         let (chain, revoked) = found;
         let (chain, device) =
-            open_chain(&chain, network.fp(), claim.device_label).map_err(|_| NOT_PROVEN)?;
+            open_chain(&chain, &network.descriptor, claim.device_label).map_err(|_| NOT_PROVEN)?;
         check_proof(&claim, network.fp(), &device)?;
         if revoked {
             return Err(AuthError::revoked());
@@ -361,7 +361,7 @@ impl Authority for RegistryAuthority {
             Err(error) if error.code == ErrorCode::Unavailable => return Ok(identity),
             Err(error) => return Err(error),
         };
-        let (chain, device) = open_chain(&chain, identity.network, &identity.device_label)?;
+        let (chain, device) = open_chain(&chain, &network.descriptor, &identity.device_label)?;
         if device.fp() != identity.device {
             return Err(AuthError::unauthenticated(
                 "the deviceId has another key now",

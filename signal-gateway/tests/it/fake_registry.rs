@@ -76,10 +76,9 @@ impl Server {
         let stopped = stop.clone();
         tasks.spawn(async move {
             let incoming = TcpListenerStream::new(listener);
-            tokio::select! {
-                served = server.serve_with_incoming(incoming) => served.expect("serve"),
-                () = stopped.cancelled() => {}
-            }
+            // Connections end with the server, not only new ones.
+            let served = server.serve_with_incoming_shutdown(incoming, stopped.cancelled_owned());
+            served.await.expect("serve");
         });
         Self {
             fake,
@@ -92,7 +91,8 @@ impl Server {
     /// Goes down, connections and all.
     pub(crate) async fn stop(mut self) -> (FakeRegistry, SocketAddr) {
         self.stop.cancel();
-        self.tasks.shutdown().await;
+        let ended = crate::client::within(self.tasks.join_next()).await;
+        ended.expect("one task").expect("no panic");
         (self.fake, self.addr)
     }
 
@@ -134,15 +134,6 @@ impl FakeRegistry {
         let mut reports = self.reports.subscribe();
         let seen = |_: &u64| self.lock().sockets.get(&id).copied().unwrap_or_default() == open;
         crate::client::within(reports.wait_for(seen))
-            .await
-            .expect("reports go on");
-    }
-
-    /// Waits for `count` more reports.
-    pub(crate) async fn more_reports(&self, count: u64) {
-        let mut reports = self.reports.subscribe();
-        let until = *reports.borrow() + count;
-        crate::client::within(reports.wait_for(|n| *n >= until))
             .await
             .expect("reports go on");
     }
