@@ -154,8 +154,8 @@ impl VirtualNet {
     }
 
     /// Virtual time since the network was made.
-    pub fn elapsed(&self) -> Duration {
-        lock(&self.state).start.elapsed()
+    pub fn now(&self) -> Duration {
+        Instant::now() - lock(&self.state).start
     }
 
     fn attach(&self, address: SocketAddr) -> Arc<Mutex<Mailbox>> {
@@ -176,7 +176,7 @@ impl VirtualNet {
             delay += path.delay + Duration::from_millis(10);
         }
         if state.trace.len() < MAX_TRACE {
-            let (at, kind) = (state.start.elapsed(), kind(bytes));
+            let (at, kind) = (Instant::now() - state.start, kind(bytes));
             state.trace.push(Line {
                 at,
                 way: (from, to),
@@ -359,5 +359,104 @@ impl Runtime for VirtualRuntime {
 
     fn name(&self) -> &'static str {
         "virtual"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A socket of `net`, and its address.
+    fn socket(net: &VirtualNet) -> (Arc<dyn AsyncUdpSocket>, SocketAddr) {
+        let held = std::net::UdpSocket::bind("127.0.0.1:0").expect("loopback has a port");
+        let socket = net
+            .runtime()
+            .wrap_udp_socket(held)
+            .expect("the network takes it");
+        let address = socket.local_addr().expect("it is bound");
+        (socket, address)
+    }
+
+    async fn received(socket: &dyn AsyncUdpSocket) -> u8 {
+        let mut buffer = [0; 8];
+        socket
+            .recv_from(&mut buffer)
+            .await
+            .expect("a virtual socket does not fail");
+        buffer[0]
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_datagram_takes_as_long_as_its_path() {
+        let delay = Duration::from_millis(50);
+        let net = VirtualNet::new(
+            1,
+            Path {
+                delay,
+                ..Path::default()
+            },
+        );
+        let ((a, from), (b, to)) = (socket(&net), socket(&net));
+        a.send_to(&[7], to)
+            .await
+            .expect("a virtual socket does not fail");
+        assert_eq!(received(&*b).await, 7);
+        assert_eq!(net.now(), delay);
+        assert_eq!(net.trace()[0].way, (from, to));
+    }
+
+    /// The first bytes that arrive of 200 datagrams, in the order they do.
+    async fn arrivals(seed: u64, path: Path) -> Vec<u8> {
+        let net = VirtualNet::new(seed, path);
+        let ((a, _), (b, to)) = (socket(&net), socket(&net));
+        for n in 0..200 {
+            a.send_to(&[n], to)
+                .await
+                .expect("a virtual socket does not fail");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        net.set_path(Path::default());
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        a.send_to(&[255], to)
+            .await
+            .expect("a virtual socket does not fail");
+        let mut all = Vec::new();
+        while all.last() != Some(&255) {
+            all.push(received(&*b).await);
+        }
+        all.pop();
+        all
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_seed_decides_what_is_lost_and_overtaken() {
+        let delay = Duration::from_millis(5);
+        let path = Path {
+            delay,
+            loss: 100,
+            reorder: 100,
+            ..Path::default()
+        };
+        let got = arrivals(1, path).await;
+        assert_eq!(got, arrivals(1, path).await);
+        assert_ne!(got, arrivals(2, path).await);
+        assert!(
+            (160..198).contains(&got.len()),
+            "a tenth is lost: {}",
+            got.len()
+        );
+        assert!(!got.is_sorted(), "a tenth is overtaken");
+        let all: Vec<u8> = (0..200).collect();
+        assert_eq!(
+            arrivals(
+                1,
+                Path {
+                    delay,
+                    ..Path::default()
+                }
+            )
+            .await,
+            all
+        );
     }
 }
