@@ -1,10 +1,13 @@
 //! Starting, stopping, looking after.
 
-use super::world::{NETWORK, World, code, with};
+use super::world::{NETWORK, World, code, fresh, with};
+use crate::limits::{CALLS_IN_FLIGHT_MAX, STREAMS_PER_CONNECTION_MAX};
 use crate::{Config, Registry, StartError};
 use beeline_proto::code::ErrorCode;
+use beeline_proto::keys::SigningKey;
 use beeline_proto::pb::identity::v1::Role;
 use beeline_proto::pb::registry::v1 as pb;
+use beeline_proto::pb::registry::v1::registry_service_client::RegistryServiceClient;
 use std::os::unix::fs::PermissionsExt as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -37,17 +40,8 @@ async fn calls_in_work_finish_while_the_registry_stops() {
     // A call that waits for the admin lock is in work until the lock is let go.
     let held = running.ops.hold_admin().await;
     let metrics = std::sync::Arc::clone(running.ops.metrics());
-    let ask = pb::CreateInviteRequest {
-        network_id: NETWORK.into(),
-        invite_key: beeline_proto::keys::SigningKey::from_seed(&[3; 32])
-            .verify_key()
-            .to_bytes()
-            .to_vec(),
-        role: Role::Member as i32,
-        ..pb::CreateInviteRequest::default()
-    };
-    let request = with(&operator, ask);
-    let mut client = pb::registry_service_client::RegistryServiceClient::new(channel);
+    let request = with(&operator, invite());
+    let mut client = RegistryServiceClient::new(channel);
     let mut call = std::pin::pin!(client.create_invite(request));
     let in_work = async {
         while metrics.calls_in_work() == 0 {
@@ -77,6 +71,84 @@ async fn calls_in_work_finish_while_the_registry_stops() {
         TcpStream::connect(address).await.is_err(),
         "nobody listens any more"
     );
+}
+
+fn invite() -> pb::CreateInviteRequest {
+    pb::CreateInviteRequest {
+        network_id: NETWORK.into(),
+        invite_key: SigningKey::from_seed(&fresh())
+            .verify_key()
+            .to_bytes()
+            .to_vec(),
+        role: Role::Member as i32,
+        ..pb::CreateInviteRequest::default()
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_cannot_be_done_ends_at_its_deadline() {
+    let world = World::start().await;
+    let held = world.running.ops.hold_admin().await;
+    // From here on time moves when nothing else can; nothing below waits for the database.
+    tokio::time::pause();
+    let request = with(&world.operator(), invite());
+    let refused = world.registry().create_invite(request).await.unwrap_err();
+    assert_eq!(code(&refused), ErrorCode::Timeout);
+    tokio::time::resume();
+    drop(held);
+    let request = with(&world.operator(), invite());
+    world
+        .registry()
+        .create_invite(request)
+        .await
+        .expect("the lock is free");
+}
+
+#[tokio::test]
+async fn a_full_registry_says_so_and_serves_on() {
+    let world = World::start().await;
+    let operator = world.operator();
+    let held = world.running.ops.hold_admin().await;
+    // Paused, and kept busy below, time stands still: no deadline passes.
+    tokio::time::pause();
+    let mut waiting = tokio::task::JoinSet::new();
+    let per_connection = STREAMS_PER_CONNECTION_MAX as usize;
+    for first in (0..CALLS_IN_FLIGHT_MAX).step_by(per_connection) {
+        let client = RegistryServiceClient::new(world.connect().await);
+        for _ in first..CALLS_IN_FLIGHT_MAX.min(first + per_connection) {
+            let (mut client, request) = (client.clone(), with(&operator, invite()));
+            waiting.spawn(async move { client.create_invite(request).await });
+        }
+    }
+    while world.running.ops.metrics().calls_in_work() < CALLS_IN_FLIGHT_MAX as i64 {
+        tokio::task::yield_now().await;
+    }
+    let more = RegistryServiceClient::new(world.connect().await);
+    let (mut client, request) = (more.clone(), with(&operator, invite()));
+    let refused = tokio::select! {
+        answer = client.create_invite(request) => answer.unwrap_err(),
+        never = keep_busy() => never,
+    };
+    assert_eq!(code(&refused), ErrorCode::Unavailable);
+    tokio::time::resume();
+    // Those who give up make room.
+    waiting.shutdown().await;
+    while world.running.ops.metrics().calls_in_work() > 0 {
+        tokio::task::yield_now().await;
+    }
+    drop(held);
+    let request = with(&operator, invite());
+    more.clone()
+        .create_invite(request)
+        .await
+        .expect("there is room again");
+}
+
+/// Something is always ready to run, so that paused time does not move.
+async fn keep_busy<T>() -> T {
+    loop {
+        tokio::task::yield_now().await;
+    }
 }
 
 #[tokio::test]

@@ -80,7 +80,19 @@ pub(super) fn with<T>(authorization: &str, message: T) -> Request<T> {
     request
 }
 
+/// A connection of its own.
+async fn connect(running: &Running) -> Channel {
+    let uri = format!("http://{}", running.grpc_addr);
+    let endpoint = Channel::from_shared(uri).unwrap();
+    endpoint.connect().await.unwrap()
+}
+
 impl World {
+    /// Another connection.
+    pub(super) async fn connect(&self) -> Channel {
+        connect(&self.running).await
+    }
+
     pub(super) async fn start() -> Self {
         Self::start_with(|_| {}).await
     }
@@ -115,8 +127,7 @@ impl World {
         running: Running,
         database_url: Option<String>,
     ) -> Self {
-        let uri = format!("http://{}", running.grpc_addr);
-        let channel = Channel::from_shared(uri).unwrap().connect().await.unwrap();
+        let channel = connect(&running).await;
         Self {
             dir,
             hands,
