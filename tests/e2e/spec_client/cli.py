@@ -102,7 +102,7 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--url", required=True, help="the gateway's URL")
     made.add_argument("--grpc", required=True, help="the registry's address")
     made.add_argument("--invite", required=True, help="an invite link with two uses or more")
-    made.add_argument("--coordinator-invite", help="the link Alice joins by, to beat as coordinator")
+    made.add_argument("--coordinator-invite", help="the link Alice joins by, to be a coordinator")
 
     made = command("join", _join, "join a network", "link")
     made.add_argument("--user", required=True)

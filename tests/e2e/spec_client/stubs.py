@@ -1,4 +1,4 @@
-"""Message classes and service stubs, made from the schema at run time: nothing generated is kept."""
+"""Message classes and service stubs, made from the schema at run time; nothing of them is kept."""
 
 import atexit
 import functools
