@@ -123,15 +123,16 @@ fn what_verifies_is_taken_whole() {
 
 #[test]
 fn what_does_not_fit_the_link_is_refused() {
+    type Lie<'a> = &'a dyn Fn(&Identity, &mut JoinResponse);
     let (home, other) = (network(10), network(20));
-    let lie = |change: &dyn Fn(&Identity, &mut JoinResponse)| {
+    let lie = |change: Lie<'_>| {
         let (draft, request) = alice(&home);
         let mut answer = home.answer(&draft);
         change(&draft, &mut answer);
         accept(draft, &request, &answer).expect_err("a lie")
     };
     let another_key = SigningKey::from_seed(&[77; 32]);
-    let lies: [&dyn Fn(&Identity, &mut JoinResponse); 7] = [
+    let lies: [Lie<'_>; 7] = [
         &|draft, answer| *answer = other.answer(draft),
         &|_, answer| answer.descriptor = other.descriptor(),
         &|draft, answer| answer.membership = other.membership(&draft.user_key, "alice"),
