@@ -24,7 +24,7 @@ impl PeerManager {
     }
 
     /// The last resort: asks the registry for a user.
-    pub(crate) fn look_up(&mut self, _now: Now, label: &Label) {
+    pub(crate) fn look_up(&mut self, label: &Label) {
         if self.is_asking_for(label) || self.out.requests_open() >= REQUESTS_MAX {
             return;
         }

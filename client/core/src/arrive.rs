@@ -29,7 +29,7 @@ impl PeerManager {
         if !self.may_open(now, via) {
             return;
         }
-        let verdict = self.open_message(now, parcel, via).and_then(|content| {
+        let verdict = self.open_message(now, parcel).and_then(|content| {
             let message = self.read_message(now, header.from, &content, via)?;
             self.make_row(now, header.from, &message, via)
         });
@@ -44,12 +44,7 @@ impl PeerManager {
         }
     }
 
-    fn open_message(
-        &mut self,
-        now: Now,
-        parcel: &Parcel,
-        _via: Option<LinkId>,
-    ) -> Result<Content, Objection> {
+    fn open_message(&mut self, now: Now, parcel: &Parcel) -> Result<Content, Objection> {
         let Some(secret) = self.bundles.secret(parcel.header().key_id) else {
             return Err((Reason::UnknownKey, None));
         };

@@ -3,7 +3,7 @@
 
 use crate::event::Rung;
 use crate::input::{Candidate, LinkId, SocketId};
-use crate::limits::LINKS_MAX;
+use crate::limits::{LINKS_MAX, REDIAL_CONNECTING_MS, REDIAL_DOUBLED_MAX, REDIAL_UNANSWERED_MS};
 use crate::link::{Link, Stage};
 use crate::manager::PeerManager;
 use crate::negotiation::{Negotiation, Side};
@@ -33,8 +33,21 @@ impl PeerManager {
 
     /// Makes an offer to a device, unless a link to it is open, or under way.
     pub(crate) fn dial(&mut self, now: Now, label: &Label, device: DeviceFp, rung: Rung) {
+        self.call(now, label, device, rung, None);
+    }
+
+    /// The same, in place of a call that came to nothing so far.
+    fn call(
+        &mut self,
+        now: Now,
+        label: &Label,
+        device: DeviceFp,
+        rung: Rung,
+        instead_of: Option<LinkId>,
+    ) {
         let doubted = |link: &Link| link.ready().is_some_and(|ready| ready.doubted);
-        let busy = self.links.of_device(device).any(|link| !doubted(link));
+        let given_up = |link: &Link| Some(link.id) == instead_of || doubted(link);
+        let busy = self.links.of_device(device).any(|link| !given_up(link));
         if busy || self.draining || self.links.by_id.len() >= LINKS_MAX {
             return;
         }
@@ -47,6 +60,8 @@ impl PeerManager {
         let Some(device_label) = contact.device(device).map(|device| device.label.clone()) else {
             return;
         };
+        let before = instead_of.and_then(|id| self.links.get(id));
+        let redials = before.map_or(0, |link| link.redials.saturating_add(1));
         let id = self.out.fresh_link();
         let session = SessionId(crate::crypto::random_id(self.crypto.as_mut()));
         let stage = Stage::Negotiating(Negotiation::offering());
@@ -60,18 +75,58 @@ impl PeerManager {
                 session,
                 side: Side::Offerer,
                 found_by: Some(rung),
+                redials,
                 stage,
             },
         );
         self.out.command(id, RtcCommand::Offer);
         self.move_peer(now, label, &[Move::Discover, Move::Signal], rung.name());
+        if let Some(old) = instead_of {
+            self.close_link(now, old, "called anew");
+        }
     }
 
     fn add_link(&mut self, now: Now, link: Link) {
         let timer = Timer::Session(link.id);
         self.timers.arm(timer, now.mono_ms + SESSION_TIMEOUT_MS);
+        let wait_ms = match link.side {
+            Side::Offerer => REDIAL_UNANSWERED_MS,
+            Side::Answerer => REDIAL_CONNECTING_MS,
+        };
+        self.arm_redial(now, link.id, link.redials, wait_ms);
         self.sessions_seen.insert((link.device, link.session));
         self.links.by_id.insert(link.id, link);
+    }
+
+    fn arm_redial(&mut self, now: Now, id: LinkId, redials: u32, wait_ms: u64) {
+        let wait_ms = wait_ms << redials.min(REDIAL_DOUBLED_MAX);
+        self.timers.arm(Timer::Redial(id), now.mono_ms + wait_ms);
+    }
+
+    /// A call takes longer than a healthy one: whoever took it may be gone. If there is still a
+    /// reason to, the device is called anew; a call of its own that had to wait is answered
+    /// instead.
+    pub(crate) fn on_redial(&mut self, now: Now, id: LinkId) {
+        let Some(link) = self.links.get(id) else {
+            return;
+        };
+        if !matches!(link.stage, Stage::Negotiating(_)) {
+            return;
+        }
+        let (user, device) = (link.user.clone(), link.device);
+        if link.side == Side::Offerer && self.early.has_deferred(device) {
+            return self.close_link(now, id, "the offer was not answered");
+        }
+        let rung = link.found_by.unwrap_or(Rung::Cache);
+        let wanted = self.peers.get(&user).is_some_and(|peer| peer.wanted);
+        if wanted || self.outbox.has_waiting(&user) {
+            let detail = format!(
+                "{user}, device {}: no link in time, called anew",
+                device.short()
+            );
+            self.out.warn(now, "slow-call", detail);
+            self.call(now, &user, device, rung, Some(id));
+        }
     }
 
     /// Makes the link for an offer that was verified; `found_by` is ours if we were dialling too.
@@ -95,6 +150,7 @@ impl PeerManager {
                 session,
                 side: Side::Answerer,
                 found_by,
+                redials: 0,
                 stage: Stage::Negotiating(Negotiation::answering(hash)),
             },
         );
@@ -164,7 +220,12 @@ impl PeerManager {
     }
 
     fn described(&mut self, now: Now, id: LinkId) {
-        if let Some(user) = self.links.get(id).map(|link| link.user.clone()) {
+        let link = self
+            .links
+            .get(id)
+            .map(|link| (link.user.clone(), link.redials));
+        if let Some((user, redials)) = link {
+            self.arm_redial(now, id, redials, REDIAL_CONNECTING_MS);
             let moves = [Move::Signal, Move::Connect];
             self.move_peer(now, &user, &moves, "descriptions exchanged");
         }
@@ -313,6 +374,7 @@ impl PeerManager {
             return;
         };
         self.timers.cancel(&Timer::Session(id));
+        self.timers.cancel(&Timer::Redial(id));
         self.timers.cancel(&Timer::Route(id));
         self.dirty.remove(&id);
         if self.links.ready_to(link.device).is_none() {

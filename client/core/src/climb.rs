@@ -126,7 +126,7 @@ impl PeerManager {
         match rung {
             Rung::Connected => self.pump_user(now, label),
             Rung::Cache => self.dial_routes(now, label, rung),
-            Rung::Registry => self.look_up(now, label),
+            Rung::Registry => self.look_up(label),
             // Nobody to ask yet: a rung without candidates lets the next start at once.
             Rung::Peers | Rung::Coordinators | Rung::StoreAndForward => {}
         }

@@ -189,3 +189,82 @@ fn is_newer(seen: &VerifiedChain, known: &VerifiedChain) -> bool {
     // A newer device list always counts; the rest must not go back for it.
     seen.devices.version() > known.devices.version() || (ahead && !behind)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Authority, User};
+
+    fn chain(authority: &Authority, user: &User) -> VerifiedChain {
+        VerifiedChain::open(&authority.chain(user), authority.network()).expect("good")
+    }
+
+    #[test]
+    fn a_chain_is_held_against_the_pin() {
+        let mut authority = Authority::new("x");
+        let mut carol = authority.admit("carol", "carol", &["phone", "laptop"], 9);
+        let other = authority.admit("carol", "other", &["ghost"], 9);
+        let renamed = authority.admit("caroline", "carol", &["phone"], 9);
+        let mut contacts = Contacts::default();
+        let first = chain(&authority, &carol);
+        assert_eq!(contacts.see(first.clone()), Sighting::Pinned);
+        assert_eq!(contacts.see(first.clone()), Sighting::Same);
+        assert_eq!(
+            contacts.see(chain(&authority, &renamed)),
+            Sighting::SecondHandle
+        );
+
+        carol.list_version = 2;
+        let (_, gone, _) = carol.devices.pop().expect("two devices");
+        let second = chain(&authority, &carol);
+        let removed = vec![gone.verify_key().device_fp()];
+        assert_eq!(
+            contacts.see(second),
+            Sighting::Newer {
+                removed: removed.clone()
+            }
+        );
+        assert!(contacts.of_device(removed[0]).is_none());
+        assert_eq!(contacts.see(first), Sighting::Older);
+
+        let claimed = chain(&authority, &other);
+        assert_eq!(
+            contacts.see(claimed.clone()),
+            Sighting::Changed { first: true }
+        );
+        assert_eq!(contacts.see(claimed), Sighting::Changed { first: false });
+        let contact = contacts.get(&carol.label).expect("pinned");
+        assert!(contact.is_blocked() && contact.row.user == carol.key.verify_key().user_fp());
+    }
+
+    #[test]
+    fn the_same_version_with_other_bytes_blocks() {
+        let mut authority = Authority::new("x");
+        let mut carol = authority.admit("carol", "carol", &["phone"], 9);
+        let mut contacts = Contacts::default();
+        assert_eq!(contacts.see(chain(&authority, &carol)), Sighting::Pinned);
+        carol
+            .devices
+            .push(authority.admit("x", "x", &["ghost"], 9).devices[0].clone());
+        assert_eq!(
+            contacts.see(chain(&authority, &carol)),
+            Sighting::Changed { first: true }
+        );
+    }
+
+    #[test]
+    fn somebody_elses_device_on_a_list_stays_its_owners() {
+        let mut authority = Authority::new("x");
+        let carol = authority.admit("carol", "carol", &["phone"], 9);
+        let mut mallory = authority.admit("mallory", "mallory", &["evil"], 9);
+        mallory.devices.push(carol.devices[0].clone());
+        let mut contacts = Contacts::default();
+        contacts.see(chain(&authority, &carol));
+        contacts.see(chain(&authority, &mallory));
+        let device = carol.devices[0].1.verify_key().device_fp();
+        let owner = contacts
+            .of_device(device)
+            .map(|contact| contact.row.label.to_string());
+        assert_eq!(owner.as_deref(), Some("carol"));
+    }
+}

@@ -62,6 +62,11 @@ impl EarlyCandidates {
         self.candidates.len() + self.deferred.len()
     }
 
+    /// Whether an offer of this device waits for the end of ours.
+    pub(crate) fn has_deferred(&self, device: DeviceFp) -> bool {
+        self.deferred.contains_key(&device)
+    }
+
     /// Takes the candidates of an offer.
     pub(crate) fn take(
         &mut self,

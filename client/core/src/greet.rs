@@ -1,6 +1,6 @@
 //! Greeting: each side's first item is its HELLO, signed for the other device and this session,
-//! with the fingerprints of both descriptions in force. Until both verified, nothing else is said or
-//! parsed; afterwards the link is proven for everything on it.
+//! with the fingerprints of both descriptions in force. Until both verified, nothing else is said
+//! or parsed; afterwards the link is proven for everything on it.
 
 use crate::event::Rung;
 use crate::frames::{PeerLimits, SendQueue};
@@ -170,6 +170,7 @@ impl PeerManager {
         link.stage = Stage::Ready(Ready::new(SendQueue::new(limits), now.mono_ms));
         let (user, device, found_by) = (link.user.clone(), link.device, link.found_by);
         self.timers.cancel(&Timer::Session(id));
+        self.timers.cancel(&Timer::Redial(id));
         if !self.may_link(now, &user) {
             return self.close_link(now, id, "the user is not a member any more");
         }

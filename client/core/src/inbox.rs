@@ -163,7 +163,7 @@ fn release_op(releasing: &Releasing) -> StoreOp {
 
 impl PeerManager {
     /// Writes the next batch.
-    pub(crate) fn flush_inbox(&mut self, _now: Now) {
+    pub(crate) fn flush_inbox(&mut self) {
         if let Some(ops) = self.inbox.plan() {
             self.out.write(ops, Write::Inbox);
         }

@@ -9,6 +9,7 @@ use crate::link::Link;
 use crate::manager::PeerManager;
 use crate::negotiation::Side;
 use crate::output::RtcCommand;
+use crate::timer::Timer;
 use beeline_proto::envelope::{Expect, OpenError, Verified, open, split};
 use beeline_proto::id::{DeviceFp, EnvelopeHash, Label};
 use beeline_proto::limits::{CANDIDATE_LEN_MAX, SDP_LEN_MAX};
@@ -215,8 +216,12 @@ impl PeerManager {
                 // Ours gives way in glare; theirs is an older call of the same device.
                 if link.side == Side::Offerer {
                     found_by = link.found_by;
+                } else {
+                    let detail = format!("{label} calls anew: our answer came to nothing");
+                    self.out.warn(now, "answer-unheard", detail);
                 }
-                self.timers.cancel(&crate::timer::Timer::Session(id));
+                self.timers.cancel(&Timer::Session(id));
+                self.timers.cancel(&Timer::Redial(id));
                 self.out.command(id, RtcCommand::Close);
             }
         }

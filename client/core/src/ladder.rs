@@ -1,6 +1,6 @@
 //! The discovery ladder: six rungs, each with the moment it starts at the latest. A rung with
-//! nobody left to ask lets the next start at once; only an end-to-end ACK, which ends the ladder itself,
-//! stops it.
+//! nobody left to ask lets the next start at once; only an end-to-end ACK, which ends the ladder
+//! itself, stops it.
 
 use crate::event::Rung;
 

@@ -10,6 +10,27 @@
 //!
 //! There is no clock, file, socket, task or random source in this crate: a run is a function of
 //! (config, state, seed, inputs).
+//!
+//! A driver carries out the outputs and reports what came of them; `testing::World` (feature
+//! `testing`) is one in virtual time:
+//!
+//! ```
+//! use client_core::event::DeliveryState;
+//! use client_core::testing::World;
+//!
+//! let mut world = World::new(1);
+//! let (alice, carol) = (world.member("alice"), world.member("carol"));
+//! world.drive(50);
+//! world.send(alice, "carol", "hello");
+//! assert!(world.drive_until(1_000, |w| w.node(alice).count(DeliveryState::Delivered) == 1));
+//! world.drive(10);
+//! assert_eq!(world.node(carol).received(), ["hello"]);
+//! ```
+//!
+//! Where to read on: [`PeerManager`] hands inputs to the parts and says which; `climb` and `ladder`
+//! find a way, `calls`, `intake` and `negotiation` make a link, `greet` proves it; `send`,
+//! `sealing` and `pump` send, `arrive`, `inbox` and `order` receive; `acks`, `delivered` and
+//! `nacks` settle.
 
 mod acks;
 mod answers;

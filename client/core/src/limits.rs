@@ -154,8 +154,20 @@ pub const TRYING_TOLD_MAX: usize = 64;
 /// Text of a GOODBYE, bytes.
 pub const GOODBYE_LEN_MAX: usize = 200;
 
-/// Timers armed at once: two per link and one for its ACKs, two per recipient of a message, one per
-/// stream that holds messages, and a handful of our own.
-pub const TIMERS_MAX: usize = 3 * LINKS_MAX + 2 * (PEERS_MAX + OUTBOX_MAX) + HELD_TOTAL_MAX + 16;
+/// An offer without an answer is repeated as a new one after this long, milliseconds; each time
+/// twice as long, up to eight times. Answers take a round trip and 20 ms; what took longer was
+/// given to a process, or a gateway, that is gone.
+pub const REDIAL_UNANSWERED_MS: u64 = 2_000;
+
+/// The same once the descriptions are exchanged, milliseconds: ICE through a slow TURN server takes
+/// two seconds.
+pub const REDIAL_CONNECTING_MS: u64 = 8_000;
+
+/// How often the two above are doubled.
+pub const REDIAL_DOUBLED_MAX: u32 = 3;
+
+/// Timers armed at once: three per link and one for its ACKs, two per recipient of a message, one
+/// per stream that holds messages, and a handful of our own.
+pub const TIMERS_MAX: usize = 4 * LINKS_MAX + 2 * (PEERS_MAX + OUTBOX_MAX) + HELD_TOTAL_MAX + 16;
 
 const _: () = assert!(PEERS_MAX > OUTBOX_MAX + LINKS_MAX + REQUESTS_MAX);

@@ -19,6 +19,8 @@ pub(crate) struct Link {
     pub(crate) side: Side,
     /// The rung that led to it; `None` if the peer found us.
     pub(crate) found_by: Option<Rung>,
+    /// How many calls before it came to nothing and led to this one.
+    pub(crate) redials: u32,
     pub(crate) stage: Stage,
 }
 

@@ -151,7 +151,7 @@ impl PeerManager {
     fn on_signal(&mut self, now: Now, signal: SignalInput) {
         match signal {
             SignalInput::Up(socket) => self.on_socket_up(now, socket),
-            SignalInput::Down(socket) => self.on_socket_down(now, socket, "the socket closed"),
+            SignalInput::Down(socket) => self.on_socket_down(socket, "the socket closed"),
             SignalInput::Lists {
                 descriptor,
                 revocations,
@@ -195,6 +195,7 @@ impl PeerManager {
                 Timer::Ladder(user) => self.climb(now, &user),
                 Timer::Retry(user) => self.on_retry(now, &user),
                 Timer::Session(link) => self.on_session_timeout(now, link),
+                Timer::Redial(link) => self.on_redial(now, link),
                 Timer::Route(link) => self.on_route_doubt(now, link),
                 Timer::Gap(device, incarnation) => self.on_gap(now, (device, incarnation)),
                 Timer::Acks(device) => self.flush_acks(now, device),
@@ -210,7 +211,7 @@ impl PeerManager {
 
     /// Last act before the outputs are drained, in fixed order: the inbox's batch, then frames.
     fn settle(&mut self, now: Now) {
-        self.flush_inbox(now);
+        self.flush_inbox();
         self.flush_frames(now);
     }
 }

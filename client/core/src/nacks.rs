@@ -82,7 +82,7 @@ impl PeerManager {
         };
         match nack.reason() {
             Reason::UnknownKey => self.on_unknown_key(now, &label, opened.from, id, &nack.bundle),
-            Reason::NeedChain => self.on_need_chain(now, &label, opened.from, id),
+            Reason::NeedChain => self.on_need_chain(&label, opened.from, id),
             Reason::Conflict => self.reject_one(now, &label, id, "CONFLICT"),
             Reason::UserKeyChanged => self.reject_one(now, &label, id, KEY_CHANGED),
             Reason::Revoked => self.reject_one(now, &label, id, "REVOKED"),
@@ -117,7 +117,7 @@ impl PeerManager {
     }
 
     /// The device does not know us: the same envelope goes again, with our chain.
-    fn on_need_chain(&mut self, _now: Now, label: &Label, device: DeviceFp, id: MessageId) {
+    fn on_need_chain(&mut self, label: &Label, device: DeviceFp, id: MessageId) {
         if let Some(contact) = self.contacts.get_mut(label) {
             contact.row.knows_us = (0, 0);
         }

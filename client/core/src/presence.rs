@@ -146,7 +146,7 @@ impl PeerManager {
         self.retry_all(now);
     }
 
-    pub(crate) fn on_socket_down(&mut self, _now: Now, socket: SocketId, reason: &str) {
+    pub(crate) fn on_socket_down(&mut self, socket: SocketId, reason: &str) {
         self.presence.sockets.remove(&socket);
         if socket == GATEWAY {
             self.presence.announced = false;
@@ -248,12 +248,12 @@ impl PeerManager {
                 self.out.event(Event::RunningElsewhere {
                     detail: detail.to_owned(),
                 });
-                self.on_socket_down(now, socket, detail);
+                self.on_socket_down(socket, detail);
             }
             Err(error) => {
                 let detail = format!("a gateway claimed that we run elsewhere: {error}");
                 self.out.warn(now, "superseded-forged", detail);
-                self.on_socket_down(now, socket, "the socket was cut with a forged reason");
+                self.on_socket_down(socket, "the socket was cut with a forged reason");
             }
         }
     }

@@ -226,3 +226,99 @@ impl Routes {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contacts::Contacts;
+    use crate::testing::Authority;
+    use beeline_proto::chain::VerifiedChain;
+
+    const LABEL: &str = "carol";
+
+    fn contact() -> Contact {
+        let mut authority = Authority::new("x");
+        let carol = authority.admit(LABEL, LABEL, &["phone"], 9);
+        let chain = VerifiedChain::open(&authority.chain(&carol), authority.network());
+        let mut contacts = Contacts::default();
+        contacts.see(chain.expect("good"));
+        contacts.get(&carol.label).expect("pinned").clone()
+    }
+
+    fn record(n: u8, version: u64, made_ms: u64) -> Record {
+        let key = SealPublic([n; 32]);
+        Record {
+            device: DeviceFp([n; 32]),
+            version,
+            signal_addr: String::new(),
+            seal: Some(SealKey {
+                made_ms,
+                id: key.key_id(),
+                key,
+            }),
+            bytes: vec![n, version as u8, made_ms as u8],
+        }
+    }
+
+    fn at(ms: u64) -> Now {
+        Now {
+            mono_ms: ms,
+            wall_ms: ms,
+        }
+    }
+
+    #[test]
+    fn the_newest_record_and_bundle_win_but_a_live_word_always_does() {
+        let (contact, mut routes) = (contact(), Routes::default());
+        let device = DeviceFp([1; 32]);
+        let made = |routes: &Routes| routes.get(device).and_then(|r| r.seal).map(|s| s.made_ms);
+        assert!(
+            routes
+                .learn(&contact, record(1, 5, 50), Rung::Registry, false, at(1))
+                .is_some()
+        );
+        assert!(
+            routes
+                .learn(&contact, record(1, 4, 90), Rung::Cache, false, at(2))
+                .is_none()
+        );
+        assert_eq!(made(&routes), Some(50));
+        routes.learn(&contact, record(1, 6, 40), Rung::Registry, false, at(3));
+        assert_eq!(
+            made(&routes),
+            Some(50),
+            "a newer record with an older bundle"
+        );
+        routes.learn(&contact, record(1, 3, 30), Rung::Connected, true, at(4));
+        assert_eq!(made(&routes), Some(30), "the device itself says so");
+    }
+
+    #[test]
+    fn a_doubted_route_is_passed_over_until_a_link_proves_it() {
+        let (contact, mut routes) = (contact(), Routes::default());
+        let device = DeviceFp([1; 32]);
+        routes.learn(&contact, record(1, 5, 50), Rung::Registry, false, at(1));
+        routes.demote(device, 1_000);
+        let demoted = |routes: &Routes, ms| routes.get(device).is_some_and(|r| r.is_demoted(ms));
+        assert!(demoted(&routes, 1_000 + ROUTE_DEMOTED_MS - 1));
+        assert!(!demoted(&routes, 1_000 + ROUTE_DEMOTED_MS));
+        routes.learn(&contact, record(1, 5, 50), Rung::Cache, true, at(1_001));
+        assert!(!demoted(&routes, 1_002));
+    }
+
+    #[test]
+    fn routes_are_bounded_and_the_stalest_goes() {
+        let (contact, mut routes) = (contact(), Routes::default());
+        for n in 0..ROUTES_MAX as u64 + 10 {
+            let mut device = [0u8; 32];
+            device[..8].copy_from_slice(&n.to_be_bytes());
+            let record = Record {
+                device: DeviceFp(device),
+                ..record(1, 1, 1)
+            };
+            routes.learn(&contact, record, Rung::Registry, false, at(n));
+        }
+        assert_eq!(routes.len(), ROUTES_MAX);
+        assert!(routes.get(DeviceFp([0; 32])).is_none());
+    }
+}

@@ -14,6 +14,8 @@ pub(crate) enum Timer {
     Retry(Label),
     /// A session has no link yet, or a link no HELLO: it ends.
     Session(LinkId),
+    /// A session is slower than a healthy one: the device is called anew.
+    Redial(LinkId),
     /// Nothing sent on the link was acknowledged: the route is doubted.
     Route(LinkId),
     /// Held messages of the stream (device, incarnation) are shown with their gap.

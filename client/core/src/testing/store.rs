@@ -5,7 +5,7 @@ use crate::state::{
     BundleRow, ContactRow, InboxRow, Loaded, OutboxRow, RouteRow, StoreOp, StoreResult, StreamRow,
 };
 use beeline_proto::id::{DeviceFp, Label, MessageId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Everything one home keeps. Cloned to model a crash before a commit.
 #[derive(Debug, Clone, Default)]
@@ -33,6 +33,10 @@ pub struct MemoryStore {
     /// Our own chain and revocations, once replaced.
     pub own: Option<(Vec<u8>, Vec<u8>)>,
     seqs: BTreeMap<(Label, u64), u64>,
+    /// Places in sequences given out: recipient, incarnation, seq.
+    places: BTreeSet<(Label, u64, u64)>,
+    /// Idempotency keys by recipient.
+    keys: BTreeMap<(Label, String), MessageId>,
 }
 
 /// Whether a message is not tried for any more.
@@ -153,24 +157,23 @@ impl MemoryStore {
     }
 
     fn queue(&mut self, row: &OutboxRow) -> StoreResult {
-        let key = &row.idempotency_key;
-        let known = self
-            .outbox
-            .values()
-            .find(|old| key.is_some() && old.to == row.to && old.idempotency_key == *key);
-        if let Some(known) = known {
-            return StoreResult::Known(known.id);
+        let place = (row.to.clone(), row.incarnation, row.seq);
+        let key = row.idempotency_key.clone().map(|key| (row.to.clone(), key));
+        if let Some(known) = key.as_ref().and_then(|key| self.keys.get(key)) {
+            return StoreResult::Known(*known);
         }
         let seq = self
             .seqs
             .entry((row.to.clone(), row.incarnation))
             .or_insert(0);
         *seq = (*seq).max(row.seq);
-        let taken = self
-            .outbox
-            .values()
-            .any(|old| (&old.to, old.incarnation, old.seq) == (&row.to, row.incarnation, row.seq));
-        assert!(!taken, "a place in the sequence is given out once");
+        assert!(
+            self.places.insert(place),
+            "a place in the sequence is given out once"
+        );
+        if let Some(key) = key {
+            self.keys.insert(key, row.id);
+        }
         self.outbox.insert(row.id, row.clone());
         self.queued.push(row.id);
         self.history.push((row.id, DeliveryState::Queued));

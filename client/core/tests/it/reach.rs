@@ -1,6 +1,7 @@
 //! Reaching somebody: offline, coming back, servers down, several devices, backpressure.
 
 use client_core::event::{DeliveryState, PeerState};
+use client_core::output::SignalKind;
 use client_core::testing::{EPOCH_MS, World};
 
 fn delivered(world: &World, id: client_core::testing::NodeId) -> usize {
@@ -152,4 +153,30 @@ fn a_month_without_delivery_ends_as_expired() {
     world.drive(31 * 24 * 3_600 * 1_000);
     assert_eq!(world.node(alice).count(DeliveryState::Expired), 1);
     assert_eq!(world.node(alice).running().status(world.now()).outbox, 0);
+}
+
+#[test]
+fn a_call_taken_by_a_process_that_died_is_made_anew() {
+    for answered in [false, true] {
+        let mut world = World::new(9);
+        let (alice, carol) = (world.member("alice"), world.member("carol"));
+        world.drive(50);
+        world.timing.ice_ms = 500;
+        let before = world.signalled.len();
+        world.send(alice, "carol", "x");
+        let kind = if answered {
+            SignalKind::Answer
+        } else {
+            SignalKind::Offer
+        };
+        let taken = |w: &World| w.signalled[before..].iter().any(|s| s.kind == kind);
+        assert!(world.drive_until(1_000, taken));
+        world.drive(if answered { 50 } else { 1 });
+        // The process that has the offer is gone; another of the same device is there at once.
+        world.crash(carol);
+        world.start(carol);
+        let delivered = |w: &World| w.node(alice).count(DeliveryState::Delivered) == 1;
+        assert!(world.drive_until(12_000, delivered), "answered: {answered}");
+        assert_eq!(world.node(carol).store.shown(), ["x"]);
+    }
 }
