@@ -68,7 +68,7 @@ impl Reader {
             outbox: count("outbox WHERE state IN ('queued', 'trying', 'relayed', 'stored')")?,
             unshown: count("inbox WHERE show IN ('released', 'showing')")?,
             contacts: count("contacts")?,
-            routes: count("peer_routes")?,
+            routes: self.routes(0)?.len() as u64,
         })
     }
 
