@@ -7,13 +7,12 @@ use crate::bus::memory::MemoryBus;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::core::ice_servers::IceConfig;
-use crate::core::quota::Table;
 use crate::error::StartError;
 use crate::http::accept::{Acceptor, bind};
 use crate::http::rest::App;
 use crate::http::{metrics, routes};
 use crate::limits::{
-    CALLERS_MAX, DRAIN_TIMEOUT_MS, GOAWAY_RETRY_MS, ICE_URLS_MAX, SECRET_FILE_LEN_MAX,
+    ConnectionLimits, DRAIN_TIMEOUT_MS, GOAWAY_RETRY_MS, ICE_URLS_MAX, Limits, SECRET_FILE_LEN_MAX,
 };
 use crate::metrics::Metrics;
 use crate::registry_client::disk::{self, Remembered};
@@ -22,12 +21,11 @@ use crate::registry_client::{RegistryClient, polling};
 use crate::signalling::{Parts, Signalling};
 use crate::switchboard::{SocketWatcher, Switchboard};
 use crate::tls;
-use axum::Router;
 use beeline_proto::origin::normalize;
 use std::io::Read as _;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -64,13 +62,12 @@ impl Gateway {
     /// Starts a node of several that share `bus`.
     pub async fn start_on(config: Config, bus: Arc<dyn Bus>) -> Result<Running, StartError> {
         let clock = Clock::start();
-        let acceptor_tls = match (&config.tls_cert, &config.tls_key) {
+        let tls = match (&config.tls_cert, &config.tls_key) {
             (Some(cert), Some(key)) => Some(tls::acceptor(cert, key)?),
             (None, None) => None,
             _ => {
-                return Err(StartError::Flag(
-                    "--tls-cert and --tls-key go together".into(),
-                ));
+                let text = "--tls-cert and --tls-key go together";
+                return Err(StartError::Flag(text.into()));
             }
         };
         let ice = ice_config(&config)?;
@@ -81,12 +78,8 @@ impl Gateway {
         let authority = authority(&config, &remembered, clock)?;
         remembered.restore(&authority);
 
-        let listener = listen(config.listen)?;
-        let addr = listener.local_addr().map_err(|error| StartError::Listen {
-            addr: config.listen,
-            error,
-        })?;
-        let public = public_urls(&config, addr, acceptor_tls.is_some())?;
+        let (listener, addr) = listen(config.listen)?;
+        let public = public_urls(&config, addr, tls.is_some())?;
         let metrics = Arc::new(Metrics::default());
         let reporter = Arc::new(Reporter::default());
         let watcher: Arc<dyn SocketWatcher> = Arc::<Reporter>::clone(&reporter);
@@ -99,66 +92,65 @@ impl Gateway {
             web_origins: config.edge.allow_origins.clone(),
             metrics: Arc::clone(&metrics),
         }));
-        let app = Arc::new(App {
-            signalling: Arc::clone(&signalling),
-            authority: Arc::clone(&authority),
+        let app = App::new(
+            Arc::clone(&signalling),
+            Arc::clone(&authority),
             ice,
-            tls: acceptor_tls.is_some(),
-            requests: Mutex::new(Table::new(config.limits.request_rate, CALLERS_MAX)),
-            ice_issues: Mutex::new(Table::new(config.limits.ice_rate, CALLERS_MAX)),
-            challenges: Mutex::new(Table::new(config.limits.challenge_rate, CALLERS_MAX)),
-        });
-        let acceptor = |tls, router: Router| {
-            let connections = config.limits.connections;
-            Arc::new(Acceptor::new(
-                tls,
-                router,
-                connections,
-                Arc::clone(&metrics),
-            ))
-        };
-        let edge = acceptor(acceptor_tls, routes::router(app));
-        let stop = CancellationToken::new();
-        let mut tasks = JoinSet::new();
-        let metrics_addr = match config.metrics {
-            None => None,
-            Some(at) => {
-                let listener = listen(at)?;
-                let addr = listener.local_addr().ok();
-                let router = metrics::router(Arc::clone(&metrics), Arc::clone(&authority));
-                tasks.spawn(acceptor(None, router).serve(listener, stop.clone()));
-                addr
-            }
-        };
-        tasks.spawn(Arc::clone(&edge).serve(listener, stop.clone()));
+            tls.is_some(),
+        );
+        let router = routes::router(Arc::new(app));
+        let connections = config.limits.connections;
+        let acceptor = Acceptor::new(tls, router, connections, Arc::clone(&metrics));
         let mut running = Running {
             addr,
             public_url: public.into_iter().next().unwrap_or_default(),
-            metrics_addr,
+            metrics_addr: None,
             identity: (format!("gateway-{addr}-{:016x}", random()), random()),
             signalling,
             authority,
             reporter,
-            acceptor: edge,
-            stop,
-            tasks,
+            acceptor: Arc::new(acceptor),
+            stop: CancellationToken::new(),
+            tasks: JoinSet::new(),
             cache_dir: config.cache_dir,
         };
-        running.spawn_tasks(config.limits.lists_every_ms);
+        if let Some(addr) = config.metrics {
+            running.spawn_metrics(addr, metrics, connections)?;
+        }
+        running.spawn_tasks(listener, &config.limits);
         Ok(running)
     }
 }
 
 impl Running {
-    /// What keeps the gateway and the registry informed of each other.
-    fn spawn_tasks(&mut self, lists_every_ms: u64) {
+    /// Serves metrics, on a listener of their own.
+    fn spawn_metrics(
+        &mut self,
+        addr: SocketAddr,
+        metrics: Arc<Metrics>,
+        limits: ConnectionLimits,
+    ) -> Result<(), StartError> {
+        let (listener, addr) = listen(addr)?;
+        let router = metrics::router(Arc::clone(&metrics), Arc::clone(&self.authority));
+        let acceptor = Arc::new(Acceptor::new(None, router, limits, metrics));
+        self.tasks
+            .spawn(acceptor.serve(listener, self.stop.clone()));
+        self.metrics_addr = Some(addr);
+        Ok(())
+    }
+
+    /// Serves, and keeps the gateway and the registry informed of each other.
+    fn spawn_tasks(&mut self, listener: TcpListener, limits: &Limits) {
+        self.tasks
+            .spawn(Arc::clone(&self.acceptor).serve(listener, self.stop.clone()));
+        let (lists_every_ms, recheck_every_s) = (limits.lists_every_ms, limits.recheck_every_s);
         let (authority, signalling) = (Arc::clone(&self.authority), Arc::clone(&self.signalling));
         self.tasks.spawn(async move {
             polling::lists(&authority, &signalling.switchboard, lists_every_ms).await;
         });
         let (authority, signalling) = (Arc::clone(&self.authority), Arc::clone(&self.signalling));
         self.tasks.spawn(async move {
-            polling::devices(&authority, &signalling.switchboard).await;
+            polling::devices(&authority, &signalling.switchboard, recheck_every_s).await;
         });
         let (authority, signalling) = (Arc::clone(&self.authority), Arc::clone(&self.signalling));
         let (reporter, identity) = (Arc::clone(&self.reporter), self.identity.clone());
@@ -201,7 +193,7 @@ impl Running {
         self.tasks.shutdown().await;
         let (client, switchboard) = (self.authority.client(), &self.signalling.switchboard);
         let (id, epoch) = (self.identity.0.as_str(), self.identity.1);
-        self.reporter.report(client, switchboard, id, epoch).await;
+        self.reporter.finish(client, switchboard, id, epoch).await;
         if let Some(dir) = &self.cache_dir {
             disk::save(&self.authority, dir).await;
         }
@@ -229,8 +221,13 @@ fn authority(
     Ok(Arc::new(RegistryAuthority::new(Arc::new(client), clock)))
 }
 
-fn listen(addr: SocketAddr) -> Result<TcpListener, StartError> {
-    bind(addr).map_err(|error| StartError::Listen { addr, error })
+/// Listens, and says on which port.
+fn listen(addr: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let bound = bind(addr).and_then(|listener| {
+        let addr = listener.local_addr()?;
+        Ok((listener, addr))
+    });
+    bound.map_err(|error| StartError::Listen { addr, error })
 }
 
 fn read_file(what: &'static str, path: &Path) -> Result<Vec<u8>, StartError> {

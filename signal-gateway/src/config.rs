@@ -18,7 +18,7 @@ pub struct Config {
     /// The registry's gRPC
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8081")]
     pub registry: String,
-    /// PEM certificate to trust for an https registry, beside the system's
+    /// PEM certificate by which an https registry is trusted
     #[arg(long, value_name = "FILE")]
     pub registry_ca: Option<PathBuf>,
     /// Secret shared with the registry, which creates the file in its data directory

@@ -270,6 +270,8 @@ pub struct Limits {
     pub sign_in_rate: Rate,
     /// How often signed lists are fetched, milliseconds.
     pub lists_every_ms: u64,
+    /// How often the device behind each open socket is looked up again, seconds.
+    pub recheck_every_s: u64,
 }
 
 impl Default for Limits {
@@ -282,6 +284,7 @@ impl Default for Limits {
             ice_rate: Rate::per_minute(6, 6),
             sign_in_rate: Rate::per_second(1, 10),
             lists_every_ms: LISTS_EVERY_MS,
+            recheck_every_s: RECHECK_EVERY_S,
         }
     }
 }

@@ -182,7 +182,9 @@ proptest! {
 
     /// Random bytes never panic, and whatever is accepted as protobuf reads the same in prost.
     #[test]
-    fn accepted_bytes_mean_the_same_to_prost(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+    fn accepted_bytes_mean_the_same_to_prost(
+        bytes in proptest::collection::vec(any::<u8>(), 0..64),
+    ) {
         let _ = parse(Form::Text, &bytes);
         if let Ok(head) = parse(Form::Binary, &bytes)
             && let Ok(frame) = SignalFrame::decode(bytes.as_slice())

@@ -51,7 +51,7 @@ impl<S> Default for Hub<S> {
 }
 
 impl<S: Clone> Hub<S> {
-    /// Makes `entry` the socket of `device`, unless that would put a bearer in a proven one's place.
+    /// Makes `entry` the socket of `device`, unless a bearer would take a proven one's place.
     pub fn open(&mut self, network: NetworkFp, device: &str, entry: Entry<S>) -> Admission<S> {
         let devices = self.networks.entry(network).or_default();
         if let Some(current) = devices.get_mut(device) {

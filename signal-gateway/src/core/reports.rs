@@ -81,6 +81,11 @@ impl Reports {
         }
     }
 
+    /// Whether a full batch waits: there is no reason to gather more.
+    pub fn is_batch_waiting(&self) -> bool {
+        self.pending.len() >= REPORT_CHANGES_MAX
+    }
+
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.pending.is_empty() && !self.full
@@ -126,7 +131,9 @@ mod tests {
         for n in 0..REPORT_CHANGES_MAX + 1 {
             reports.note("home", &format!("d{n}"), true);
         }
+        assert!(reports.is_batch_waiting());
         assert_eq!(reports.take().len(), REPORT_CHANGES_MAX);
+        assert!(!reports.is_batch_waiting());
         assert_eq!(reports.take().len(), 1);
     }
 

@@ -18,6 +18,7 @@ use beeline_proto::pb::signal::v1::signal_frame::Type;
 use beeline_proto::time::Now;
 use prost::Message as _;
 use std::collections::VecDeque;
+use std::fmt;
 
 /// Close code of a socket whose device opened a newer one.
 pub const CLOSE_SUPERSEDED: u16 = 4002;
@@ -25,8 +26,8 @@ pub const CLOSE_SUPERSEDED: u16 = 4002;
 /// Close code of a gateway that goes away (RFC 6455 §7.4.1).
 pub const CLOSE_GOING_AWAY: u16 = 1001;
 
-/// What a device's HELLO asks to be signed in by.
-#[derive(Clone, PartialEq, Debug)]
+/// What a device's HELLO asks to be signed in by. Prints without the token.
+#[derive(Clone, PartialEq)]
 pub enum SignIn {
     /// The device's signature: makes a proven socket.
     Proof {
@@ -39,6 +40,15 @@ pub enum SignIn {
     },
     /// A bearer token: makes a bearer socket, or renews one.
     Token(String),
+}
+
+impl fmt::Debug for SignIn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Proof { proof, .. } => write!(f, "Proof({} bytes)", proof.len()),
+            Self::Token(_) => f.write_str("Token(secret)"),
+        }
+    }
 }
 
 /// What a successful sign-in allows.

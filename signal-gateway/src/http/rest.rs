@@ -10,6 +10,7 @@ use crate::http::accept::Peer;
 use crate::http::openapi as document;
 use crate::http::problem::Problem;
 use crate::http::upgrade;
+use crate::limits::CALLERS_MAX;
 use crate::signalling::Signalling;
 use axum::Json;
 use axum::body::Bytes;
@@ -37,11 +38,11 @@ pub struct App {
     /// Whether the listener speaks TLS.
     pub tls: bool,
     /// Requests per device.
-    pub requests: Mutex<Table<DeviceFp>>,
+    requests: Mutex<Table<DeviceFp>>,
     /// TURN credentials per device.
-    pub ice_issues: Mutex<Table<DeviceFp>>,
+    ice_issues: Mutex<Table<DeviceFp>>,
     /// Challenges, tokens and joins per address.
-    pub challenges: Mutex<Table<Origin>>,
+    challenges: Mutex<Table<Origin>>,
 }
 
 type Answer<T> = Result<Json<T>, Problem>;
@@ -53,6 +54,25 @@ struct Caller<'a> {
 }
 
 impl App {
+    /// With everybody's rates untouched.
+    pub fn new(
+        signalling: Arc<Signalling>,
+        authority: Arc<RegistryAuthority>,
+        ice: IceConfig,
+        tls: bool,
+    ) -> Self {
+        let limits = signalling.limits;
+        Self {
+            signalling,
+            authority,
+            ice,
+            tls,
+            requests: Mutex::new(Table::new(limits.request_rate, CALLERS_MAX)),
+            ice_issues: Mutex::new(Table::new(limits.ice_rate, CALLERS_MAX)),
+            challenges: Mutex::new(Table::new(limits.challenge_rate, CALLERS_MAX)),
+        }
+    }
+
     /// The caller of a request, within its rate.
     async fn caller<'a>(&self, headers: &'a HeaderMap, peer: &Peer) -> Result<Caller<'a>, Problem> {
         const MISSING: &str = "send Authorization: Bearer with a token of POST /auth/token";

@@ -16,6 +16,7 @@ use crate::signalling::Signalling;
 use beeline_proto::code::ErrorCode;
 use beeline_proto::limits::SIGNAL_FRAME_LEN_MAX;
 use beeline_proto::pb::signal::v1::SignalFrame;
+use beeline_proto::time::Now;
 use bytes::Bytes;
 use futures::{SinkExt as _, Stream as _, StreamExt as _};
 use prost::Message as _;
@@ -142,7 +143,7 @@ impl Socket {
             match event {
                 Event::Message(message) => {
                     self.ws.get_mut().reset();
-                    self.on_message(&message);
+                    self.on_message(now, &message);
                     current = Some(message);
                 }
                 Event::Queued => {
@@ -174,8 +175,8 @@ impl Socket {
         self.timer.as_mut().poll(cx).map(|()| Event::Timeout)
     }
 
-    /// Sets the timer, unless it will go off early enough anyway; a frame moves the session's
-    /// time-out back, and a timer that goes off for nothing is cheaper than one moved at each frame.
+    /// Sets the timer, unless it will go off early enough anyway: a frame moves the session's
+    /// time-out back, and a timer that goes off for nothing is cheaper than one moved each time.
     fn arm(&mut self) {
         let want_ms = self.session.poll_timeout().unwrap_or(u64::MAX);
         if self.timer.is_elapsed() || want_ms < self.timer_ms {
@@ -186,8 +187,7 @@ impl Socket {
         }
     }
 
-    fn on_message(&mut self, message: &Message) {
-        let now = self.signalling.clock.now();
+    fn on_message(&mut self, now: Now, message: &Message) {
         let input = match message {
             Message::Text(text) => Input::Frame(Form::Text, text.as_bytes()),
             Message::Binary(bytes) => Input::Frame(Form::Binary, bytes),
@@ -384,8 +384,8 @@ impl Socket {
         let _ = timeout(limit, self.discard()).await;
     }
 
-    /// Says goodbye and waits a moment for the peer to have read it: a connection closed with unread
-    /// bytes is reset, and what was sent last is lost.
+    /// Says goodbye and waits a moment for the peer to have read it: a connection closed with
+    /// unread bytes is reset, and what was sent last is lost.
     async fn close(&mut self, code: u16, reason: &'static str) {
         let frame = CloseFrame {
             code: code.into(),

@@ -98,7 +98,7 @@ macro_rules! calls {
 }
 
 impl RegistryClient {
-    /// Connects when first asked. `ca` is a PEM certificate to trust beside the system's.
+    /// Connects when first asked. `ca` is the PEM certificate an https registry is trusted by.
     pub fn new(
         url: &str,
         ca: Option<&[u8]>,
@@ -187,7 +187,14 @@ impl RegistryClient {
         let index = self.next.fetch_add(1, Ordering::Relaxed) % self.channels.len();
         let answer = send(self.channels[index].clone(), request);
         let answer = timeout(Duration::from_millis(REGISTRY_TIMEOUT_MS), answer).await;
-        self.settle(self.clock.now(), answer.ok())
+        let settled = self.settle(self.clock.now(), answer.ok());
+        let refused = settled
+            .as_ref()
+            .is_err_and(|e: &RpcError| e.code == ErrorCode::Unauthenticated);
+        if refused && matches!(credential, Credential::Gateway) {
+            tracing::error!("the registry refuses the gateway's token; see --gateway-token-file");
+        }
+        settled
     }
 
     fn authorization(
@@ -277,10 +284,8 @@ fn endpoint(url: &str, ca: Option<&[u8]>) -> Result<Endpoint, ClientError> {
         .http2_keep_alive_interval(Duration::from_secs(20))
         .keep_alive_timeout(Duration::from_secs(5));
     if url.starts_with("https://") {
-        let mut tls = ClientTlsConfig::new();
-        if let Some(pem) = ca {
-            tls = tls.ca_certificate(Certificate::from_pem(pem));
-        }
+        let pem = ca.ok_or_else(|| wrong(&"https needs --registry-ca"))?;
+        let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem));
         endpoint = endpoint.tls_config(tls).map_err(|error| wrong(&error))?;
     }
     Ok(endpoint)

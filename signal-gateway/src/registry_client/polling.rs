@@ -2,7 +2,7 @@
 //! behind open sockets. What is revoked is cut.
 
 use crate::authority::registry::RegistryAuthority;
-use crate::limits::{KEYS_EVERY_MS, RECHECK_EVERY_S, RECHECKS_MAX};
+use crate::limits::{KEYS_EVERY_MS, RECHECKS_MAX};
 use crate::outbox::End;
 use crate::switchboard::Switchboard;
 use futures::{StreamExt as _, stream};
@@ -40,16 +40,17 @@ pub async fn refresh(authority: &RegistryAuthority) {
         .await;
 }
 
-/// Looks every open socket's device up again, each once in [`RECHECK_EVERY_S`], for ever.
-pub async fn devices(authority: &RegistryAuthority, switchboard: &Switchboard) {
+/// Looks every open socket's device up again, each once in `every_s` seconds, for ever.
+pub async fn devices(authority: &RegistryAuthority, switchboard: &Switchboard, every_s: u64) {
+    let every_s = every_s.max(1);
     let second = Duration::from_secs(1);
     let mut ticks = interval_at(Instant::now() + second, second);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut tick = 0;
     loop {
         ticks.tick().await;
-        tick = (tick + 1) % RECHECK_EVERY_S;
-        recheck(authority, switchboard, |id| id % RECHECK_EVERY_S == tick).await;
+        tick = (tick + 1) % every_s;
+        recheck(authority, switchboard, |id| id % every_s == tick).await;
     }
 }
 

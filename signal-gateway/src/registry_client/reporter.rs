@@ -58,12 +58,37 @@ impl Reporter {
                     let asked = u64::from(answer.next_report_s) * 1_000;
                     Duration::from_millis(asked.clamp(REPORT_EVERY_MS, REPORT_IDLE_MAX_MS))
                 }
-                None => Duration::from_millis(REPORT_EVERY_MS),
+                None => {
+                    sleep(Duration::from_millis(REPORT_EVERY_MS)).await;
+                    continue;
+                }
             };
+            if self.lock().is_batch_waiting() {
+                continue;
+            }
             sleep(Duration::from_millis(REPORT_EVERY_MS)).await;
             if self.lock().is_empty() {
                 // Whichever comes first; a change noted meanwhile has left its permit.
                 let _ = timeout(pause, self.changed.notified()).await;
+            }
+        }
+    }
+
+    /// Sends what still waits, until all is sent or a batch does not arrive.
+    pub async fn finish(
+        &self,
+        client: &RegistryClient,
+        switchboard: &Switchboard,
+        gateway_id: &str,
+        epoch: u64,
+    ) {
+        while !self.lock().is_empty() {
+            if self
+                .report(client, switchboard, gateway_id, epoch)
+                .await
+                .is_none()
+            {
+                return;
             }
         }
     }

@@ -3,7 +3,7 @@
 use crate::client::{Socket, get, offer, post};
 use crate::fake_registry::Server;
 use crate::stack::{Stack, config};
-use crate::world::{Member, key};
+use crate::world::{Member, Network, key};
 use beeline_gateway::Gateway;
 use beeline_gateway::bus::memory::MemoryBus;
 use beeline_gateway::registry_client::disk::FILE_NAME;
@@ -11,6 +11,7 @@ use beeline_proto::pb::identity::v1::Chain;
 use beeline_proto::pb::signal::v1::SignalFrame;
 use prost::Message as _;
 use serde_json::{Value, json};
+use std::net::SocketAddr;
 use tokio_tungstenite::tungstenite::Message;
 
 #[tokio::test]
@@ -39,24 +40,7 @@ async fn proven_sockets_go_on_and_new_ones_sign_in_by_their_chain() {
         alice.message().await,
         Message::text(offer("carol_1", "alice_1"))
     );
-    // A forged chain is still forged: by a registrar nobody named, or one named no more.
-    let thief = Member {
-        device_key: key(9),
-        ..stack.bob.clone()
-    };
-    let mut forger = stack.home.clone();
-    forger.registrar = key(9);
-    let mut forged = Chain::decode(forger.chain(&thief).as_slice()).expect("chain");
-    forger.version = 0;
-    let rotated_out = forger.chain(&thief);
-    forged.descriptor = stack.home.descriptor();
-    for chain in [forged.encode_to_vec(), rotated_out] {
-        let mut socket = Socket::connect(stack.addr, "bob_1", &[]).await;
-        let mut hello = socket.hello(stack.addr, &stack.home, &thief);
-        hello.chain = chain;
-        socket.send(&hello).await;
-        assert_eq!(socket.error().await, "UNAUTHENTICATED");
-    }
+    forged_chains_are_refused(stack.addr, &stack.home, &stack.bob).await;
     // And none at all is not enough.
     let mut bare = Socket::connect(stack.addr, "carol_1", &[]).await;
     let mut hello = bare.hello(stack.addr, &stack.home, &stack.carol);
@@ -84,6 +68,27 @@ async fn proven_sockets_go_on_and_new_ones_sign_in_by_their_chain() {
     // Back again: what opened meanwhile is reported.
     stack.registry = Server::restart(down).await;
     stack.registry.fake.reported("home", "carol_1", true).await;
+}
+
+/// A forged chain is still forged: by a registrar nobody named, or one named no more.
+async fn forged_chains_are_refused(addr: SocketAddr, home: &Network, bob: &Member) {
+    let thief = Member {
+        device_key: key(9),
+        ..bob.clone()
+    };
+    let mut forger = home.clone();
+    forger.registrar = key(9);
+    let mut forged = Chain::decode(forger.chain(&thief).as_slice()).expect("chain");
+    forger.version = 0;
+    let rotated_out = forger.chain(&thief);
+    forged.descriptor = home.descriptor();
+    for chain in [forged.encode_to_vec(), rotated_out] {
+        let mut socket = Socket::connect(addr, "bob_1", &[]).await;
+        let mut hello = socket.hello(addr, home, &thief);
+        hello.chain = chain;
+        socket.send(&hello).await;
+        assert_eq!(socket.error().await, "UNAUTHENTICATED");
+    }
 }
 
 #[tokio::test]

@@ -6,13 +6,60 @@ use crate::stack::Stack;
 use crate::world::{Member, key};
 use beeline_gateway::core::quota::Rate;
 use beeline_proto::envelope::sign;
-use beeline_proto::pb::signal::v1::SignalFrame;
 use beeline_proto::pb::signal::v1::signal_frame::Type;
+use beeline_proto::pb::signal::v1::{SignalFrame, SocketProof};
 use futures::{SinkExt as _, StreamExt as _};
 use prost::Message as _;
 use tokio::net::TcpSocket;
 use tokio_tungstenite::client_async;
 use tokio_tungstenite::tungstenite::Message;
+
+/// Proofs that must not sign in under `/alice_1` on the socket with this nonce.
+fn forgeries(stack: &Stack, nonce: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
+    let (home, alice, bob) = (&stack.home, &stack.alice, &stack.bob);
+    let thief = thief(stack);
+    let here = format!("ws://{}", stack.addr);
+    let good = home.proof(alice, &here, nonce);
+    let mut bootless = good.clone();
+    bootless.boot_id.clear();
+    let mut renamed = good.clone();
+    renamed.device_id = "bob_1".into();
+    let as_alice = |proof: &SocketProof| sign(&alice.device_key, proof);
+    vec![
+        ("another key", sign(&thief.device_key, &good)),
+        (
+            "a key in its own name",
+            sign(&thief.device_key, &home.proof(&thief, &here, nonce)),
+        ),
+        (
+            "another nonce",
+            as_alice(&home.proof(alice, &here, &[1; 32])),
+        ),
+        (
+            "another origin",
+            as_alice(&home.proof(alice, "wss://evil.example", nonce)),
+        ),
+        (
+            "another device",
+            sign(&bob.device_key, &home.proof(bob, &here, nonce)),
+        ),
+        (
+            "another network",
+            as_alice(&stack.other.proof(alice, &here, nonce)),
+        ),
+        ("another deviceId", as_alice(&renamed)),
+        ("no boot id", as_alice(&bootless)),
+        ("noise", vec![1, 2, 3]),
+    ]
+}
+
+/// Alice in everything but her device key.
+fn thief(stack: &Stack) -> Member {
+    Member {
+        device_key: key(77),
+        ..stack.alice.clone()
+    }
+}
 
 /// T-ID-1: a second socket claims a connected device without its key.
 #[tokio::test]
@@ -20,74 +67,13 @@ async fn a_connected_device_cannot_be_taken_over() {
     let stack = Stack::start().await;
     let mut alice = Socket::proven(stack.addr, &stack.home, &stack.alice).await;
     let mut bob = Socket::proven(stack.addr, &stack.home, &stack.bob).await;
-    let thief = Member {
-        device_key: key(77),
-        ..stack.alice.clone()
-    };
-    let origin = format!("ws://{}", stack.addr);
-    let proof = |nonce: &[u8]| stack.home.proof(&stack.alice, &origin, nonce);
-    type Forge<'a> = Box<dyn Fn(&Socket) -> Vec<u8> + 'a>;
-    let forgeries: Vec<(&str, Forge<'_>)> = vec![
-        (
-            "another key",
-            Box::new(|s| sign(&thief.device_key, &proof(&s.nonce))),
-        ),
-        (
-            "another key that says its own name",
-            Box::new(|s| {
-                sign(
-                    &thief.device_key,
-                    &stack.home.proof(&thief, &origin, &s.nonce),
-                )
-            }),
-        ),
-        (
-            "another nonce",
-            Box::new(|_| sign(&stack.alice.device_key, &proof(&[1; 32]))),
-        ),
-        (
-            "another origin",
-            Box::new(|s| {
-                let relayed = stack
-                    .home
-                    .proof(&stack.alice, "wss://evil.example", &s.nonce);
-                sign(&stack.alice.device_key, &relayed)
-            }),
-        ),
-        (
-            "another device's proof",
-            Box::new(|s| {
-                sign(
-                    &stack.bob.device_key,
-                    &stack.home.proof(&stack.bob, &origin, &s.nonce),
-                )
-            }),
-        ),
-        (
-            "another network's proof",
-            Box::new(|s| {
-                sign(
-                    &stack.alice.device_key,
-                    &stack.other.proof(&stack.alice, &origin, &s.nonce),
-                )
-            }),
-        ),
-        (
-            "no boot id",
-            Box::new(|s| {
-                let mut proof = proof(&s.nonce);
-                proof.boot_id.clear();
-                sign(&stack.alice.device_key, &proof)
-            }),
-        ),
-        ("noise", Box::new(|_| vec![1, 2, 3])),
-    ];
-    for (what, forge) in forgeries {
+    for n in 0..forgeries(&stack, &[]).len() {
         let mut second = Socket::connect(stack.addr, "alice_1", &[]).await;
+        let (what, proof) = forgeries(&stack, &second.nonce).swap_remove(n);
         let hello = SignalFrame {
             r#type: Type::Hello as i32,
-            proof: forge(&second),
-            chain: stack.home.chain(&thief),
+            proof,
+            chain: stack.home.chain(&thief(&stack)),
             ..SignalFrame::default()
         };
         second.send(&hello).await;
@@ -99,14 +85,14 @@ async fn a_connected_device_cannot_be_taken_over() {
         assert_eq!(second.until_closed().await, (Some(4001), vec![]), "{what}");
     }
     let bearer = format!("Bearer {}", stack.token(&stack.bob));
-    for headers in [
-        vec![("authorization", bearer.as_str())],
-        vec![("authorization", "Bearer nonsense")],
-        vec![("authorization", "Basic YWxpY2U6")],
-        vec![("sec-websocket-protocol", "beeline, bearer.x.y.z")],
+    for header in [
+        ("authorization", bearer.as_str()),
+        ("authorization", "Bearer nonsense"),
+        ("authorization", "Basic YWxpY2U6"),
+        ("sec-websocket-protocol", "beeline, bearer.x.y.z"),
     ] {
-        let refused = Socket::try_connect(stack.addr, "alice_1", &headers).await;
-        assert_eq!(refused.err(), Some(401), "{headers:?}");
+        let refused = Socket::try_connect(stack.addr, "alice_1", &[header]).await;
+        assert_eq!(refused.err(), Some(401), "{header:?}");
     }
     alice.text(&offer("alice_1", "bob_1")).await;
     assert_eq!(

@@ -10,6 +10,7 @@ mod raw;
 mod relay;
 mod rest;
 mod schema;
+mod secrets;
 mod stack;
 mod tls;
 mod tokens;

@@ -25,7 +25,8 @@ impl Raw {
         let mut raw = Self::connect(addr).await;
         let opening = format!(
             "GET /{device} HTTP/1.1\r\nHost: gw\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{extra}\r\n"
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+             {extra}\r\n"
         );
         raw.tcp.write_all(opening.as_bytes()).await.expect("write");
         while !raw.seen.windows(4).any(|w| w == b"\r\n\r\n") {

@@ -72,88 +72,54 @@ async fn a_device_gets_its_token_and_uses_it() {
 #[tokio::test]
 async fn refusals_are_problem_documents() {
     let stack = Stack::start().await;
-    let token = stack.token(&stack.alice);
-    let token = Some(token.as_str());
-    for (answer, want) in [
+    let good = stack.token(&stack.alice);
+    let token = Some(good.as_str());
+    for (target, token, want) in [
+        ("/network/home/peer/carol", None, (401, "UNAUTHENTICATED")),
         (
-            get(stack.addr, "/network/home/peer/carol", None).await,
+            "/network/home/peer/carol",
+            Some("x.y.z"),
             (401, "UNAUTHENTICATED"),
         ),
         (
-            get(stack.addr, "/network/home/peer/carol", Some("x.y.z")).await,
-            (401, "UNAUTHENTICATED"),
+            "/network/other/peer/carol",
+            token,
+            (403, "PERMISSION_DENIED"),
         ),
+        ("/network/nowhere/peer/x", token, (403, "PERMISSION_DENIED")),
+        ("/network/home/peer/nobody", token, (404, "NOT_FOUND")),
+        ("/network/home/peer/a%20b", token, (400, "INVALID_ARGUMENT")),
+        ("/network/%ff/peer/x", token, (400, "INVALID_ARGUMENT")),
         (
-            get(stack.addr, "/network/other/peer/carol", token).await,
+            "/network/home/active-peers?pageSize=x",
+            token,
+            (400, "INVALID_ARGUMENT"),
+        ),
+        ("/no/such/thing", None, (404, "NOT_FOUND")),
+        ("/auth/token", None, (405, "UNIMPLEMENTED")),
+        ("/alice_1", None, (426, "INVALID_ARGUMENT")),
+    ] {
+        let (status, code) = get(stack.addr, target, token).await.problem();
+        assert_eq!((status, code.as_str()), want, "{target}");
+    }
+    let elsewhere = json!({ "networkId": "other" });
+    for (target, body, want) in [
+        ("/auth/challenge", json!([]), (400, "INVALID_ARGUMENT")),
+        ("/auth/challenge", json!({}), (400, "INVALID_ARGUMENT")),
+        ("/network/home/join", json!({}), (403, "INVITE_INVALID")),
+        (
+            "/coordinator/heartbeat",
+            elsewhere.clone(),
             (403, "PERMISSION_DENIED"),
         ),
         (
-            get(stack.addr, "/network/nowhere/peer/x", token).await,
-            (403, "PERMISSION_DENIED"),
-        ),
-        (
-            get(stack.addr, "/network/home/peer/nobody", token).await,
-            (404, "NOT_FOUND"),
-        ),
-        (
-            get(stack.addr, "/network/home/peer/a%20b", token).await,
-            (400, "INVALID_ARGUMENT"),
-        ),
-        (
-            get(stack.addr, "/network/%ff/peer/x", token).await,
-            (400, "INVALID_ARGUMENT"),
-        ),
-        (
-            get(stack.addr, "/network/home/active-peers?pageSize=x", token).await,
-            (400, "INVALID_ARGUMENT"),
-        ),
-        (
-            get(stack.addr, "/no/such/thing", None).await,
-            (404, "NOT_FOUND"),
-        ),
-        (
-            get(stack.addr, "/auth/token", None).await,
-            (405, "UNIMPLEMENTED"),
-        ),
-        (
-            get(stack.addr, "/alice_1", None).await,
-            (426, "INVALID_ARGUMENT"),
-        ),
-        (
-            post(stack.addr, "/auth/challenge", None, &json!([])).await,
-            (400, "INVALID_ARGUMENT"),
-        ),
-        (
-            post(stack.addr, "/auth/challenge", None, &json!({})).await,
-            (400, "INVALID_ARGUMENT"),
-        ),
-        (
-            post(stack.addr, "/network/home/join", None, &json!({})).await,
-            (403, "INVITE_INVALID"),
-        ),
-        (
-            post(
-                stack.addr,
-                "/coordinator/heartbeat",
-                token,
-                &json!({ "networkId": "other" }),
-            )
-            .await,
-            (403, "PERMISSION_DENIED"),
-        ),
-        (
-            post(
-                stack.addr,
-                "/network/home/announce",
-                token,
-                &json!({ "networkId": "other" }),
-            )
-            .await,
+            "/network/home/announce",
+            elsewhere,
             (400, "INVALID_ARGUMENT"),
         ),
     ] {
-        let (status, code) = answer.problem();
-        assert_eq!((status, code.as_str()), want, "{answer:?}");
+        let (status, code) = post(stack.addr, target, token, &body).await.problem();
+        assert_eq!((status, code.as_str()), want, "{target} {body}");
     }
     let doubled = r#"{"networkId":"home","networkId":"other","deviceId":"a"}"#;
     let answer = request(stack.addr, "POST", "/auth/challenge", &[], doubled).await;
@@ -162,10 +128,8 @@ async fn refusals_are_problem_documents() {
     let answer = request(stack.addr, "POST", "/auth/challenge", &[], large).await;
     assert_eq!(answer.problem(), (413, "TOO_LARGE".into()));
     let long = format!("/network/home/peer/{}", "a".repeat(2_048));
-    assert_eq!(
-        get(stack.addr, &long, token).await.problem(),
-        (414, "TOO_LARGE".into())
-    );
+    let answer = get(stack.addr, &long, token).await;
+    assert_eq!(answer.problem(), (414, "TOO_LARGE".into()));
 }
 
 #[tokio::test]
@@ -228,4 +192,42 @@ async fn turn_credentials_and_token_keys_are_handed_out() {
     );
     let page = get(stack.addr, "/join", None).await;
     assert!(String::from_utf8_lossy(&page.body).contains("beeline join"));
+}
+
+/// CORS: the pages of the allow-list, and nobody else's, may read answers.
+#[tokio::test]
+async fn only_listed_web_origins_may_read_answers() {
+    let stack = Stack::with(|config| {
+        config.edge.allow_origins = vec!["https://app.example".into()];
+    })
+    .await;
+    for (origin, allowed) in [
+        ("https://app.example", true),
+        ("https://evil.example", false),
+        ("http://app.example", false),
+        ("null", false),
+    ] {
+        let preflight = [
+            ("origin", origin),
+            ("access-control-request-method", "POST"),
+            ("access-control-request-headers", "authorization"),
+        ];
+        for (method, target, headers) in [
+            ("OPTIONS", "/network/home/announce", &preflight[..]),
+            ("GET", "/healthz", &preflight[..1]),
+        ] {
+            let answer = request(stack.addr, method, target, headers, "").await;
+            let echoed = answer.headers.get("access-control-allow-origin");
+            assert_eq!(
+                echoed.is_some_and(|o| o == origin),
+                allowed,
+                "{method} {origin}"
+            );
+            assert!(
+                !answer
+                    .headers
+                    .contains_key("access-control-allow-credentials")
+            );
+        }
+    }
 }

@@ -32,10 +32,7 @@ pub fn document() -> Value {
         "info": {
             "title": "Beeline signal gateway",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "REST in front of the registry, and the signalling WebSocket. Bodies are \
-                the proto3 JSON of the messages in proto/beeline: bytes are base64, 64-bit numbers \
-                are strings, unknown members are ignored, a member given twice is refused. Errors \
-                are problem documents (RFC 9457) with a code of the shared vocabulary.",
+            "description": ABOUT,
             "license": { "name": "MIT OR Apache-2.0" },
         },
         "paths": paths,
@@ -104,10 +101,19 @@ fn responses(route: Route, operation: &Operation) -> Value {
     responses
 }
 
-const SOCKET: &str = "The signalling WebSocket (RFC 6455). Text frames are the JSON of SignalFrame, \
-    binary frames its protobuf. The gateway sends HELLO with a nonce; the device answers HELLO with \
-    a proof (or a token) unless a token came with the upgrade, in Authorization or as the \
-    subprotocol bearer.<token> beside beeline; the gateway answers HELLO with ready.";
+const ABOUT: &str = concat!(
+    "REST in front of the registry, and the signalling WebSocket. Bodies are the proto3 JSON of ",
+    "the messages in proto/beeline: bytes are base64, 64-bit numbers are strings, unknown members ",
+    "are ignored, a member given twice is refused. Errors are problem documents (RFC 9457) with a ",
+    "code of the shared vocabulary.",
+);
+
+const SOCKET: &str = concat!(
+    "The signalling WebSocket (RFC 6455). Text frames are the JSON of SignalFrame, binary frames ",
+    "its protobuf. The gateway sends HELLO with a nonce; the device answers HELLO with a proof (or ",
+    "a token) unless a token came with the upgrade, in Authorization or as the subprotocol ",
+    "bearer.<token> beside beeline; the gateway answers HELLO with ready.",
+);
 
 /// The parameters a path or a query has.
 fn parameters(route: Route) -> Vec<Value> {
@@ -147,93 +153,110 @@ const PASSED_ON: &[u16] = &[400, 401, 403, 404, 409, 413, 414, 429, 500, 503, 50
 /// Problems of what the gateway answers by itself.
 const OWN: &[u16] = &[414, 504];
 
-fn operation(route: Route) -> Operation {
-    let plain = |id, summary, gives| Operation {
+/// Without a token, a body or an answer in JSON.
+fn bare(id: &'static str, summary: &'static str) -> Operation {
+    Operation {
         id,
         summary,
         member: false,
         takes: None,
-        gives,
+        gives: None,
         problems: OWN,
-    };
-    let member = |id, summary, gives| Operation {
+    }
+}
+
+/// What the gateway answers by itself.
+fn own(id: &'static str, summary: &'static str, gives: &'static str) -> Operation {
+    Operation {
+        gives: Some(gives),
+        ..bare(id, summary)
+    }
+}
+
+/// What the registry answers anybody.
+fn stranger(id: &'static str, summary: &'static str, gives: &'static str) -> Operation {
+    Operation {
+        problems: PASSED_ON,
+        ..own(id, summary, gives)
+    }
+}
+
+/// What the registry answers a member.
+fn member(id: &'static str, summary: &'static str, gives: &'static str) -> Operation {
+    Operation {
         member: true,
-        problems: PASSED_ON,
-        ..plain(id, summary, Some(gives))
-    };
-    let takes = |operation: Operation, schema, example| Operation {
-        takes: Some((schema, example)),
-        ..operation
-    };
-    let stranger = |id, summary, gives| Operation {
-        problems: PASSED_ON,
-        ..plain(id, summary, Some(gives))
-    };
-    let ids = json!({ "networkId": "home", "deviceId": "alice_1" });
+        ..stranger(id, summary, gives)
+    }
+}
+
+impl Operation {
+    /// With a body.
+    fn takes(mut self, schema: &'static str, example: Value) -> Self {
+        self.takes = Some((schema, example));
+        self
+    }
+}
+
+fn operation(route: Route) -> Operation {
     match route {
-        Route::ActivePeers => member(
-            "listActivePeers",
-            "Users online, in pages",
-            "ListActivePeersResponse",
-        ),
-        Route::Announce => takes(
-            member("announce", "Takes a lease on presence", "AnnounceResponse"),
-            "AnnounceRequest",
-            json!({ "record": "AQ==", "coordinators": ["bob_1"] }),
-        ),
+        Route::ActivePeers => {
+            let summary = "Users online, in pages";
+            member("listActivePeers", summary, "ListActivePeersResponse")
+        }
+        Route::Announce => {
+            let example = json!({ "record": "AQ==", "coordinators": ["bob_1"] });
+            member("announce", "Takes a lease on presence", "AnnounceResponse")
+                .takes("AnnounceRequest", example)
+        }
         Route::Peer => member("getPeer", "One user; the last resort of discovery", "Peer"),
-        Route::Heartbeat => takes(
-            member("heartbeat", "A coordinator lives", "HeartbeatResponse"),
-            "HeartbeatRequest",
-            json!({ "networkId": "home", "load": 1, "capacity": 8, "epoch": "1", "seq": "1" }),
-        ),
-        Route::Challenge => takes(
+        Route::Heartbeat => {
+            let example = json!({ "networkId": "home", "load": 1, "capacity": 8, "seq": "1" });
+            member("heartbeat", "A coordinator lives", "HeartbeatResponse")
+                .takes("HeartbeatRequest", example)
+        }
+        Route::Challenge => {
+            let example = json!({ "networkId": "home", "deviceId": "alice_1" });
             stranger(
                 "getChallenge",
                 "A challenge to sign for a token",
                 "GetChallengeResponse",
-            ),
-            "GetChallengeRequest",
-            ids,
-        ),
-        Route::Token => takes(
+            )
+            .takes("GetChallengeRequest", example)
+        }
+        Route::Token => {
+            let example = json!({ "networkId": "home", "deviceId": "alice_1", "proof": "AQ==" });
             stranger(
                 "createToken",
                 "A token for a signed challenge",
                 "CreateTokenResponse",
-            ),
-            "CreateTokenRequest",
-            json!({ "networkId": "home", "deviceId": "alice_1", "proof": "AQ==" }),
-        ),
-        Route::Join => takes(
-            stranger("join", "Makes an invite's holder a member", "JoinResponse"),
-            "JoinRequest",
-            json!({ "proof": "AQ==", "deviceList": "AQ==" }),
-        ),
+            )
+            .takes("CreateTokenRequest", example)
+        }
+        Route::Join => {
+            let example = json!({ "proof": "AQ==", "deviceList": "AQ==" });
+            stranger("join", "Makes an invite's holder a member", "JoinResponse")
+                .takes("JoinRequest", example)
+        }
         Route::IceServers => member(
             "listIceServers",
-            "STUN and TURN servers, credentials included",
+            "STUN and TURN servers with credentials",
             "IceServers",
         ),
-        Route::Jwks => plain(
+        Route::Jwks => own(
             "listTokenKeys",
             "Keys that verify tokens (RFC 7517)",
-            Some("Jwks"),
+            "Jwks",
         ),
-        Route::OpenApi => plain("getOpenApi", "This document", Some("Document")),
-        Route::Healthz => plain("getHealth", "Whether the process lives", Some("Health")),
+        Route::OpenApi => own("getOpenApi", "This document", "Document"),
+        Route::Healthz => own("getHealth", "Whether the process lives", "Health"),
         Route::Readyz => Operation {
             problems: &[414, 503, 504],
-            ..plain("getReadiness", "Whether it can serve", Some("Health"))
+            ..own("getReadiness", "Whether it can serve", "Health")
         },
-        Route::JoinPage => plain(
-            "getJoinPage",
-            "Where an invite link leads in a browser",
-            None,
-        ),
+        Route::JoinPage => bare("getJoinPage", "Where an invite link leads in a browser"),
         Route::Socket => Operation {
             problems: &[400, 401, 403, 414, 426, 429, 503, 504],
-            ..plain("openSocket", "The signalling WebSocket of a device", None)
+            ..bare("openSocket", "The signalling WebSocket of a device")
         },
     }
 }

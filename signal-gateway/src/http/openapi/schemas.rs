@@ -1,5 +1,5 @@
-//! The schemas of the OpenAPI document, in JSON Schema 2020-12: the proto3 JSON of each message that
-//! the edge takes or gives. Tests compare their members with the messages themselves.
+//! The schemas of the OpenAPI document, in JSON Schema 2020-12: the proto3 JSON of each message the
+//! edge takes or gives. Tests compare their members with the messages themselves.
 
 use beeline_proto::code::ErrorCode;
 use serde_json::{Map, Value, json};
