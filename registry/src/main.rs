@@ -2,7 +2,7 @@
 
 use beeline_registry::{Config, Registry, Running};
 use clap::Parser;
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -31,6 +31,7 @@ async fn main() -> ExitCode {
                 .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info")),
         )
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .init();
     match run(cli).await {
         Ok(()) => ExitCode::SUCCESS,
@@ -74,6 +75,7 @@ fn say_ready(running: &Running, network: Option<&str>, json: bool) -> std::io::R
         let line = serde_json::json!({
             "event": "ready",
             "grpc": grpc,
+            "metrics": running.metrics_addr.map(|addr| addr.to_string()),
             "network": network,
             "gatewayTokenFile": running.gateway_token_path,
             "operatorTokenFile": running.operator_token_path,

@@ -64,6 +64,12 @@ impl Ops {
             seen_ms: now.wall_ms,
         };
         self.leases.write(row).await?;
+        // Revoked while the row was being written: the lease must not outlive that.
+        let user = self.directory.user(network.no, &member.user.handle).await?;
+        let stays = |u: &Arc<User>| !u.revoked && u.device(member.device.fp).is_some();
+        if !user.as_ref().is_some_and(stays) {
+            return Err(Error::Revoked);
+        }
         let announce = Announce {
             device,
             fp: member.device.fp,
