@@ -9,9 +9,8 @@ use beeline_proto::time::Now;
 pub struct Grace {
     /// Wall clock of its last answer; kept on disk over a restart.
     last_answer_ms: Option<u64>,
-    /// Monotonic moment of a failure that no answer has followed.
-    down_since_ms: Option<u64>,
-    last_failure_ms: u64,
+    /// Monotonic moment of the last failure, if no answer has followed.
+    failed_ms: Option<u64>,
 }
 
 impl Grace {
@@ -23,26 +22,27 @@ impl Grace {
         }
     }
 
-    /// The registry answered, be it with an error of its own.
-    pub fn answered(&mut self, now: Now) {
+    /// The registry answered, be it with an error of its own; true if it had seemed down.
+    pub fn answered(&mut self, now: Now) -> bool {
         self.last_answer_ms = Some(now.wall_ms);
-        self.down_since_ms = None;
+        self.failed_ms.take().is_some()
     }
 
-    /// A call did not reach it, or timed out.
-    pub fn failed(&mut self, now: Now) {
-        self.down_since_ms.get_or_insert(now.mono_ms);
-        self.last_failure_ms = now.mono_ms;
+    /// A call did not reach it, or timed out; true if it had seemed up.
+    pub fn failed(&mut self, now: Now) -> bool {
+        self.failed_ms.replace(now.mono_ms).is_none()
     }
 
     /// Whether it seems down.
     pub fn is_down(&self) -> bool {
-        self.down_since_ms.is_some()
+        self.failed_ms.is_some()
     }
 
     /// Whether asking it is worth the wait: not in the moment after a failure.
     pub fn may_ask(&self, now: Now) -> bool {
-        !self.is_down() || now.mono_ms >= self.last_failure_ms.saturating_add(REGISTRY_RETRY_MS)
+        let wait_until = |at: u64| at.saturating_add(REGISTRY_RETRY_MS);
+        self.failed_ms
+            .is_none_or(|at| now.mono_ms >= wait_until(at))
     }
 
     /// Whether sockets may be open on what is remembered: within 24 hours of the last answer. A
@@ -77,10 +77,10 @@ mod tests {
             "a gateway that never heard from its registry has none"
         );
         grace.answered(at(0));
-        grace.failed(at(10));
+        assert!(grace.failed(at(10)) && !grace.failed(at(11)));
         assert!(grace.is_down() && grace.holds(at(GRACE_MS)));
         assert!(!grace.holds(at(GRACE_MS + 1)));
-        grace.answered(at(GRACE_MS + 2));
+        assert!(grace.answered(at(GRACE_MS + 2)) && !grace.answered(at(GRACE_MS + 2)));
         assert!(!grace.is_down() && grace.holds(at(GRACE_MS + 3)));
         let remembered = Grace::new(grace.last_answer_ms());
         assert!(remembered.holds(at(GRACE_MS + 3)));

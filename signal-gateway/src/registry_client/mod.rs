@@ -216,6 +216,12 @@ impl RegistryClient {
         }
     }
 
+    fn answered(&self, now: Now) {
+        if self.lock().answered(now) {
+            tracing::info!("the registry answers again");
+        }
+    }
+
     /// Notes whether the registry answered, and turns a status into an error.
     fn settle<R>(
         &self,
@@ -224,7 +230,7 @@ impl RegistryClient {
     ) -> Result<R, RpcError> {
         let status = match answer {
             Some(Ok(response)) => {
-                self.lock().answered(now);
+                self.answered(now);
                 return Ok(response.into_inner());
             }
             Some(Err(status)) => status,
@@ -235,21 +241,22 @@ impl RegistryClient {
             .get("beeline-code")
             .and_then(|v| v.to_str().ok());
         if let Some(code) = named.and_then(ErrorCode::from_name) {
-            self.lock().answered(now);
+            self.answered(now);
             let detail = status.message().to_owned();
             return Err(RpcError { code, detail });
         }
         match bare_code(status.code()) {
             Some(code) => {
-                self.lock().answered(now);
+                self.answered(now);
                 Err(RpcError {
                     code,
                     detail: code.title().to_owned(),
                 })
             }
             None => {
-                tracing::warn!(code = ?status.code(), "the registry does not answer");
-                self.lock().failed(now);
+                if self.lock().failed(now) {
+                    tracing::warn!(code = ?status.code(), "the registry does not answer");
+                }
                 Err(RpcError::unavailable())
             }
         }

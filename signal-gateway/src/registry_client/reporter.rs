@@ -114,7 +114,7 @@ impl Reporter {
         match client.report_sockets(request.clone()).await {
             Ok(answer) => Some(answer),
             Err(error) => {
-                tracing::warn!(%error, "sockets not reported");
+                tracing::debug!(%error, "sockets not reported");
                 self.lock().give_back(request.changes);
                 None
             }
