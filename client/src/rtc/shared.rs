@@ -128,8 +128,12 @@ impl LinkShared {
 
     /// Somebody waits for datagrams. The driver also probes with a waker that wakes nobody.
     pub(super) fn register_reader(&self, reader: &Waker) {
-        if !reader.will_wake(Waker::noop()) {
-            *lock(&self.socket_reader) = Some(reader.clone());
+        if reader.will_wake(Waker::noop()) {
+            return;
+        }
+        let mut known = lock(&self.socket_reader);
+        if !known.as_ref().is_some_and(|known| known.will_wake(reader)) {
+            *known = Some(reader.clone());
         }
     }
 
