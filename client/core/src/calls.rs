@@ -3,7 +3,7 @@
 
 use crate::event::Rung;
 use crate::input::{Candidate, LinkId, SocketId};
-use crate::limits::{LINKS_MAX, REDIAL_CONNECTING_MS, REDIAL_DOUBLED_MAX, REDIAL_UNANSWERED_MS};
+use crate::limits::{LINKS_MAX, REDIAL_CONNECTING_MS, REDIAL_UNANSWERED_MS, REDIALS_MAX};
 use crate::link::{Link, Stage};
 use crate::manager::PeerManager;
 use crate::negotiation::{Negotiation, Side};
@@ -99,7 +99,7 @@ impl PeerManager {
     }
 
     fn arm_redial(&mut self, now: Now, id: LinkId, redials: u32, wait_ms: u64) {
-        let wait_ms = wait_ms << redials.min(REDIAL_DOUBLED_MAX);
+        let wait_ms = wait_ms << redials.min(REDIALS_MAX);
         self.timers.arm(Timer::Redial(id), now.mono_ms + wait_ms);
     }
 
@@ -116,6 +116,11 @@ impl PeerManager {
         let (user, device) = (link.user.clone(), link.device);
         if link.side == Side::Offerer && self.early.has_deferred(device) {
             return self.close_link(now, id, "the offer was not answered");
+        }
+        // Without a socket nothing was said yet, and what waits is said when one comes up; after
+        // some tries the session ends in its time, and the growing pauses between climbs begin.
+        if link.redials >= REDIALS_MAX || self.presence.sockets().is_empty() {
+            return;
         }
         let rung = link.found_by.unwrap_or(Rung::Cache);
         let wanted = self.peers.get(&user).is_some_and(|peer| peer.wanted);

@@ -155,7 +155,7 @@ pub const TRYING_TOLD_MAX: usize = 64;
 pub const GOODBYE_LEN_MAX: usize = 200;
 
 /// An offer without an answer is repeated as a new one after this long, milliseconds; each time
-/// twice as long, up to eight times. Answers take a round trip and 20 ms; what took longer was
+/// twice as long. Answers take a round trip and 20 ms; what took longer was
 /// given to a process, or a gateway, that is gone.
 pub const REDIAL_UNANSWERED_MS: u64 = 2_000;
 
@@ -163,8 +163,8 @@ pub const REDIAL_UNANSWERED_MS: u64 = 2_000;
 /// two seconds.
 pub const REDIAL_CONNECTING_MS: u64 = 8_000;
 
-/// How often the two above are doubled.
-pub const REDIAL_DOUBLED_MAX: u32 = 3;
+/// How often a call is made anew before its session is left to end.
+pub const REDIALS_MAX: u32 = 3;
 
 /// Timers armed at once: three per link and one for its ACKs, two per recipient of a message, one
 /// per stream that holds messages, and a handful of our own.

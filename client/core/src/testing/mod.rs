@@ -219,11 +219,7 @@ impl World {
         self.node_mut(id).start(identity, network, real, now);
         self.drain(id);
         if self.gateway_up {
-            self.schedule(
-                id,
-                1,
-                Happening::Input(Input::Signal(SignalInput::Up(SocketId(0)))),
-            );
+            self.set_socket(id, true);
         }
     }
 
@@ -268,14 +264,20 @@ impl World {
     pub fn set_gateway(&mut self, up: bool) {
         self.gateway_up = up;
         for id in self.ids() {
-            let socket = SocketId(0);
-            let signal = if up {
-                SignalInput::Up(socket)
-            } else {
-                SignalInput::Down(socket)
-            };
-            self.schedule(id, 1, Happening::Input(Input::Signal(signal)));
+            self.set_socket(id, up);
         }
+    }
+
+    /// Opens or closes the socket of one node; in the order of the calls.
+    fn set_socket(&mut self, id: NodeId, up: bool) {
+        let socket = SocketId(0);
+        let signal = if up {
+            SignalInput::Up(socket)
+        } else {
+            SignalInput::Down(socket)
+        };
+        let at = self.now_ms + 1;
+        self.schedule_at(id, at, Happening::Input(Input::Signal(signal)));
     }
 
     fn schedule(&mut self, id: NodeId, after_ms: u64, happening: Happening) -> u64 {

@@ -2,6 +2,7 @@
 
 use client_core::event::{DeliveryState, PeerState, Rung};
 use client_core::input::SignalInput;
+use client_core::output::SignalKind;
 use client_core::testing::{NodeId, World};
 
 /// The rungs told for the only message, with the time each was told.
@@ -158,6 +159,44 @@ fn an_unknown_user_stays_queued_and_is_tried_with_growing_pauses() {
         states.len() / 3
     );
     assert_eq!(world.registry.lookups, states.len() / 3);
+}
+
+#[test]
+fn a_peer_that_never_answers_is_called_less_and_less() {
+    let mut world = World::new(1);
+    let (alice, _carol) = (world.member("alice"), world.member("carol"));
+    world.drive(50);
+    world.on_signal = Some(Box::new(|_| Vec::new()));
+    world.send(alice, "carol", "x");
+    world.drive(3_600 * 1_000);
+    let offers = world
+        .signalled
+        .iter()
+        .filter(|s| s.kind == SignalKind::Offer);
+    let offers = offers.count();
+    assert!((10..=60).contains(&offers), "{offers} offers in an hour");
+    let states = world.node(alice).peer_states("carol");
+    assert_eq!(states.last(), Some(&PeerState::StoreAndForward));
+}
+
+#[test]
+fn without_a_socket_nobody_is_called_anew() {
+    let mut world = World::new(1);
+    let (_carol, alice) = (world.member("carol"), world.member("alice"));
+    world.drive(50);
+    world.set_gateway(false);
+    world.drive(10);
+    world.send(alice, "carol", "x");
+    world.drive(29_000);
+    let pending = world
+        .node(alice)
+        .running()
+        .status(world.now())
+        .links_pending;
+    assert_eq!((pending, world.registry.lookups), (1, 1));
+    // What was prepared meanwhile goes out with the first socket.
+    world.set_gateway(true);
+    assert!(world.drive_until(100, |w| w.node(alice).count(DeliveryState::Delivered) == 1));
 }
 
 #[test]
