@@ -132,7 +132,7 @@ fn bounds_hold(world: &World) {
 
 #[test]
 fn random_inputs_never_panic_and_never_break_the_contract() {
-    for seed in 5000..5300 {
+    for seed in 0..60 {
         let mut world = World::new(seed);
         world.timing.jitter_ms = 4;
         let nodes = [
