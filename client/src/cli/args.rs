@@ -103,7 +103,8 @@ pub(crate) struct LinkArgs {
 Example:
   beeline join 'http://127.0.0.1:8080/join#CgRob21l…' --user alice
 
-The part of the link behind # is a secret: it is never sent to a server, and whoever has it may join.
+The part of the link behind # is a secret: it is never sent to a server, and whoever has it may
+join.
 One home is one device in one network; use --home for another.")]
 pub(crate) struct JoinArgs {
     /// The invite link, whole
@@ -223,8 +224,8 @@ pub(crate) struct WhyArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Compare the 60 digits with the other person's, by voice or side by side: they see the same. If they
-differ, somebody sits between you. A contact whose key has changed cannot be sent to until you accept
-the new one: compare first, then `beeline verify USER --accept`.")]
+differ, somebody sits between you. A contact whose key has changed cannot be sent to until you
+accept the new one: compare first, then `beeline verify USER --accept`.")]
 pub(crate) struct VerifyArgs {
     /// The other user
     #[arg(value_name = "USER", value_parser = units::label)]

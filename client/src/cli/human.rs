@@ -63,38 +63,10 @@ pub(crate) fn safe(text: &str) -> String {
 /// One line of output as text, without the last newline.
 pub(crate) fn render(line: &Line, style: Style) -> String {
     match line {
-        Line::Ready {
-            url,
-            grpc,
-            network,
-            invite,
-        } => format!(
-            "{} network {network}\n  gateway   {url}\n  registry  {grpc} (gRPC)\n  invite    {}",
-            style.good("Serving"),
-            style.strong(invite),
-        ),
-        Line::Joined {
-            network,
-            user,
-            device,
-        } => {
-            let user = style.strong(user);
-            format!(
-                "{} {network} as {user}, device {device}",
-                style.good("Joined")
-            )
+        Line::Ready { .. } | Line::Network { .. } | Line::Invite { .. } => {
+            render_network(line, style)
         }
-        Line::Online {
-            network,
-            user,
-            device,
-        } => {
-            let user = style.strong(user);
-            format!(
-                "{} in {network} as {user}, device {device}",
-                style.good("Online")
-            )
-        }
+        Line::Joined { .. } | Line::Online { .. } => render_presence(line, style),
         Line::Offline { reason } => format!("{}: {}", style.careful("Offline"), safe(reason)),
         Line::State(state) => render_state(state, style),
         Line::Message(message) => render_message(message, style),
@@ -105,27 +77,6 @@ pub(crate) fn render(line: &Line, style: Style) -> String {
         Line::Verify(verify) => render_verify(verify, style),
         Line::Status(status) => render_status(status, style),
         Line::Token { token, .. } => token.clone(),
-        Line::Network {
-            network,
-            fingerprint,
-        } => {
-            let network = style.strong(network);
-            format!(
-                "{} network {network}, fingerprint {fingerprint}",
-                style.good("Created")
-            )
-        }
-        Line::Invite {
-            invite,
-            role,
-            uses,
-            expires_at,
-        } => {
-            format!(
-                "{invite}\n{}",
-                style.dim(&format!("role {role}, {uses} uses, until {expires_at}"))
-            )
-        }
         Line::Member(member) => render_member(member, style),
         Line::Revoked { user } => format!("Revoked {}", style.strong(user)),
         Line::Step(step) => render_step(step, style),
@@ -138,6 +89,65 @@ pub(crate) fn render(line: &Line, style: Style) -> String {
             )
         }
         Line::Error { message, .. } => format!("{} {}", style.bad("error:"), safe(message)),
+    }
+}
+
+/// What is said of a network and how to get in.
+fn render_network(line: &Line, style: Style) -> String {
+    match line {
+        Line::Ready {
+            url,
+            grpc,
+            network,
+            invite,
+        } => format!(
+            "{} network {network}\n  gateway   {url}\n  registry  {grpc} (gRPC)\n  invite    {}",
+            style.good("Serving"),
+            style.strong(invite),
+        ),
+        Line::Network {
+            network,
+            fingerprint,
+        } => format!(
+            "{} network {}, fingerprint {fingerprint}",
+            style.good("Created"),
+            style.strong(network),
+        ),
+        Line::Invite {
+            invite,
+            role,
+            uses,
+            expires_at,
+        } => {
+            let terms = format!("role {role}, {uses} uses, until {expires_at}");
+            format!("{invite}\n{}", style.dim(&terms))
+        }
+        _ => String::new(),
+    }
+}
+
+/// What is said of ourselves in a network.
+fn render_presence(line: &Line, style: Style) -> String {
+    match line {
+        Line::Joined {
+            network,
+            user,
+            device,
+        } => format!(
+            "{} {network} as {}, device {device}",
+            style.good("Joined"),
+            style.strong(user),
+        ),
+        Line::Online {
+            network,
+            user,
+            device,
+        } => format!(
+            "{} in {network} as {}, device {device}",
+            style.good("Online"),
+            style.strong(user),
+        ),
+        _ => String::new(),
     }
 }
 

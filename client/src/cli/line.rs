@@ -1,5 +1,5 @@
-//! Every line `--json` prints, as one type: what scripts rely on, what the socket of a running client
-//! carries, and what [`super::human`] turns into text. Absent fields are left out.
+//! Every line `--json` prints, as one type: what scripts rely on, what the socket of a running
+//! client carries, and what [`super::human`] turns into text. Absent fields are left out.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -408,7 +408,10 @@ mod tests {
         });
         assert_eq!(
             line.to_json(),
-            r#"{"event":"state","id":"x","state":"delivered","to":"carol","path":"direct","foundBy":"registry","elapsedMs":7}"#
+            concat!(
+                r#"{"event":"state","id":"x","state":"delivered","to":"carol","path":"direct","#,
+                r#""foundBy":"registry","elapsedMs":7}"#
+            )
         );
     }
 

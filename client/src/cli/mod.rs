@@ -1,4 +1,5 @@
-//! The command line: what is typed becomes one call, what comes back becomes lines and an exit code.
+//! The command line: what is typed becomes one call, what comes back becomes lines and an exit
+//! code.
 
 pub(crate) mod answer;
 pub(crate) mod args;

@@ -1,5 +1,5 @@
-//! The way of `beeline network` to the registry's gRPC: as the operator of a `serve` on this machine,
-//! or as an admin from home.
+//! The way of `beeline network` to the registry's gRPC: as the operator of a `serve` on this
+//! machine, or as an admin from home.
 
 use super::fail::Failure;
 use super::network_args::Authority;

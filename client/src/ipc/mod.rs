@@ -1,5 +1,6 @@
-//! The socket of a running client, `HOME/beeline.sock` (mode 0600): `beeline.client.v1.ClientService`
-//! over gRPC. The process that owns the home serves it; every other command calls it.
+//! The socket of a running client, `HOME/beeline.sock` (mode 0600):
+//! `beeline.client.v1.ClientService` over gRPC. The process that owns the home serves it; every
+//! other command calls it.
 
 pub(crate) mod caller;
 pub(crate) mod server;

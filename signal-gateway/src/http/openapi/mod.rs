@@ -110,7 +110,8 @@ const ABOUT: &str = concat!(
 
 const SOCKET: &str = concat!(
     "The signalling WebSocket (RFC 6455). Text frames are the JSON of SignalFrame, binary frames ",
-    "its protobuf. The gateway sends HELLO with a nonce; the device answers HELLO with a proof (or ",
+    "its protobuf. The gateway sends HELLO with a nonce; the device answers HELLO with a proof ",
+    "(or ",
     "a token) unless a token came with the upgrade, in Authorization or as the subprotocol ",
     "bearer.<token> beside beeline; the gateway answers HELLO with ready.",
 );
