@@ -103,7 +103,10 @@ impl Story {
                     WEBRTC
                 };
                 let peer = if who == "alice" { "carol" } else { "alice" };
-                vec![(step, format!("{peer}: {} -> {} ({reason})", from.name(), to.name()))]
+                vec![(
+                    step,
+                    format!("{peer}: {} -> {} ({reason})", from.name(), to.name()),
+                )]
             }
             Event::Warned { kind, detail } => vec![(WEBRTC, format!("{kind}: {detail}"))],
             _ => Vec::new(),
