@@ -60,7 +60,10 @@ impl Gateway {
     }
 
     /// Starts a node of several that share `bus`.
-    pub async fn start_on(config: Config, bus: Arc<dyn Bus>) -> Result<Running, StartError> {
+    pub async fn start_on(mut config: Config, bus: Arc<dyn Bus>) -> Result<Running, StartError> {
+        if let Some(count) = config.edge.max_connections_per_ip {
+            config.limits.connections.per_ip = count;
+        }
         let clock = Clock::start();
         let tls = match (&config.tls_cert, &config.tls_key) {
             (Some(cert), Some(key)) => Some(tls::acceptor(cert, key)?),

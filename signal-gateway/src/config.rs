@@ -64,6 +64,10 @@ pub struct EdgeArgs {
     /// Web origin whose pages may use this gateway, such as `https://app.example`; may be given again
     #[arg(long = "allow-origin", value_name = "ORIGIN")]
     pub allow_origins: Vec<String>,
+    /// Connections taken from one IPv4 address or IPv6 /64, loopback exempt; raise it behind a
+    /// reverse proxy. Default: 64
+    #[arg(long, value_name = "N")]
+    pub max_connections_per_ip: Option<usize>,
 }
 
 impl Default for Config {

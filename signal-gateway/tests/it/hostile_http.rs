@@ -128,9 +128,9 @@ async fn heads_are_bounded() {
 
 #[tokio::test]
 async fn one_address_has_so_many_connections() {
-    let stack = Stack::limited(|limits| {
-        limits.connections.count_loopback = true;
-        limits.connections.per_ip = 3;
+    let stack = Stack::with(|config| {
+        config.limits.connections.count_loopback = true;
+        config.edge.max_connections_per_ip = Some(3);
     })
     .await;
     let alice = Socket::proven(stack.addr, &stack.home, &stack.alice).await;
