@@ -12,9 +12,11 @@ use crate::listener::Incoming;
 use crate::ops::Ops;
 use crate::secrets::Secrets;
 use beeline_proto::FILE_DESCRIPTOR_SET;
-use beeline_proto::pb::auth::v1::auth_service_server::AuthServiceServer;
-use beeline_proto::pb::coordinator::v1::coordinator_service_server::CoordinatorServiceServer;
-use beeline_proto::pb::registry::v1::registry_service_server::RegistryServiceServer;
+use beeline_proto::pb::auth::v1::auth_service_server::{self, AuthServiceServer};
+use beeline_proto::pb::coordinator::v1::coordinator_service_server::{
+    self, CoordinatorServiceServer,
+};
+use beeline_proto::pb::registry::v1::registry_service_server::{self, RegistryServiceServer};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
@@ -92,8 +94,18 @@ pub(crate) fn serve(
 /// Why the schema cannot be reflected.
 pub(crate) type ReflectionError = tonic_reflection::server::Error;
 
+/// Lists what is served here; the schema holds other services too.
 fn reflect() -> tonic_reflection::server::Builder<'static> {
-    tonic_reflection::server::Builder::configure()
+    let served = [
+        registry_service_server::SERVICE_NAME,
+        coordinator_service_server::SERVICE_NAME,
+        auth_service_server::SERVICE_NAME,
+        tonic_health::pb::health_server::SERVICE_NAME,
+    ];
+    let builder = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
+    served
+        .into_iter()
+        .fold(builder, |builder, name| builder.with_service_name(name))
 }

@@ -177,6 +177,8 @@ async fn reflection_lists_the_services() {
     ] {
         assert!(names.contains(&wanted), "{wanted} in {names:?}");
     }
+    let foreign = names.iter().find(|name| name.contains("ClientService"));
+    assert_eq!(foreign, None, "only what is served here is listed");
 }
 
 #[tokio::test]
