@@ -247,9 +247,12 @@ fn render_history(line: &HistoryLine, style: Style) -> String {
     let mut facts = vec![line.state.clone()];
     facts.extend(line.path.clone());
     facts.extend(line.reason.as_deref().map(safe));
+    if line.direction != "sent" {
+        facts.push(format!("here since {}", line.at));
+    }
     facts.push(line.id.clone());
     let state = format!("({})", facts.join(", "));
-    let at = style.dim(&line.at);
+    let at = style.dim(&line.sent_at);
     let user = style.strong(&line.user);
     format!(
         "{at} {arrow} {user}: {} {}",
