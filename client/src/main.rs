@@ -20,6 +20,14 @@ use tracing_subscriber::EnvFilter;
 const LOGS: &str = "error,beeline=warn,client_core=warn,beeline_registry=warn,beeline_gateway=warn,\
                     webrtc=off,rtc=off";
 
+/// Whatever `RUST_LOG` says: at their finer levels these print whole frames, tokens among them.
+const QUIET: [&str; 4] = [
+    "tungstenite=info",
+    "tokio_tungstenite=info",
+    "h2=info",
+    "hyper=info",
+];
+
 /// How long the last blocking writes may hold up the end.
 const LAST_WRITES: Duration = Duration::from_millis(200);
 
@@ -39,6 +47,10 @@ fn main() -> ExitCode {
 
 fn log_to_stderr() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOGS));
+    let filter = QUIET
+        .iter()
+        .filter_map(|directive| directive.parse().ok())
+        .fold(filter, EnvFilter::add_directive);
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
