@@ -8,6 +8,7 @@
 
 mod ipc;
 mod kill;
+mod kill_gateway;
 mod offline;
 mod process;
 mod rtc_connect;

@@ -258,6 +258,15 @@ impl Running {
         self.end().await
     }
 
+    /// The same where its place is taken by another.
+    pub(crate) async fn kill_now(&mut self) {
+        self.child.start_kill().expect("it runs");
+        let status = timeout(DEADLINE, self.child.wait()).await;
+        status
+            .expect("nothing outlives kill -9")
+            .expect("it can be waited for");
+    }
+
     /// Asks it to end, as an operator does.
     pub(crate) async fn terminate(self) -> Done {
         signal(self.pid(), "TERM").await;
