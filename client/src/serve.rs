@@ -4,6 +4,7 @@
 use crate::cli::data_dir;
 use crate::cli::fail::{Exit, Failure};
 use crate::cli::line::Line;
+use crate::cli::plain::{self, host};
 use crate::cli::print::Printer;
 use crate::cli::registry::{SERVE_FILE, ServeFile};
 use crate::cli::serve_args::ServeArgs;
@@ -32,7 +33,7 @@ pub(crate) async fn serve(printer: Printer, args: ServeArgs) -> Result<Exit, Fai
         .clone()
         .map_or_else(|| data_dir("beeline-server"), Ok)?;
     let servers = Servers::start(&args, &data).await?;
-    if let Some(warning) = servers.plain_warning() {
+    if let Some(warning) = plain::warning([&servers.gateway.public_url]) {
         printer.notice(&warning);
     }
     let ready = servers.announce().await;
@@ -154,19 +155,6 @@ impl Servers {
         write().map_err(|error| Failure::new(format!("cannot write {}: {error}", path.display())))
     }
 
-    /// What somebody should know who serves plain HTTP to others.
-    fn plain_warning(&self) -> Option<String> {
-        let url = &self.gateway.public_url;
-        let exposed = !self.gateway.addr.ip().is_loopback() && url.starts_with("http:");
-        exposed.then(|| {
-            format!(
-                "warning: {url} is plain HTTP: whoever is on the way sees tokens and who talks to \
-                 whom, though never what they say; give --tls-cert and --tls-key, or put a proxy \
-                 with TLS in front"
-            )
-        })
-    }
-
     /// Drains both, the gateway first: it reports its closed sockets to the registry.
     pub(crate) async fn shutdown(self) {
         // Left behind, it would send people to a server that is not there.
@@ -229,15 +217,6 @@ fn grpc_url(addr: SocketAddr, tls: bool, public: &[String]) -> String {
     }
 }
 
-/// The host of an origin, without its port.
-fn host(origin: &str) -> Option<&str> {
-    let (_, rest) = origin.split_once("://")?;
-    if rest.starts_with('[') {
-        return rest.find(']').map(|end| &rest[..=end]);
-    }
-    Some(rest.split_once(':').map_or(rest, |(host, _)| host))
-}
-
 fn private_dir(path: &Path) -> Result<(), Failure> {
     let made = std::fs::DirBuilder::new()
         .recursive(true)
@@ -257,7 +236,7 @@ mod tests {
         let crate::cli::args::Command::Serve(args) = cli.command else {
             panic!("serve is serve");
         };
-        args
+        *args
     }
 
     #[test]
@@ -288,8 +267,6 @@ mod tests {
         );
         let six: SocketAddr = "[::]:1".parse().expect("an address");
         assert_eq!(grpc_url(six, false, &[]), "http://[::1]:1");
-        assert_eq!(host("https://[::1]:8080"), Some("[::1]"));
-        assert_eq!(host("http://127.0.0.1:8080"), Some("127.0.0.1"));
     }
 
     #[test]

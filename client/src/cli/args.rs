@@ -43,7 +43,7 @@ pub(crate) enum Command {
     Demo,
     /// Run a network's servers: registry and signal gateway, on SQLite unless told otherwise
     #[cfg(feature = "serve")]
-    Serve(super::serve_args::ServeArgs),
+    Serve(Box<super::serve_args::ServeArgs>),
     /// Make keys and become a member of a network
     Join(JoinArgs),
     /// Send a text and say truthfully where it is

@@ -3,14 +3,21 @@
 use super::args::{JoinArgs, LinkArgs};
 use super::fail::{Exit, Failure};
 use super::line::Line;
+use super::plain;
 use super::reach::Context;
 use beeline::error::{JoinError, RestError};
 use beeline_proto::code::ErrorCode;
+use beeline_proto::invite::InviteLink;
 
 /// Makes the home a device of a user in the link's network.
 pub(crate) async fn join(context: &Context, args: JoinArgs) -> Result<Exit, Failure> {
     let mut options = context.options("join", &LinkArgs::default());
     options.ca = args.ca.clone();
+    if let Ok(link) = InviteLink::parse(&args.link)
+        && let Some(warning) = plain::warning(&link.gateways)
+    {
+        context.printer.notice(&warning);
+    }
     let device = args.device.as_ref().map(|device| device.as_str());
     let joined = beeline::join::join(&options, &args.link, args.user.as_str(), device).await;
     let joined = joined.map_err(|error| failure(&error, args.ca.is_none()))?;

@@ -4,10 +4,12 @@ use super::answer;
 use super::events::{line_of_event, online};
 use super::fail::{Exit, Failure};
 use super::line::{Line, MessageLine};
+use super::plain;
 use super::print::Printer;
 use super::reach::{Context, Owned};
 use super::stop::Stop;
 use beeline::Options;
+use beeline::identity::Identity;
 use beeline::limits::UNSHOWN_MAX;
 use beeline::report::{ClientEvent, Fact, Unshown, Who};
 use beeline_proto::time::Timestamp;
@@ -31,6 +33,11 @@ pub(crate) async fn stay(context: &Context, options: Options, show: Show) -> Res
         owned = context.own(options) => owned?,
         () = stop.asked() => return Ok(Exit::Done),
     };
+    if let Ok(identity) = Identity::load(&context.home)
+        && let Some(warning) = plain::warning(&identity.gateways)
+    {
+        context.printer.notice(&warning);
+    }
     let mut session = Session {
         owned: &owned,
         printer: context.printer,

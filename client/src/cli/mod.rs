@@ -13,6 +13,7 @@ mod listen;
 mod look;
 mod network;
 mod network_args;
+pub(crate) mod plain;
 pub(crate) mod print;
 pub(crate) mod reach;
 pub(crate) mod registry;
@@ -38,7 +39,7 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
     #[cfg(feature = "serve")]
     match cli.command {
         Command::Demo => return crate::demo::demo(printer).await,
-        Command::Serve(args) => return crate::serve::serve(printer, args).await,
+        Command::Serve(args) => return crate::serve::serve(printer, *args).await,
         _ => {}
     }
     let home = cli.home.map_or_else(|| data_dir("beeline"), Ok)?;
