@@ -1,5 +1,5 @@
-//! `kill -9` of the gateway while ICE is under way, fifty times: registry and gateway as processes of
-//! their own, restarted at the same address, and every message still arrives once, in order.
+//! `kill -9` of the gateway while ICE is under way, fifty times: registry and gateway as processes
+//! of their own, restarted at the same address, and every message still arrives once, in order.
 
 use crate::process::{Home, Running, beeline, binary, run};
 use beeline_proto::pb::client::v1::WatchRequest;
