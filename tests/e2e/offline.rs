@@ -97,3 +97,48 @@ async fn an_open_link_survives_the_servers() {
     run.terminate().await.expect_code(0);
     listen.terminate().await.expect_code(0);
 }
+
+#[tokio::test]
+async fn a_message_written_without_servers_arrives_once_they_are_back() {
+    let served = Served::start(&[]).await;
+    let alice = Home::joined(served.invite(), "alice", &[]).await;
+    let carol = Home::joined(served.invite(), "carol", &[]).await;
+    let served = served
+        .killed_while(async || {
+            let sent = alice
+                .run(&["send", "carol", "alone", "--timeout", "1s"])
+                .await;
+            sent.expect_code(4);
+            let why = alice.run(&["token"]).await;
+            why.expect_code(1);
+            assert_eq!(why.only("error")["code"], "UNAVAILABLE", "{why}");
+        })
+        .await;
+    let mut listen = carol.listening(&["--count", "2"]).await;
+    alice
+        .run(&["send", "carol", "together"])
+        .await
+        .expect_code(0);
+    assert_eq!(listen.event("message").await["text"], "alone");
+    assert_eq!(listen.event("message").await["text"], "together");
+    listen.end().await.expect_code(0);
+    served.running.terminate().await.expect_code(0);
+}
+
+#[tokio::test]
+async fn who_listens_comes_back_by_itself_when_the_servers_do() {
+    let served = Served::start(&[]).await;
+    let alice = Home::joined(served.invite(), "alice", &[]).await;
+    let carol = Home::joined(served.invite(), "carol", &[]).await;
+    let mut listen = carol.listening(&["--count", "1"]).await;
+    let served = served
+        .killed_while(async || {
+            listen.event("offline").await;
+        })
+        .await;
+    listen.event("online").await;
+    alice.run(&["send", "carol", "back"]).await.expect_code(0);
+    assert_eq!(listen.event("message").await["text"], "back");
+    listen.end().await.expect_code(0);
+    served.running.terminate().await.expect_code(0);
+}

@@ -344,15 +344,26 @@ impl Served {
 
     /// The same, with more flags.
     pub(crate) async fn restart_with(self, more: &[&str]) -> Self {
+        self.running.terminate().await.expect_code(0);
+        Self::again(self.ready, self.data, more).await
+    }
+
+    /// Kills it, lets something happen without it, and starts it again at the same addresses.
+    pub(crate) async fn killed_while(self, happens: impl AsyncFnOnce()) -> Self {
+        self.running.kill().await;
+        happens().await;
+        Self::again(self.ready, self.data, &[]).await
+    }
+
+    async fn again(ready: Value, data: TempDir, more: &[&str]) -> Self {
         let at = |key: &str| {
-            let url = self.ready[key].as_str().expect("an address");
+            let url = ready[key].as_str().expect("an address");
             url.rsplit('/').next().unwrap_or(url).to_owned()
         };
         let (listen, grpc) = (at("url"), at("grpc"));
-        self.running.terminate().await.expect_code(0);
         let mut command = beeline(&["serve", "--no-coordinator", "--data"]);
+        command.arg(data.path());
         command
-            .arg(self.data.path())
             .args(["--listen", &listen, "--grpc", &grpc])
             .args(more);
         let mut running = Running::start(command);
@@ -360,7 +371,7 @@ impl Served {
         Self {
             running,
             ready,
-            data: self.data,
+            data,
         }
     }
 }

@@ -61,6 +61,12 @@ async fn an_operator_invites_lists_and_revokes() {
     assert_eq!(members.all("member")[0]["revoked"], true, "{members}");
     let nobody = network(&["revoke", "nobody"]).await;
     nobody.expect_code(1);
+    assert_eq!(nobody.only("error")["code"], "NOT_FOUND", "{nobody}");
+    let taken = network(&["create", served.network()]).await;
+    taken.expect_code(1);
+    let created = network(&["create", "second"]).await;
+    created.expect_code(0);
+    assert_eq!(created.only("network")["network"], "second", "{created}");
 
     // A revoked member gets no token; the others notice nothing.
     alice.run(&["token"]).await.expect_code(1);

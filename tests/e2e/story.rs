@@ -229,3 +229,24 @@ async fn wrong_usage_is_exit_code_2_with_a_hint() {
     done.expect_code(2);
     assert!(done.stderr().contains("send"), "{done}");
 }
+
+#[tokio::test]
+async fn the_demonstration_tells_what_happens_and_ends() {
+    let told = run(beeline(&["demo"])).await;
+    told.expect_code(0);
+    let steps = told.all("step");
+    let of = |line: &serde_json::Value| line["step"].as_u64();
+    let mut order: Vec<u64> = steps.iter().filter_map(|line| of(line)).collect();
+    order.dedup();
+    // Check local, discovery, the registry as the last resort, WebRTC, the message.
+    assert_eq!(order[..5], [1, 2, 5, 3, 4], "{told}");
+    let what = |line: &serde_json::Value| line["what"].as_str().unwrap_or_default().to_owned();
+    let delivered: Vec<String> = steps.iter().map(|line| what(line)).collect();
+    let delivered = delivered.iter().filter(|what| what.contains("Delivered"));
+    assert_eq!(delivered.count(), 3, "{told}");
+    let timed = steps.iter().filter(|line| of(line).is_some());
+    assert!(
+        timed.into_iter().all(|line| line["elapsedMs"].is_f64()),
+        "{told}"
+    );
+}

@@ -89,7 +89,7 @@ Example:
 /// How WebRTC reaches other devices.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct LinkArgs {
-    /// Add a STUN server, such as stun:stun.example.org:3478; may be repeated
+    /// Add a STUN or TURN server: stun:HOST:PORT or turn:USER:PASSWORD@HOST:PORT; may be repeated
     #[arg(long = "ice-server", value_name = "URL")]
     pub(crate) ice_servers: Vec<String>,
     /// UDP ports that links may use, such as 40000-40999 [default: any]
@@ -152,8 +152,8 @@ Examples:
   beeline send carol 'backup done' --timeout 5s --wait queued --idempotency-key backup-2026-11-22
 
 Exit codes: 0 the awaited state or a higher one was reached; at the timeout 3 if the message is
-stored with other members, else 4; 1 if it was refused or has expired. Whatever the exit code but 1,
-the message stays in the outbox and is tried again whenever this home is online.")]
+stored with other members, else 4; 1 if it was refused or has expired. Unless it was
+refused, the message stays in the outbox and is tried again whenever this home is online.")]
 pub(crate) struct SendArgs {
     /// The recipient's user id
     #[arg(value_name = "USER", value_parser = units::label)]

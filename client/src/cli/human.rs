@@ -119,7 +119,7 @@ fn render_network(line: &Line, style: Style) -> String {
             uses,
             expires_at,
         } => {
-            let terms = format!("role {role}, {uses} uses, until {expires_at}");
+            let terms = format!("role {role}, for {uses}, until {expires_at}");
             format!("{invite}\n{}", style.dim(&terms))
         }
         _ => String::new(),

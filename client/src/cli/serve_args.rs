@@ -21,7 +21,7 @@ pub(crate) struct ServeArgs {
     /// Where REST and the signalling WebSocket listen; port 0 picks a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
     pub(crate) listen: SocketAddr,
-    /// Where gRPC listens; port 0 picks a free one
+    /// Where gRPC listens; port 0 picks a free one; with TLS where it is not loopback
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8081")]
     pub(crate) grpc: SocketAddr,
     /// Where the servers keep their data [default: $XDG_DATA_HOME/beeline-server]
