@@ -63,9 +63,10 @@ impl Apart {
         let token = PathBuf::from(text(&ready, "gatewayTokenFile"));
         let mut gateway = Running::start(gateway_command("127.0.0.1:0", &grpc, &token));
         let ready = gateway.event("ready").await;
-        // Now that the gateway's address is known, a network can name it.
+        // Now that both addresses are known, a network can name them.
+        gateway.terminate().await.expect_code(0);
         registry.terminate().await.expect_code(0);
-        let origin = format!("http://{grpc}");
+        let (listen, origin) = (text(&ready, "listen"), format!("http://{grpc}"));
         let more = [
             "--network",
             "home",
@@ -75,7 +76,8 @@ impl Apart {
         let more = [&more[..], &["--registry-origin", &origin]].concat();
         let mut registry = Running::start(registry_command(&dir, &grpc, &more));
         registry.event("ready").await;
-        let listen = text(&ready, "listen");
+        let mut gateway = Running::start(gateway_command(&listen, &grpc, &token));
+        gateway.event("ready").await;
         Self {
             registry,
             gateway,

@@ -142,3 +142,18 @@ async fn who_listens_comes_back_by_itself_when_the_servers_do() {
     listen.end().await.expect_code(0);
     served.running.terminate().await.expect_code(0);
 }
+
+#[tokio::test]
+async fn an_interrupted_send_says_that_the_message_is_queued() {
+    let served = Served::start(&[]).await;
+    let alice = Home::joined(served.invite(), "alice", &[]).await;
+    let carol = Home::joined(served.invite(), "carol", &[]).await;
+    let mut send = alice.start(&["send", "carol", "later"]);
+    send.state("queued").await;
+    send.terminate().await.expect_code(4);
+    let mut listen = carol.listening(&["--count", "1"]).await;
+    let run = alice.start(&["run"]);
+    assert_eq!(listen.event("message").await["text"], "later");
+    listen.end().await.expect_code(0);
+    run.terminate().await.expect_code(0);
+}

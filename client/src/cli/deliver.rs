@@ -12,6 +12,7 @@ use beeline_proto::id::{Label, MessageId};
 use beeline_proto::limits::{IDEMPOTENCY_KEY_LEN_MAX, TEXT_LEN_MAX};
 use beeline_proto::pb::client::v1::SendResponse;
 use client_core::event::{DeliveryState, Event, MessageState};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
@@ -82,6 +83,8 @@ pub(crate) enum Sink {
         printer: Printer,
         /// Whether an earlier try has printed `queued`.
         resumed: bool,
+        /// Whether the message is known to be durable.
+        queued: AtomicBool,
     },
     /// To another process, through the socket.
     Socket(mpsc::Sender<Result<SendResponse, tonic::Status>>),
@@ -90,12 +93,28 @@ pub(crate) enum Sink {
 impl Sink {
     /// Our own output.
     pub(crate) fn print(printer: Printer, resumed: bool) -> Self {
-        Self::Print { printer, resumed }
+        let queued = AtomicBool::new(resumed);
+        Self::Print {
+            printer,
+            resumed,
+            queued,
+        }
+    }
+
+    /// Whether the message is known to be durable.
+    pub(crate) fn has_queued(&self) -> bool {
+        match self {
+            Self::Print { queued, .. } => queued.load(Ordering::Acquire),
+            Self::Socket(_) => false,
+        }
     }
 
     async fn state(&self, line: StateLine) -> Result<(), Failure> {
         let is_queued = line.state == DeliveryState::Queued.name();
         let line = Line::State(line);
+        if let Self::Print { queued, .. } = self {
+            queued.store(true, Ordering::Release);
+        }
         match self {
             Self::Print { resumed: true, .. } if is_queued => Ok(()),
             Self::Print { printer, .. } => printer.line(&line).await,

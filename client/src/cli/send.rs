@@ -43,8 +43,11 @@ pub(crate) async fn send(context: &Context, args: SendArgs) -> Result<Exit, Fail
                 let mut stop = Stop::listen()?;
                 let sent = tokio::select! {
                     sent = deliver(&owned.client, &order, &sink) => sent,
-                    // What is committed stays committed: say truthfully that it is queued.
-                    () = stop.asked() => Ok(Exit::Queued),
+                    // What is committed stays committed, and is said to be.
+                    () = stop.asked() => match sink.has_queued() {
+                        true => Ok(Exit::Queued),
+                        false => Err(Failure::new("interrupted before the message was queued")),
+                    },
                 };
                 owned.shutdown().await;
                 return sent;
