@@ -108,13 +108,17 @@ impl BarePair {
     pub(crate) async fn round_trip(&self, message: &[u8]) -> Result<(), String> {
         let [near, _] = &self.channels;
         near.send(BytesMut::from(message)).await.map_err(text)?;
-        loop {
-            match near.poll().await {
-                Some(DataChannelEvent::OnMessage(_)) => return Ok(()),
-                Some(_) => {}
-                None => return Err("the bare channel closed".into()),
-            }
+        received(near).await
+    }
+
+    /// Sends so many bytes each way and waits until they have arrived.
+    pub(crate) async fn greet(&self, bytes: usize) -> Result<(), String> {
+        let [near, far] = &self.channels;
+        for (from, to) in [(near, far), (far, near)] {
+            from.send(BytesMut::zeroed(bytes)).await.map_err(text)?;
+            received(to).await?;
         }
+        Ok(())
     }
 
     /// Closes both.
@@ -159,6 +163,16 @@ async fn pass(event: Option<Event>, to: &Peer) -> Result<Option<Arc<dyn DataChan
         }
         Some(Event::Channel(channel)) => Ok(Some(channel)),
         None => Err("a bare peer fell silent".into()),
+    }
+}
+
+async fn received(channel: &Arc<dyn DataChannel>) -> Result<(), String> {
+    loop {
+        match channel.poll().await {
+            Some(DataChannelEvent::OnMessage(_)) => return Ok(()),
+            Some(_) => {}
+            None => return Err("the bare channel closed".into()),
+        }
     }
 }
 

@@ -16,6 +16,8 @@ const PEERS: usize = 50;
 const BEFORE: usize = 4;
 /// How long links are idle before memory is counted.
 const SETTLE: Duration = Duration::from_secs(7);
+/// What the ceilings' peers say to each other once, bytes: a client's have exchanged HELLOs.
+const GREETING: usize = 2_048;
 /// Rounds, each with processes of its own.
 const ROUNDS: usize = 3;
 /// Ours over the crate's.
@@ -68,12 +70,20 @@ fn pairs_kib(role: &str) -> Result<f64, String> {
 
 /// The role `bare-pairs`.
 pub(crate) fn bare_pairs(_: &[String], desk: &mut Desk) -> Result<(), String> {
-    pairs(desk, BarePair::connect)
+    pairs(desk, || async {
+        let pair = BarePair::connect().await?;
+        pair.greet(GREETING).await?;
+        Ok(pair)
+    })
 }
 
 /// The role `wrapped-pairs`.
 pub(crate) fn wrapped_pairs(_: &[String], desk: &mut Desk) -> Result<(), String> {
-    pairs(desk, WrappedPair::connect)
+    pairs(desk, || async {
+        let mut pair = WrappedPair::connect().await?;
+        pair.greet(GREETING).await?;
+        Ok(pair)
+    })
 }
 
 /// Makes some pairs at once, more when told, and keeps them.

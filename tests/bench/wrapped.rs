@@ -2,6 +2,7 @@
 
 use crate::measure::text;
 use beeline::rtc::{BindTo, LinkId, RtcConfig, RtcEvent, RtcFactory, RtcPeer};
+use bytes::Bytes;
 use tokio::sync::mpsc;
 
 /// Events of one link that may wait.
@@ -39,10 +40,28 @@ impl WrappedPair {
         Ok(Self { factory, a, b })
     }
 
+    /// Sends so many bytes each way and waits until they have arrived.
+    pub(crate) async fn greet(&mut self, bytes: usize) -> Result<(), String> {
+        self.a.0.send(Bytes::from(vec![0; bytes])).map_err(text)?;
+        received(&mut self.b.1).await?;
+        self.b.0.send(Bytes::from(vec![0; bytes])).map_err(text)?;
+        received(&mut self.a.1).await
+    }
+
     /// Closes both and waits until they are gone.
     pub(crate) async fn close(self) {
         drop((self.a, self.b));
         self.factory.drained().await;
+    }
+}
+
+async fn received(events: &mut Events) -> Result<(), String> {
+    loop {
+        match events.recv().await.ok_or("a link fell silent")?.1 {
+            RtcEvent::Message(_) => return Ok(()),
+            RtcEvent::Closed { reason } => return Err(format!("a link closed: {reason}")),
+            _ => {}
+        }
     }
 }
 
