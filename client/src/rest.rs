@@ -20,8 +20,9 @@ use crate::tls;
 use beeline_proto::chain::VerifiedChain;
 use beeline_proto::id::Label;
 use beeline_proto::origin::normalize;
+use beeline_proto::pb::coordinator::v1 as coordinator;
 use beeline_proto::pb::registry::v1 as registry;
-use client_core::input::{RegistryAnswer, RegistryError, RegistryPeer};
+use client_core::input::{RegistryAnswer, RegistryCoordinator, RegistryError, RegistryPeer};
 use client_core::output::RegistryCall;
 use grpc::Grpc;
 use http::{Http, Method};
@@ -143,6 +144,19 @@ impl Rest {
                     revocations_version: versions.revocations,
                 })
             }
+            RegistryCall::Heartbeat { .. } => self.heartbeat(call).await,
+            RegistryCall::ListCoordinators => {
+                let path = format!("/network/{network}/coordinators");
+                let list: coordinator::ListCoordinatorsResponse =
+                    self.ask(Method::Get, &path, &()).await?;
+                let coordinators = list.coordinators.into_iter().map(|c| RegistryCoordinator {
+                    chain: c.chain,
+                    record: c.record,
+                    load: c.load,
+                    capacity: c.capacity,
+                });
+                Ok(RegistryAnswer::Coordinators(coordinators.collect()))
+            }
             RegistryCall::GetNetwork
             | RegistryCall::RenewMembership
             | RegistryCall::PutDeviceList { .. } => {
@@ -151,6 +165,38 @@ impl Rest {
                 self.grpc.ask(registries, network, call, &token).await
             }
         }
+    }
+
+    async fn heartbeat(&self, call: &RegistryCall) -> Result<RegistryAnswer, RestError> {
+        let RegistryCall::Heartbeat {
+            load,
+            capacity,
+            connected,
+            disconnected,
+            full,
+            epoch,
+            seq,
+        } = call
+        else {
+            return Err(nowhere());
+        };
+        let body = coordinator::HeartbeatRequest {
+            network_id: self.network.to_string(),
+            load: *load,
+            capacity: *capacity,
+            connected: connected.iter().map(Label::to_string).collect(),
+            disconnected: disconnected.iter().map(Label::to_string).collect(),
+            full: *full,
+            epoch: *epoch,
+            seq: *seq,
+        };
+        let taken: coordinator::HeartbeatResponse = self
+            .ask(Method::Post, "/coordinator/heartbeat", &body)
+            .await?;
+        Ok(RegistryAnswer::HeartbeatTaken {
+            next_s: taken.next_heartbeat_s,
+            want_full: taken.want_full,
+        })
     }
 
     /// The STUN and TURN servers of the network, and for how many seconds they are good.

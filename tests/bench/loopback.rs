@@ -206,6 +206,7 @@ impl Loopback {
                 let from = format!("{}_phone", self.sides[side].name);
                 let input = SignalInput::Parcel {
                     socket: GATEWAY,
+                    kind: signal.kind,
                     from,
                     parcel: signal.parcel,
                 };
@@ -217,6 +218,8 @@ impl Loopback {
                     .inputs
                     .push_back(Input::Store { ticket, result });
             }
+            // Nobody here is a coordinator.
+            Output::Socket { .. } => {}
             Output::Registry { request, call } => {
                 let answer = Ok(self.ask(side, call)?);
                 self.sides[side]

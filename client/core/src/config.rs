@@ -1,6 +1,7 @@
 //! What the driver decides before the start. Everything else is learned or measured.
 
 use crate::error::StartError;
+use crate::limits::LINKS_MAX;
 use beeline_proto::id::NetworkFp;
 use beeline_proto::limits::{FRAME_LEN_DEFAULT, FRAME_LEN_MAX, ORIGIN_LEN_MAX};
 
@@ -13,6 +14,13 @@ pub struct Config {
     pub signal_addr: String,
     /// Never to be named to others.
     pub unlisted: bool,
+    /// Whether we carry parcels for others.
+    pub can_relay: bool,
+    /// Whether we act as a coordinator: our membership must have the role, and `signal_addr` be
+    /// the address we serve the signalling socket at.
+    pub coordinator: bool,
+    /// Links taken at once, from 1 to [`LINKS_MAX`].
+    pub links_max: usize,
     /// Largest DataChannel frame we take, bytes; from `FRAME_LEN_DEFAULT` to `FRAME_LEN_MAX`.
     pub frame_len_max: usize,
 }
@@ -24,6 +32,9 @@ impl Config {
             network,
             signal_addr: signal_addr.to_owned(),
             unlisted: false,
+            can_relay: true,
+            coordinator: false,
+            links_max: LINKS_MAX,
             frame_len_max: FRAME_LEN_MAX,
         }
     }
@@ -34,6 +45,9 @@ impl Config {
             return Err(StartError::Config(
                 "the signalling address exceeds 256 bytes",
             ));
+        }
+        if !(1..=LINKS_MAX).contains(&self.links_max) {
+            return Err(StartError::Config("links_max is not within 1 to 512"));
         }
         if !(FRAME_LEN_DEFAULT..=FRAME_LEN_MAX).contains(&self.frame_len_max) {
             return Err(StartError::Config(

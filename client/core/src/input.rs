@@ -1,6 +1,6 @@
 //! What the driver tells the core.
 
-use crate::output::{RequestId, StoreTicket};
+use crate::output::{RequestId, SignalKind, StoreTicket};
 use crate::state::StoreResult;
 use beeline_proto::code::ErrorCode;
 use beeline_proto::id::{Label, MessageId, UserFp};
@@ -140,7 +140,7 @@ pub struct SocketId(pub u64);
 pub enum SignalInput {
     /// A socket is ready (its HELLO was answered).
     Up(SocketId),
-    /// A socket is gone.
+    /// A socket is gone, or could not be opened.
     Down(SocketId),
     /// The gateway handed over signed lists newer than ours; verified before they are believed.
     Lists {
@@ -153,6 +153,8 @@ pub enum SignalInput {
     Parcel {
         /// Over which socket.
         socket: SocketId,
+        /// The frame's type.
+        kind: SignalKind,
         /// The sender's deviceId as the gateway says; a hint, never proof.
         from: String,
         /// The parcel's bytes.
@@ -208,6 +210,28 @@ pub enum RegistryAnswer {
     Membership(Vec<u8>),
     /// To `PutDeviceList`: the version in force.
     DeviceList(u64),
+    /// To `Heartbeat`: our lease as a coordinator runs.
+    HeartbeatTaken {
+        /// Seconds until the next one is expected.
+        next_s: u32,
+        /// Whether the next one must carry the whole list of connected devices.
+        want_full: bool,
+    },
+    /// To `ListCoordinators`: those whose lease runs, least loaded first.
+    Coordinators(Vec<RegistryCoordinator>),
+}
+
+/// One coordinator as the registry describes it. Nothing here is believed without its signatures.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct RegistryCoordinator {
+    /// Its serialized chain.
+    pub chain: Vec<u8>,
+    /// Envelope of its device record.
+    pub record: Vec<u8>,
+    /// Links in use.
+    pub load: u32,
+    /// Links it takes at most.
+    pub capacity: u32,
 }
 
 /// One user as the registry describes it. Nothing here is believed without its signatures.

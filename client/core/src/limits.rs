@@ -46,6 +46,12 @@ pub const CONTACTS_MAX: usize = 16_384;
 /// Routes kept; those heard of longest ago go first.
 pub const ROUTES_MAX: usize = 4_096;
 
+/// Ways through peers remembered: every device of a large network, through four peers each.
+pub const VIAS_MAX: usize = 4 * ROUTES_MAX;
+
+/// Ways through peers remembered for one device: more than are ever tried.
+pub const VIAS_PER_DEVICE_MAX: usize = 8;
+
 /// Links and sessions at once; the driver needs about 260 KiB for each.
 pub const LINKS_MAX: usize = 512;
 

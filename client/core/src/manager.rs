@@ -23,6 +23,7 @@ use crate::presence::Presence;
 use crate::routes::Routes;
 use crate::state::{Identity, Loaded};
 use crate::timer::{Timer, Timers};
+use crate::vias::Vias;
 use beeline_proto::id::{DeviceFp, Label, ParcelId, SessionId};
 use beeline_proto::time::Now;
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,6 +37,8 @@ pub struct PeerManager {
     pub(crate) bundles: Bundles,
     pub(crate) contacts: Contacts,
     pub(crate) routes: Routes,
+    #[expect(dead_code, reason = "relaying, which uses it, is the next change")]
+    pub(crate) vias: Vias,
     pub(crate) peers: BTreeMap<Label, Peer>,
     pub(crate) links: Links,
     pub(crate) outbox: Outbox,
@@ -79,6 +82,7 @@ impl PeerManager {
             bundles: Bundles::new(loaded.bundles),
             contacts,
             routes: Routes::default(),
+            vias: Vias::default(),
             peers: BTreeMap::new(),
             links: Links::default(),
             outbox: Outbox::new(loaded.seqs),

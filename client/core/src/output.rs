@@ -10,6 +10,13 @@ use beeline_proto::id::Label;
 pub enum Output {
     /// Send a frame over a signalling socket.
     Signal(SignalCommand),
+    /// Open or close a coordinator's signalling socket. The gateway's (0) is the driver's own.
+    Socket {
+        /// Which socket.
+        socket: SocketId,
+        /// What to do.
+        command: SocketCommand,
+    },
     /// Command a WebRTC connection.
     Rtc {
         /// Which link; the first command on it creates the connection.
@@ -70,6 +77,20 @@ pub struct SignalCommand {
     pub parcel: Vec<u8>,
 }
 
+/// What to do with a coordinator's signalling socket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SocketCommand {
+    /// Dial it, once. Answered by `SignalInput::Up`, and by `SignalInput::Down` when it is gone or
+    /// could not be made; nobody but the core decides to dial again.
+    Open {
+        /// The coordinator's address as its record says: `wss://host/{its deviceId}`. Our own
+        /// socket is at the same host under our own deviceId.
+        addr: String,
+    },
+    /// Close it and forget it. No input follows.
+    Close,
+}
+
 /// What to do with a WebRTC connection.
 #[derive(Debug, Clone, PartialEq)]
 pub enum RtcCommand {
@@ -117,4 +138,23 @@ pub enum RegistryCall {
         /// Its envelope.
         device_list: Vec<u8>,
     },
+    /// `POST /coordinator/heartbeat`: we live, and this is our load.
+    Heartbeat {
+        /// Links in use.
+        load: u32,
+        /// Links taken at most.
+        capacity: u32,
+        /// deviceIds connected since the last one; all of them if `full`.
+        connected: Vec<Label>,
+        /// deviceIds gone since the last one.
+        disconnected: Vec<Label>,
+        /// Whether `connected` is the whole list.
+        full: bool,
+        /// Random per process start.
+        epoch: u64,
+        /// Counts heartbeats of this process, from 1.
+        seq: u64,
+    },
+    /// `GET /network/{networkId}/coordinators`.
+    ListCoordinators,
 }

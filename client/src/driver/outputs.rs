@@ -13,8 +13,8 @@ use beeline_proto::chain::VerifiedChain;
 use beeline_proto::id::NetworkFp;
 use beeline_proto::pb::identity::v1::Versions;
 use client_core::event::Event;
-use client_core::input::{Candidate, CommandId, Input, LinkId, RtcEvent, SocketId};
-use client_core::output::{Output, RtcCommand, SignalCommand, StoreTicket};
+use client_core::input::{Candidate, CommandId, Input, LinkId, RtcEvent, SignalInput, SocketId};
+use client_core::output::{Output, RtcCommand, SignalCommand, SocketCommand, StoreTicket};
 use client_core::state::StoreOp;
 
 /// The gateway's socket; a native client has no other.
@@ -24,6 +24,7 @@ impl Driver {
     pub(super) fn execute(&mut self, output: Output) {
         match output {
             Output::Signal(command) => self.send_signal(command),
+            Output::Socket { socket, command } => self.command_socket(socket, &command),
             Output::Rtc { link, command } => self.command_link(link, command),
             Output::Registry { request, call } => {
                 if let Some(refused) = self.registry.ask(request, call) {
@@ -42,6 +43,14 @@ impl Driver {
         if command.socket != GATEWAY || socket.commands.try_send(command).is_err() {
             // The core repeats what is not answered, over this route or another.
             tracing::debug!("a signalling frame was dropped: no room, or no such socket");
+        }
+    }
+
+    /// There is no socket but the gateway's: every other is told to be gone.
+    fn command_socket(&mut self, socket: SocketId, command: &SocketCommand) {
+        if matches!(command, SocketCommand::Open { .. }) {
+            let down = SignalInput::Down(socket);
+            self.inputs.push_back(Input::Signal(down));
         }
     }
 

@@ -196,5 +196,7 @@ fn name(call: &RegistryCall) -> &'static str {
         RegistryCall::GetNetwork => "get-network",
         RegistryCall::RenewMembership => "renew-membership",
         RegistryCall::PutDeviceList { .. } => "put-device-list",
+        RegistryCall::Heartbeat { .. } => "heartbeat",
+        RegistryCall::ListCoordinators => "list-coordinators",
     }
 }

@@ -112,9 +112,10 @@ async fn exchange(
                 revocations: answer.revocations,
             })
         }
-        RegistryCall::GetPeer { .. } | RegistryCall::Announce { .. } => {
-            Err(Status::unimplemented("REST has this"))
-        }
+        RegistryCall::GetPeer { .. }
+        | RegistryCall::Announce { .. }
+        | RegistryCall::Heartbeat { .. }
+        | RegistryCall::ListCoordinators => Err(Status::unimplemented("REST has this")),
     }
 }
 

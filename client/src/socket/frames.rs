@@ -108,6 +108,7 @@ impl Forms {
         let (parcel, bytes) = (frame.parcel.clone(), frame.parcel.len());
         let input = SignalInput::Parcel {
             socket,
+            kind,
             from,
             parcel,
         };
@@ -155,6 +156,7 @@ mod tests {
         assert!(offer.is_binary());
         let want = SignalInput::Parcel {
             socket: GATEWAY,
+            kind: SignalKind::Offer,
             from: "alice".to_owned(),
             parcel: vec![1, 2, 3],
         };

@@ -367,6 +367,12 @@ impl World {
                     self.schedule(id, after, Happening::Input(input));
                 }
                 Output::Signal(signal) => self.relay(id, signal),
+                Output::Socket { socket, command } => {
+                    if matches!(command, crate::output::SocketCommand::Open { .. }) {
+                        let down = Input::Signal(SignalInput::Down(socket));
+                        self.schedule(id, 1, Happening::Input(down));
+                    }
+                }
                 Output::Rtc { link, command } => {
                     if let Some(frame) = self.connection(id, link, command) {
                         refused.entry(link).or_default().push(frame);

@@ -101,6 +101,11 @@ impl World {
                     .ok_or(refused(ErrorCode::Unavailable))
             }
             RegistryCall::PutDeviceList { .. } => Ok(RegistryAnswer::DeviceList(1)),
+            RegistryCall::Heartbeat { .. } => Ok(RegistryAnswer::HeartbeatTaken {
+                next_s: beeline_proto::limits::HEARTBEAT_S,
+                want_full: false,
+            }),
+            RegistryCall::ListCoordinators => Ok(RegistryAnswer::Coordinators(Vec::new())),
         }
     }
 
@@ -139,6 +144,7 @@ impl World {
                 to,
                 SignalInput::Parcel {
                     socket,
+                    kind: frame.kind,
                     from: frame.from.to_string(),
                     parcel: frame.parcel,
                 },

@@ -6,7 +6,7 @@ use client_core::input::{
     Candidate, Command, CommandId, Input, LinkId, RegistryAnswer, RegistryError, RtcEvent,
     SignalInput, SocketId, StoreFailure,
 };
-use client_core::output::{RequestId, StoreTicket};
+use client_core::output::{RequestId, SignalKind, StoreTicket};
 use client_core::state::StoreResult;
 use client_core::testing::{NodeId, OnSignal, World, label};
 use std::collections::BTreeMap;
@@ -70,8 +70,15 @@ fn random_signal(world: &mut World, recorded: &[Vec<u8>]) -> SignalInput {
                 let at = world.chance(parcel.len() as u64) as usize;
                 parcel[at] ^= 1 << world.chance(8);
             }
+            let kinds = [
+                SignalKind::Offer,
+                SignalKind::Answer,
+                SignalKind::IceCandidate,
+                SignalKind::RelayRequest,
+            ];
             SignalInput::Parcel {
                 socket,
+                kind: kinds[world.chance(4) as usize],
                 from: from.to_owned(),
                 parcel,
             }
