@@ -12,7 +12,7 @@ use crate::presence::describe;
 use crate::routes::read_record;
 use crate::state::{StoreOp, StoreResult};
 use crate::timer::Timer;
-use beeline_proto::id::{Label, MessageId};
+use beeline_proto::id::{DeviceFp, Label, MessageId};
 use beeline_proto::limits::{DEVICES_PER_USER_MAX, MESSAGE_EXPIRY_MS};
 use beeline_proto::time::Now;
 use std::collections::BTreeSet;
@@ -23,16 +23,20 @@ impl PeerManager {
         self.out.asking(&Request::Peer(label.clone()))
     }
 
-    /// The last resort: asks the registry for a user.
-    pub(crate) fn look_up(&mut self, label: &Label) {
-        if self.is_asking_for(label) || self.out.requests_open() >= REQUESTS_MAX {
-            return;
+    /// The last resort: asks the registry for a user; whether it is being asked now.
+    pub(crate) fn look_up(&mut self, label: &Label) -> bool {
+        if self.is_asking_for(label) {
+            return true;
+        }
+        if self.out.requests_open() >= REQUESTS_MAX {
+            return false;
         }
         let user = label.clone();
         self.out.ask(
             RegistryCall::GetPeer { user: user.clone() },
             Request::Peer(user),
         );
+        true
     }
 
     /// The registry answered, or could not be asked.
@@ -114,19 +118,28 @@ impl PeerManager {
         self.climb(now, label);
     }
 
-    /// Takes a record that somebody handed on.
-    fn learn_record(&mut self, now: Now, label: &Label, bytes: &[u8], found_by: Rung) {
-        let Some(contact) = self.contacts.get(label) else {
-            return;
-        };
+    /// Takes a record that somebody handed on; the device it is of, if it verifies.
+    pub(crate) fn learn_record(
+        &mut self,
+        now: Now,
+        label: &Label,
+        bytes: &[u8],
+        found_by: Rung,
+    ) -> Option<DeviceFp> {
+        let contact = self.contacts.get(label)?;
         let devices = &contact.chain.devices.devices;
         match read_record(bytes, self.me.network(), contact.row.user, devices) {
             Ok(record) => {
+                let device = record.device;
                 if let Some(row) = self.routes.learn(contact, record, found_by, false, now) {
                     self.lazily(now, StoreOp::PutRoute(row));
                 }
+                Some(device)
             }
-            Err(error) => self.out.warn(now, "record-refused", error.to_string()),
+            Err(error) => {
+                self.out.warn(now, "record-refused", error.to_string());
+                None
+            }
         }
     }
 

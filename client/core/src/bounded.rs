@@ -65,15 +65,21 @@ impl Bucket {
 
     /// Takes one; `false` when there is none.
     pub(crate) fn take(&mut self, now_ms: u64) -> bool {
+        self.take_many(1, now_ms)
+    }
+
+    /// Takes `count`, or nothing.
+    pub(crate) fn take_many(&mut self, count: u64, now_ms: u64) -> bool {
         let passed = now_ms.saturating_sub(self.at_ms);
         self.at_ms = self.at_ms.max(now_ms);
         let filled = self
             .millis
             .saturating_add(passed.saturating_mul(self.per_s));
         self.millis = filled.min(self.burst * 1_000);
-        let take = self.millis >= 1_000;
+        let cost = count.saturating_mul(1_000);
+        let take = self.millis >= cost;
         if take {
-            self.millis -= 1_000;
+            self.millis -= cost;
         }
         take
     }

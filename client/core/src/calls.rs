@@ -20,15 +20,13 @@ use beeline_proto::time::Now;
 pub(crate) const NEGOTIATION: u32 = 1;
 
 impl PeerManager {
-    /// Dials the devices of a user that routes are known to.
-    pub(crate) fn dial_routes(&mut self, now: Now, label: &Label, rung: Rung) {
-        let usable =
-            |route: &&crate::routes::Route| rung != Rung::Cache || !route.is_demoted(now.wall_ms);
-        let routes = self.routes.of_user(label).filter(usable);
-        let devices: Vec<DeviceFp> = routes.map(|route| route.row.device).collect();
+    /// Dials the devices of a user that routes are known to; whether any is being dialled now.
+    pub(crate) fn dial_routes(&mut self, now: Now, label: &Label, rung: Rung) -> bool {
+        let devices = self.routes.to_dial(label, rung, now.wall_ms);
         for device in devices {
             self.dial(now, label, device, rung);
         }
+        self.links.of_user(label).any(|link| link.is_dialling())
     }
 
     /// Makes an offer to a device, unless a link to it is open, or under way.
@@ -95,7 +93,7 @@ impl PeerManager {
         };
         self.arm_redial(now, link.id, link.redials, wait_ms);
         self.sessions_seen.insert((link.device, link.session));
-        self.links.by_id.insert(link.id, link);
+        self.links.insert(link);
     }
 
     fn arm_redial(&mut self, now: Now, id: LinkId, redials: u32, wait_ms: u64) {
@@ -375,7 +373,7 @@ impl PeerManager {
 
     /// A link is gone: what was on it goes another way.
     pub(crate) fn end_link(&mut self, now: Now, id: LinkId, reason: &str) {
-        let Some(link) = self.links.by_id.remove(&id) else {
+        let Some(link) = self.links.remove(id) else {
             return;
         };
         self.timers.cancel(&Timer::Session(id));
@@ -388,6 +386,9 @@ impl PeerManager {
         let open = self.links.of_user(&link.user).any(|other| other.is_ready());
         if link.is_ready() && !open {
             self.move_peer(now, &link.user, &[Move::Lose], reason);
+        }
+        if link.is_ready() {
+            self.on_link_gone(now, id, link.device);
         }
         self.take_deferred(now, &link);
         self.after_attempt(now, &link.user, reason);

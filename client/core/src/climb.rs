@@ -111,7 +111,7 @@ impl PeerManager {
 
     /// Whether an attempt for a user may still succeed, and whether an open link still may.
     fn attempts(&self, label: &Label) -> (bool, bool) {
-        let asking = self.is_asking_for(label);
+        let asking = self.is_asking_for(label) || self.is_querying(label);
         let making = self.links.of_user(label).any(|link| !link.is_ready());
         let hopeful = self
             .links
@@ -122,14 +122,30 @@ impl PeerManager {
     }
 
     fn start_rung(&mut self, now: Now, label: &Label, rung: Rung) {
-        self.tell_trying(now, label, rung);
-        match rung {
-            Rung::Connected => self.pump_user(now, label),
+        let tried = match rung {
+            Rung::Connected => {
+                self.pump_user(now, label);
+                self.links.of_user(label).any(|link| link.is_ready())
+            }
             Rung::Cache => self.dial_routes(now, label, rung),
+            Rung::Peers => self.ask_peers(now, label, rung),
+            Rung::Coordinators => self.ask_coordinators(now, label),
             Rung::Registry => self.look_up(label),
             // Nobody to ask yet: a rung without candidates lets the next start at once.
-            Rung::Peers | Rung::Coordinators | Rung::StoreAndForward => {}
+            Rung::StoreAndForward => false,
+        };
+        if tried {
+            self.tell_tried(now, label, rung);
         }
+    }
+
+    /// Something is being tried on a rung: the user's messages are told, and those that join them.
+    fn tell_tried(&mut self, now: Now, label: &Label, rung: Rung) {
+        let peer = self.peers.get_mut(label);
+        if let Some(ladder) = peer.and_then(|peer| peer.ladder.as_mut()) {
+            ladder.note_tried(rung);
+        }
+        self.tell_trying(now, label, rung);
     }
 
     /// Tells the messages of a user which rung is tried for them, each rung once.

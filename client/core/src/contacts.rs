@@ -104,7 +104,11 @@ impl Contacts {
         let label = contact.row.label.clone();
         if let Some(old) = self.by_label.remove(&label) {
             self.by_user.remove(&old.row.user);
-            self.by_device.retain(|_, owner| *owner != label);
+            for device in &old.chain.devices.devices {
+                if self.by_device.get(&device.fp()) == Some(&label) {
+                    self.by_device.remove(&device.fp());
+                }
+            }
         }
         self.by_user.insert(contact.row.user, label.clone());
         for device in &contact.chain.devices.devices {

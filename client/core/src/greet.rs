@@ -83,7 +83,7 @@ impl PeerManager {
                 .as_ref()
                 .map(|r| r.bytes.clone())
                 .unwrap_or_default(),
-            can_relay: false,
+            can_relay: self.me.config.can_relay,
             can_store: false,
             protocol: PROTOCOL,
         };
@@ -189,6 +189,7 @@ impl PeerManager {
         self.hand_over_lists(id, &versions);
         self.seal_and_write(&user);
         self.pump(now, id);
+        self.on_link_ready(now, id);
     }
 
     /// Takes the record in a HELLO: over its own link the device's newest word always counts.

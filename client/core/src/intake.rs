@@ -212,7 +212,7 @@ impl PeerManager {
         let mut found_by = None;
         let superseded = self.links.ids(|link| of_device(link) && !link.is_ready());
         for id in superseded {
-            if let Some(link) = self.links.by_id.remove(&id) {
+            if let Some(link) = self.links.remove(id) {
                 // Ours gives way in glare; theirs is an older call of the same device.
                 if link.side == Side::Offerer {
                     found_by = link.found_by;

@@ -33,6 +33,8 @@ pub(crate) struct Ladder {
     started_ms: u64,
     /// Rungs started.
     climbed: usize,
+    /// The rung started last that had something to try.
+    tried: Option<Rung>,
 }
 
 impl Ladder {
@@ -40,12 +42,18 @@ impl Ladder {
         Self {
             started_ms: now_ms,
             climbed: 0,
+            tried: None,
         }
     }
 
-    /// The rung started last.
-    pub(crate) fn rung(&self) -> Rung {
-        RUNGS[self.climbed.saturating_sub(1)]
+    /// Notes that a rung had something to try.
+    pub(crate) fn note_tried(&mut self, rung: Rung) {
+        self.tried = Some(rung);
+    }
+
+    /// The rung started last that had something to try.
+    pub(crate) fn tried(&self) -> Option<Rung> {
+        self.tried
     }
 
     /// What comes next. `in_flight`: an attempt may still succeed. `waiting`: a message is out on
@@ -109,7 +117,8 @@ mod tests {
         assert_eq!(ladder.step(0, false, false), Step::Start(Rung::Connected));
         assert_eq!(ladder.step(250, true, true), Step::Wait);
         assert_eq!(ladder.step(300, false, false), Step::Start(Rung::Cache));
-        assert_eq!(ladder.rung(), Rung::Cache);
+        ladder.note_tried(Rung::Cache);
+        assert_eq!(ladder.tried(), Some(Rung::Cache));
     }
 
     #[test]

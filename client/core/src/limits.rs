@@ -112,6 +112,47 @@ pub const ROUTE_ACK_MS_MAX: u64 = 10_000;
 /// How long a doubted route is passed over, milliseconds.
 pub const ROUTE_DEMOTED_MS: u64 = 10 * 60 * 1_000;
 
+/// How long a route counts as fresh after it was last heard of, milliseconds: a day, as long as a
+/// bundle is used.
+pub const ROUTE_FRESH_MS: u64 = 24 * 3_600 * 1_000;
+
+/// A route nobody has heard of for this long is forgotten, milliseconds: as long as a sender tries.
+pub const ROUTE_KEPT_MS: u64 = 30 * 24 * 3_600 * 1_000;
+
+/// Peers asked for one user on one rung.
+pub const QUERY_PEERS_MAX: usize = 3;
+
+/// How long an answer to a query is waited for, milliseconds: three slow satellite hops.
+pub const QUERY_MS: u64 = 2_000;
+
+/// Queries open at once: three for each of three hundred users.
+pub const QUERIES_MAX: usize = 1_024;
+
+/// Users asked for when a link opens: what the other side answers in one burst.
+pub const QUERIES_ON_LINK_MAX: usize = QUERIES_BURST as usize;
+
+/// Queries of one link looked at per second: each costs us a verification and a signature.
+pub const QUERIES_PER_S: u64 = 5;
+
+/// Queries of one link looked at in one burst.
+pub const QUERIES_BURST: u64 = 10;
+
+/// Request ids of one link remembered: more than one burst, so that a copy is answered once.
+pub const QUERIES_SEEN_MAX: usize = 64;
+
+/// Devices named in one answer to a query.
+pub const FOUND_DEVICES_MAX: usize = 3;
+
+/// An answer to a query, bytes: the longest chain and three records of 1 KiB, with room.
+pub const FOUND_LEN_MAX: usize = 8 * 1024;
+
+/// Bytes answered on a link at most for each byte received on it: asking is no way to make others
+/// send much.
+pub const ANSWER_BYTES_FACTOR: u64 = 4;
+
+/// Timers of the fabric: one per user asked for, one per link for what is told on it, a handful.
+pub const FABRIC_TIMERS_MAX: usize = QUERIES_MAX + LINKS_MAX + 8;
+
 /// First pause before another try, milliseconds.
 pub const RETRY_MS_MIN: u64 = 1_000;
 
@@ -174,6 +215,7 @@ pub const REDIALS_MAX: u32 = 3;
 
 /// Timers armed at once: three per link and one for its ACKs, two per recipient of a message, one
 /// per stream that holds messages, and a handful of our own.
-pub const TIMERS_MAX: usize = 4 * LINKS_MAX + 2 * (PEERS_MAX + OUTBOX_MAX) + HELD_TOTAL_MAX + 16;
+pub const TIMERS_MAX: usize =
+    4 * LINKS_MAX + 2 * (PEERS_MAX + OUTBOX_MAX) + HELD_TOTAL_MAX + 16 + FABRIC_TIMERS_MAX;
 
 const _: () = assert!(PEERS_MAX > OUTBOX_MAX + LINKS_MAX + REQUESTS_MAX);

@@ -6,7 +6,7 @@ use crate::input::LinkId;
 use crate::limits::{ROUTE_ACK_MS_MAX, ROUTE_ACK_MS_MIN};
 use crate::negotiation::{Negotiation, Side};
 use beeline_proto::id::{DeviceFp, Label, SessionId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One link.
 #[derive(Debug)]
@@ -110,6 +110,11 @@ impl Link {
         }
     }
 
+    /// Smoothed milliseconds from a message to its ACK.
+    pub(crate) fn rtt_ms(&self) -> Option<u64> {
+        self.ready().and_then(|ready| ready.rtt_ms)
+    }
+
     pub(crate) fn is_ready(&self) -> bool {
         self.ready().is_some()
     }
@@ -120,13 +125,42 @@ impl Link {
     }
 }
 
-/// All links, by id.
+/// All links, by id; which are of a user or a device costs the same however many there are.
 #[derive(Debug, Default)]
 pub(crate) struct Links {
     pub(crate) by_id: BTreeMap<LinkId, Link>,
+    by_user: BTreeMap<Label, BTreeSet<LinkId>>,
+    by_device: BTreeMap<DeviceFp, BTreeSet<LinkId>>,
 }
 
 impl Links {
+    pub(crate) fn insert(&mut self, link: Link) {
+        let users = self.by_user.entry(link.user.clone()).or_default();
+        users.insert(link.id);
+        self.by_device
+            .entry(link.device)
+            .or_default()
+            .insert(link.id);
+        self.by_id.insert(link.id, link);
+    }
+
+    pub(crate) fn remove(&mut self, id: LinkId) -> Option<Link> {
+        let link = self.by_id.remove(&id)?;
+        if let Some(ids) = self.by_user.get_mut(&link.user) {
+            ids.remove(&id);
+            if ids.is_empty() {
+                self.by_user.remove(&link.user);
+            }
+        }
+        if let Some(ids) = self.by_device.get_mut(&link.device) {
+            ids.remove(&id);
+            if ids.is_empty() {
+                self.by_device.remove(&link.device);
+            }
+        }
+        Some(link)
+    }
+
     pub(crate) fn get(&self, id: LinkId) -> Option<&Link> {
         self.by_id.get(&id)
     }
@@ -136,13 +170,13 @@ impl Links {
     }
 
     pub(crate) fn of_user<'a>(&'a self, user: &'a Label) -> impl Iterator<Item = &'a Link> {
-        self.by_id.values().filter(move |link| link.user == *user)
+        let ids = self.by_user.get(user).into_iter().flatten();
+        ids.filter_map(|id| self.by_id.get(id))
     }
 
     pub(crate) fn of_device(&self, device: DeviceFp) -> impl Iterator<Item = &Link> {
-        self.by_id
-            .values()
-            .filter(move |link| link.device == device)
+        let ids = self.by_device.get(&device).into_iter().flatten();
+        ids.filter_map(|id| self.by_id.get(id))
     }
 
     /// The open link to a device; there is one at most.

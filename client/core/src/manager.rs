@@ -20,8 +20,10 @@ use crate::output::Output;
 use crate::outputs::Outputs;
 use crate::peer::Peer;
 use crate::presence::Presence;
+use crate::queries::Queries;
 use crate::routes::Routes;
 use crate::state::{Identity, Loaded};
+use crate::talk::Talks;
 use crate::timer::{Timer, Timers};
 use crate::vias::Vias;
 use beeline_proto::id::{DeviceFp, Label, ParcelId, SessionId};
@@ -37,7 +39,6 @@ pub struct PeerManager {
     pub(crate) bundles: Bundles,
     pub(crate) contacts: Contacts,
     pub(crate) routes: Routes,
-    #[expect(dead_code, reason = "relaying, which uses it, is the next change")]
     pub(crate) vias: Vias,
     pub(crate) peers: BTreeMap<Label, Peer>,
     pub(crate) links: Links,
@@ -46,6 +47,8 @@ pub struct PeerManager {
     pub(crate) acks: Acks,
     pub(crate) presence: Presence,
     pub(crate) early: EarlyCandidates,
+    pub(crate) talks: Talks,
+    pub(crate) queries: Queries,
     /// Sessions that were offered before.
     pub(crate) sessions_seen: Seen<(DeviceFp, SessionId)>,
     /// Parcels opened before.
@@ -90,6 +93,8 @@ impl PeerManager {
             acks: Acks::default(),
             presence: Presence::default(),
             early: EarlyCandidates::default(),
+            talks: Talks::default(),
+            queries: Queries::default(),
             sessions_seen: Seen::new(SESSIONS_SEEN_MAX),
             parcels_seen: Seen::new(PARCELS_SEEN_MAX),
             nacked: Seen::new(PARCELS_SEEN_MAX),
@@ -205,6 +210,7 @@ impl PeerManager {
                 Timer::Acks(device) => self.flush_acks(now, device),
                 // The links with more to send are marked; they go on below, in `settle`.
                 Timer::Frames => {}
+                Timer::Query(user) => self.on_query_timeout(now, &user),
                 Timer::Announce => self.announce(now),
                 Timer::Lazy => self.out.flush_lazy(),
                 Timer::Rewrite => self.rewrite(),

@@ -110,7 +110,7 @@ impl PeerManager {
             user: self.me.user.to_vec(),
             version,
             signal_addr: self.me.config.signal_addr.clone(),
-            can_relay: false,
+            can_relay: self.me.config.can_relay,
             unlisted: self.me.config.unlisted,
             bundle,
             can_store: false,

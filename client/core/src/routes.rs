@@ -2,7 +2,7 @@
 
 use crate::contacts::Contact;
 use crate::event::Rung;
-use crate::limits::{ROUTE_DEMOTED_MS, ROUTES_MAX};
+use crate::limits::{ROUTE_DEMOTED_MS, ROUTE_FRESH_MS, ROUTES_MAX};
 use crate::state::RouteRow;
 use beeline_proto::chain::Device;
 use beeline_proto::envelope::{Expect, OpenError, Verified, open};
@@ -11,7 +11,7 @@ use beeline_proto::keys::SealPublic;
 use beeline_proto::limits::ORIGIN_LEN_MAX;
 use beeline_proto::pb::identity::v1::{Bundle, DeviceRecord};
 use beeline_proto::time::Now;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A key that MESSAGE parcels for a device are sealed to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +45,8 @@ pub(crate) struct Record {
     pub(crate) version: u64,
     pub(crate) signal_addr: String,
     pub(crate) seal: Option<SealKey>,
+    /// Never to be named to others.
+    pub(crate) unlisted: bool,
     pub(crate) bytes: Vec<u8>,
 }
 
@@ -74,6 +76,7 @@ pub(crate) fn read_record(
         version: payload.version,
         signal_addr: payload.signal_addr.clone(),
         seal,
+        unlisted: payload.unlisted,
         bytes: bytes.to_vec(),
     })
 }
@@ -84,18 +87,29 @@ pub(crate) struct Route {
     pub(crate) row: RouteRow,
     pub(crate) version: u64,
     pub(crate) seal: Option<SealKey>,
+    /// Never to be named to others, as its own record says.
+    pub(crate) unlisted: bool,
 }
 
 impl Route {
     pub(crate) fn is_demoted(&self, wall_ms: u64) -> bool {
         self.row.demoted_until_ms > wall_ms
     }
+
+    /// Whether it was heard of lately.
+    pub(crate) fn is_fresh(&self, wall_ms: u64) -> bool {
+        let heard_ms = self.row.seen_ms.max(self.row.connected_ms);
+        heard_ms.saturating_add(ROUTE_FRESH_MS) > wall_ms
+    }
 }
 
-/// All routes, by device.
+/// All routes, by device; finding those of a user, or the stalest, costs the same however many
+/// there are.
 #[derive(Debug, Default)]
 pub(crate) struct Routes {
     by_device: BTreeMap<DeviceFp, Route>,
+    by_user: BTreeMap<Label, BTreeSet<DeviceFp>>,
+    by_age: BTreeSet<(u64, DeviceFp)>,
 }
 
 impl Routes {
@@ -105,6 +119,7 @@ impl Routes {
             row,
             version: record.version,
             seal: record.seal,
+            unlisted: record.unlisted,
         };
         self.insert(route);
     }
@@ -123,8 +138,21 @@ impl Routes {
 
     /// Routes to the devices of one user.
     pub(crate) fn of_user<'a>(&'a self, label: &'a Label) -> impl Iterator<Item = &'a Route> {
-        self.iter()
-            .filter(move |route| route.row.user_label == *label)
+        let devices = self.by_user.get(label).into_iter().flatten();
+        devices.filter_map(|device| self.by_device.get(device))
+    }
+
+    /// Devices of a user to dial on a rung. The cache passes over those that failed lately, and
+    /// takes stale ones only if it has nothing else.
+    pub(crate) fn to_dial(&self, label: &Label, rung: Rung, wall_ms: u64) -> Vec<DeviceFp> {
+        let usable = |route: &&Route| rung != Rung::Cache || !route.is_demoted(wall_ms);
+        let usable: Vec<&Route> = self.of_user(label).filter(usable).collect();
+        let fresh = |route: &&Route| route.is_fresh(wall_ms);
+        let only_fresh = rung == Rung::Cache && usable.iter().any(fresh);
+        let chosen = usable
+            .into_iter()
+            .filter(|route| !only_fresh || fresh(route));
+        chosen.map(|route| route.row.device).collect()
     }
 
     /// Takes a verified record; the row to keep if it told something. The newest record and the
@@ -172,6 +200,7 @@ impl Routes {
             row: row.clone(),
             version: record.version,
             seal,
+            unlisted: record.unlisted,
         };
         self.insert(route);
         Some(row)
@@ -186,6 +215,8 @@ impl Routes {
         now: Now,
     ) -> Option<RouteRow> {
         let route = self.by_device.get_mut(&device)?;
+        self.by_age.remove(&(route.row.seen_ms, device));
+        self.by_age.insert((now.wall_ms, device));
         route.row.seen_ms = now.wall_ms;
         if live {
             route.row.connected_ms = now.wall_ms;
@@ -210,19 +241,29 @@ impl Routes {
     }
 
     pub(crate) fn remove(&mut self, device: DeviceFp) {
-        self.by_device.remove(&device);
+        let Some(route) = self.by_device.remove(&device) else {
+            return;
+        };
+        self.by_age.remove(&(route.row.seen_ms, device));
+        if let Some(devices) = self.by_user.get_mut(&route.row.user_label) {
+            devices.remove(&device);
+            if devices.is_empty() {
+                self.by_user.remove(&route.row.user_label);
+            }
+        }
     }
 
     fn insert(&mut self, route: Route) {
-        self.by_device.insert(route.row.device, route);
-        if self.by_device.len() > ROUTES_MAX {
-            let oldest = self
-                .by_device
-                .values()
-                .min_by_key(|route| route.row.seen_ms);
-            if let Some(device) = oldest.map(|route| route.row.device) {
-                self.by_device.remove(&device);
-            }
+        let device = route.row.device;
+        self.remove(device);
+        self.by_age.insert((route.row.seen_ms, device));
+        let of_user = self.by_user.entry(route.row.user_label.clone());
+        of_user.or_default().insert(device);
+        self.by_device.insert(device, route);
+        if self.by_device.len() > ROUTES_MAX
+            && let Some((_, stalest)) = self.by_age.first().copied()
+        {
+            self.remove(stalest);
         }
     }
 }
@@ -256,6 +297,7 @@ mod tests {
                 id: key.key_id(),
                 key,
             }),
+            unlisted: false,
             bytes: vec![n, version as u8, made_ms as u8],
         }
     }

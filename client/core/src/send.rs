@@ -181,9 +181,9 @@ impl PeerManager {
         if !sealed {
             self.seal_and_write(&to);
         }
-        let rung = self.peer(now, &to).ladder.map(|ladder| ladder.rung());
-        match rung {
-            Some(rung) => self.tell_trying_one(now, id, rung),
+        match self.peer(now, &to).ladder.map(|ladder| ladder.tried()) {
+            Some(Some(rung)) => self.tell_trying_one(now, id, rung),
+            Some(None) => {}
             None => self.start_climb(now, &to),
         }
         self.pump_user(now, &to);

@@ -2,8 +2,8 @@
 
 use crate::limits::{
     CONTACTS_MAX, EARLY_CANDIDATES_MAX, HELD_TOTAL_MAX, LINKS_MAX, OUTBOX_MAX, PARCELS_SEEN_MAX,
-    PEERS_MAX, RECEIVE_PENDING_MAX, REQUESTS_MAX, ROUTES_MAX, SESSIONS_SEEN_MAX, SETTLED_MAX,
-    STREAMS_MAX, TIMERS_MAX,
+    PEERS_MAX, QUERIES_MAX, RECEIVE_PENDING_MAX, REQUESTS_MAX, ROUTES_MAX, SESSIONS_SEEN_MAX,
+    SETTLED_MAX, STREAMS_MAX, TIMERS_MAX, VIAS_MAX,
 };
 use crate::link::Link;
 use crate::manager::PeerManager;
@@ -61,6 +61,9 @@ impl PeerManager {
             fill("parcels", self.parcels_seen.len(), PARCELS_SEEN_MAX),
             fill("nacked", self.nacked.len(), PARCELS_SEEN_MAX),
             fill("early", self.early.len(), EARLY_CANDIDATES_MAX + LINKS_MAX),
+            fill("talks", self.talks.len(), LINKS_MAX),
+            fill("queries", self.queries.len(), QUERIES_MAX),
+            fill("vias", self.vias.len(), VIAS_MAX),
             fill("acks", self.acks.len(), LINKS_MAX),
             fill("arrived", self.inbox.len(), RECEIVE_PENDING_MAX),
             fill("requests", self.out.requests_open(), REQUESTS_MAX + 3),

@@ -24,6 +24,8 @@ pub(crate) enum Timer {
     Acks(DeviceFp),
     /// Frames that did not fit between two inputs go on.
     Frames,
+    /// Peers asked for the user have not answered.
+    Query(Label),
     /// We announce ourselves, or try again.
     Announce,
     /// Operations that waited for a write to ride on are written.

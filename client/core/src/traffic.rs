@@ -26,6 +26,7 @@ impl PeerManager {
                 return self.close_link(now, id, &error.to_string());
             }
         };
+        self.talks.received(id, bytes.len());
         for item in items {
             let Some(link) = self.links.get(id) else {
                 return;
@@ -37,6 +38,7 @@ impl PeerManager {
                     if !self.on_first_item(now, id, first.as_ref()) {
                         return;
                     }
+                    self.talks.received(id, bytes.len());
                 }
             }
         }
@@ -71,6 +73,8 @@ impl PeerManager {
             Kind::Ack(bytes) | Kind::Nack(bytes) | Kind::Read(bytes) => {
                 self.on_control_item(now, id, &bytes);
             }
+            Kind::PeerQuery(envelope) => self.on_peer_query(now, id, &envelope),
+            Kind::PeerFound(envelope) => self.on_peer_found_item(now, id, &envelope),
             Kind::Records(records) => self.on_records(now, id, &records),
             Kind::Goodbye(envelope) => self.on_goodbye(now, id, &envelope),
             Kind::Relay(bytes) => self.refuse_item(now, id, &bytes, ErrorCode::NoRoute),

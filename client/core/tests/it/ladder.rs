@@ -24,19 +24,8 @@ fn with_nothing_known_the_registry_is_asked_at_once() {
         world.drive_until(2_000, |w| w.node(alice).count(DeliveryState::Delivered)
             == 1)
     );
-    let want = [
-        (Rung::Connected, 0),
-        (Rung::Cache, 0),
-        (Rung::Peers, 0),
-        (Rung::Coordinators, 0),
-        (Rung::Registry, 0),
-    ];
-    let told = rungs(&world, alice);
-    let relative: Vec<_> = told
-        .iter()
-        .map(|(rung, at)| (*rung, at - told[0].1))
-        .collect();
-    assert_eq!(relative, want);
+    // What has nothing to try is not told, and takes no time: only the commit came before.
+    assert_eq!(rungs(&world, alice), [(Rung::Registry, 3)]);
     assert_eq!(world.registry.lookups, 1);
 }
 
@@ -58,18 +47,10 @@ fn rungs_start_at_their_times_while_a_cached_route_is_dialled() {
     world.send(alice, "carol", "second");
     world.drive(2_000);
     let told = rungs(&world, alice);
-    let told: Vec<_> = told.into_iter().skip(5).collect();
+    let told: Vec<_> = told.into_iter().skip(1).collect();
     let start = told[0].1;
     let relative: Vec<_> = told.iter().map(|(rung, at)| (*rung, at - start)).collect();
-    let want = [
-        (Rung::Connected, 0),
-        (Rung::Cache, 0),
-        (Rung::Peers, 50),
-        (Rung::Coordinators, 200),
-        (Rung::Registry, 500),
-        (Rung::StoreAndForward, 1_000),
-    ];
-    assert_eq!(relative, want);
+    assert_eq!(relative, [(Rung::Cache, 0), (Rung::Registry, 500)]);
     assert_eq!(world.registry.lookups, before + 1);
 }
 

@@ -10,4 +10,6 @@ mod ladder;
 mod order;
 mod presence;
 mod properties;
+mod queries;
 mod reach;
+mod tap;

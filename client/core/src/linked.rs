@@ -1,0 +1,32 @@
+//! What a link means for the fabric: a new peer to ask and to hand things on, or one less.
+
+use crate::event::Rung;
+use crate::input::LinkId;
+use crate::manager::PeerManager;
+use beeline_proto::id::DeviceFp;
+use beeline_proto::time::Now;
+
+impl PeerManager {
+    /// Both HELLOs of a link verified.
+    pub(crate) fn on_link_ready(&mut self, now: Now, id: LinkId) {
+        let Some(device) = self.links.get(id).map(|link| link.device) else {
+            return;
+        };
+        self.talks.start(id, now.mono_ms);
+        let rung = if self.is_coordinator(device) {
+            Rung::Coordinators
+        } else {
+            Rung::Peers
+        };
+        self.ask_for_waiting(now, id, rung);
+    }
+
+    /// An open link is gone. What is known through its device goes with it, unless a newer link to
+    /// the device is open.
+    pub(crate) fn on_link_gone(&mut self, _now: Now, id: LinkId, device: DeviceFp) {
+        self.talks.end(id);
+        if self.links.ready_to(device).is_none() {
+            self.vias.forget_through(device);
+        }
+    }
+}
