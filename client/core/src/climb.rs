@@ -7,12 +7,14 @@ use crate::event::{DeliveryState, Event, PeerState, Rung};
 use crate::input::LinkId;
 use crate::ladder::{Ladder, RUNGS, Step};
 use crate::limits::{PEERS_MAX, TRYING_TOLD_MAX};
+use crate::link::Flow;
 use crate::manager::PeerManager;
 use crate::outbox::{Entry, Phase};
 use crate::peer::{Move, Peer, after};
 use crate::state::StoreOp;
 use crate::timer::Timer;
-use beeline_proto::id::{Label, MessageId};
+use beeline_proto::chain::Device;
+use beeline_proto::id::{DeviceFp, Label, MessageId};
 use beeline_proto::time::Now;
 
 impl PeerManager {
@@ -113,22 +115,43 @@ impl PeerManager {
     fn attempts(&self, label: &Label) -> (bool, bool) {
         let asking = self.is_asking_for(label);
         let making = self.links.of_user(label).any(|link| !link.is_ready());
-        let hopeful = self
-            .links
-            .of_user(label)
-            .filter_map(|link| link.ready())
-            .any(|r| !r.doubted);
-        (asking || making, hopeful && self.outbox.has_waiting(label))
+        let hopeful = self.outbox.has_waiting(label) && self.has_hope(label);
+        (asking || making, hopeful)
+    }
+
+    /// Whether something is out for a user that has not been doubted yet.
+    fn has_hope(&self, label: &Label) -> bool {
+        let direct = self.links.of_user(label).filter_map(|link| link.ready());
+        if direct.into_iter().any(|ready| !ready.direct.doubted) {
+            return true;
+        }
+        let Some(contact) = self.contacts.get(label) else {
+            return false;
+        };
+        let devices = &contact.chain.devices.devices;
+        self.links.by_id.values().any(|link| {
+            let relayed = link.ready().map(|ready| &ready.relayed);
+            relayed
+                .filter(|flows| !flows.is_empty())
+                .is_some_and(|flows| {
+                    let out = |flow: &Flow| !flow.doubted && !flow.in_flight.is_empty();
+                    devices.iter().any(|d| flows.get(&d.fp()).is_some_and(out))
+                })
+        })
     }
 
     fn start_rung(&mut self, now: Now, label: &Label, rung: Rung) {
         self.tell_trying(now, label, rung);
         match rung {
             Rung::Connected => self.pump_user(now, label),
-            Rung::Cache => self.dial_routes(now, label, rung),
+            Rung::Cache => {
+                self.pump_relays(now, label);
+                self.dial_routes(now, label, rung);
+            }
             Rung::Registry => self.look_up(label),
+            Rung::StoreAndForward => self.request_relay(now, label),
             // Nobody to ask yet: a rung without candidates lets the next start at once.
-            Rung::Peers | Rung::Coordinators | Rung::StoreAndForward => {}
+            Rung::Peers | Rung::Coordinators => {}
         }
     }
 
@@ -151,6 +174,11 @@ impl PeerManager {
 
     /// Tells one message which rung is tried for it.
     pub(crate) fn tell_trying_one(&mut self, now: Now, id: MessageId, rung: Rung) {
+        // A state never goes back: a relayed message is not told what else is tried for it.
+        let further = |entry: &Entry| entry.row.state > DeliveryState::Trying;
+        if self.outbox.get(&id).is_some_and(further) {
+            return;
+        }
         self.tell_state(now, id, DeliveryState::Trying, Some(rung));
         self.lazily(
             now,
@@ -209,14 +237,16 @@ impl PeerManager {
 
     /// The pause is over: everything unacknowledged goes out again, then the ladder is climbed.
     pub(crate) fn on_retry(&mut self, now: Now, label: &Label) {
-        for id in self
-            .links
-            .ids(|link| link.user == *label && link.is_ready())
-        {
-            if let Some(ready) = self.links.get_mut(id).and_then(|link| link.ready_mut()) {
-                ready.cursor = 0;
-                ready.in_flight.clear();
-                ready.doubted = false;
+        let devices = self
+            .contacts
+            .get(label)
+            .map(|contact| &contact.chain.devices.devices);
+        let devices: Vec<_> = devices.into_iter().flatten().map(Device::fp).collect();
+        for link in self.links.by_id.values_mut() {
+            for device in &devices {
+                if let Some(flow) = link.flow_mut(*device) {
+                    flow.restart();
+                }
             }
         }
         self.start_climb(now, label);
@@ -257,17 +287,20 @@ impl PeerManager {
         }
     }
 
-    /// A message sent on this link was not acknowledged in time.
-    pub(crate) fn on_route_doubt(&mut self, now: Now, link: LinkId) {
-        let Some(link) = self.links.get_mut(link) else {
+    /// A message sent over this link to a device was not acknowledged in time.
+    pub(crate) fn on_route_doubt(&mut self, now: Now, id: LinkId, to: DeviceFp) {
+        let user = self.contacts.of_device(to).map(|c| c.row.label.clone());
+        let (Some(link), Some(user)) = (self.links.get_mut(id), user) else {
             return;
         };
-        let (user, device) = (link.user.clone(), link.device);
-        let Some(ready) = link.ready_mut() else {
+        let through = link.device;
+        let Some(flow) = link.flow_mut(to) else {
             return;
         };
-        ready.doubted = true;
-        if let Some(row) = self.routes.demote(device, now.wall_ms) {
+        flow.doubted = true;
+        if through != to {
+            self.vias.demote(to, through, now.mono_ms);
+        } else if let Some(row) = self.routes.demote(to, now.wall_ms) {
             self.lazily(now, StoreOp::PutRoute(row));
         }
         self.peer(now, &user).last_error = Some("no acknowledgement in time".to_owned());

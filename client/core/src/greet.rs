@@ -83,7 +83,7 @@ impl PeerManager {
                 .as_ref()
                 .map(|r| r.bytes.clone())
                 .unwrap_or_default(),
-            can_relay: false,
+            can_relay: self.me.config.can_relay,
             can_store: false,
             protocol: PROTOCOL,
         };
@@ -167,7 +167,11 @@ impl PeerManager {
             return;
         };
         let limits = PeerLimits::from_pb(hello.payload().limits.as_ref());
-        link.stage = Stage::Ready(Ready::new(SendQueue::new(limits), now.mono_ms));
+        link.stage = Stage::Ready(Ready::new(
+            SendQueue::new(limits),
+            hello.payload().can_relay,
+            now.mono_ms,
+        ));
         let (user, device, found_by) = (link.user.clone(), link.device, link.found_by);
         self.timers.cancel(&Timer::Session(id));
         self.timers.cancel(&Timer::Redial(id));

@@ -70,9 +70,11 @@ mod presence;
 mod pump;
 mod reads;
 mod records;
+mod relay;
 mod routes;
 mod sealing;
 mod send;
+mod signalling;
 mod snapshot;
 pub mod state;
 pub mod status;
@@ -80,8 +82,8 @@ pub mod status;
 pub mod testing;
 mod timer;
 mod traffic;
-#[expect(dead_code, reason = "relaying, which uses it, is the next change")]
 mod vias;
+mod ways;
 
 pub use beeline_proto::time::Now;
 pub use config::Config;
