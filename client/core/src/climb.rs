@@ -11,6 +11,7 @@ use crate::link::Flow;
 use crate::manager::PeerManager;
 use crate::outbox::{Entry, Phase};
 use crate::peer::{Move, Peer, after};
+use crate::pump::state_of;
 use crate::state::StoreOp;
 use crate::timer::Timer;
 use beeline_proto::chain::Device;
@@ -191,6 +192,37 @@ impl PeerManager {
                 at_ms: now.wall_ms,
             },
         );
+    }
+
+    /// Tells the messages of a user why nothing came of what was tried, each reason once.
+    pub(crate) fn tell_note(&mut self, now: Now, label: &Label, note: &str) {
+        let fresh = |entry: &&Entry| {
+            let trying = entry.row.state <= DeliveryState::Trying;
+            let durable = entry.phase != Phase::Committing;
+            trying && durable && entry.note.as_deref() != Some(note)
+        };
+        let waiting = self.outbox.after(label, 0).filter(fresh);
+        let ids: Vec<_> = waiting.take(TRYING_TOLD_MAX).map(|e| e.row.id).collect();
+        for id in ids {
+            let Some(entry) = self.outbox.get_mut(&id) else {
+                continue;
+            };
+            entry.note = Some(note.to_owned());
+            entry.row.state = DeliveryState::Trying;
+            let (rung, reason) = (entry.told, Some(note.to_owned()));
+            let mut told = state_of(entry, now, rung, None);
+            told.reason.clone_from(&reason);
+            self.out.event(Event::MessageState(told));
+            let op = StoreOp::SetState {
+                id,
+                state: DeliveryState::Trying,
+                rung,
+                path: None,
+                reason,
+                at_ms: now.wall_ms,
+            };
+            self.lazily(now, op);
+        }
     }
 
     /// Ends a climb because an ACK came or nothing is left to send.

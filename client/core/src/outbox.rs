@@ -37,6 +37,8 @@ pub(crate) struct Entry {
     pub(crate) reseals: u8,
     /// The rung last told about.
     pub(crate) told: Option<Rung>,
+    /// What was told last of why nothing came of a rung.
+    pub(crate) note: Option<String>,
     /// The call that waits for its commit.
     pub(crate) command: Option<CommandId>,
 }
@@ -120,6 +122,7 @@ impl Outbox {
             via: BTreeMap::new(),
             reseals: 0,
             told: None,
+            note: None,
             command,
             row,
         };
