@@ -6,7 +6,7 @@ use crate::crypto::random_u64;
 use crate::event::{DeliveryState, Event, PeerState, Rung};
 use crate::input::LinkId;
 use crate::ladder::{Ladder, RUNGS, Step};
-use crate::limits::{PEERS_MAX, TRYING_TOLD_MAX};
+use crate::limits::{HEARD_MS, PEERS_MAX, TRYING_TOLD_MAX};
 use crate::link::Flow;
 use crate::manager::PeerManager;
 use crate::outbox::{Entry, Phase};
@@ -297,6 +297,25 @@ impl PeerManager {
                 self.start_climb(now, &label);
             }
         }
+    }
+
+    /// A device was heard of, by a parcel of its own or from a neighbour: what waits for its user is
+    /// tried at once, not too often.
+    pub(crate) fn heard_of(&mut self, now: Now, device: DeviceFp) {
+        let Some(label) = self.contacts.of_device(device).map(|c| c.row.label.clone()) else {
+            return;
+        };
+        if !self.outbox.has_waiting(&label) {
+            return;
+        }
+        let peer = self.peer(now, &label);
+        let pause_ms = now.mono_ms.saturating_sub(peer.heard_ms);
+        if peer.ladder.is_some() || pause_ms < HEARD_MS {
+            return self.pump_relays(now, &label);
+        }
+        peer.heard_ms = now.mono_ms;
+        peer.attempt = 0;
+        self.on_retry(now, &label);
     }
 
     /// An attempt for a user ended: goes on climbing, or comes to rest.

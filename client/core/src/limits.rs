@@ -148,6 +148,10 @@ pub const RETRY_MS_MIN: u64 = 1_000;
 /// Longest pause before another try, milliseconds.
 pub const RETRY_MS_MAX: u64 = 10 * 60 * 1_000;
 
+/// A user heard of again within this time starts no further climb, milliseconds: who comes and goes
+/// cannot make others work.
+pub const HEARD_MS: u64 = 5_000;
+
 /// How often expiry and old bundles are looked for, milliseconds.
 pub const SWEEP_MS: u64 = 60 * 60 * 1_000;
 

@@ -56,7 +56,12 @@ impl PeerManager {
         };
         if let Some(through) = self.links.get(link).map(|link| link.device) {
             let now_ms = now.mono_ms;
+            let usable = self.vias.usable(from, now_ms);
+            let known = usable.iter().any(|(peer, _)| *peer == through);
             self.vias.learn(from, through, Rung::Cache, true, now_ms);
+            if !known {
+                self.heard_of(now, from);
+            }
         }
     }
 
