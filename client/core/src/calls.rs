@@ -2,7 +2,7 @@
 //! sealed as a CONTROL parcel, the same bytes on every route.
 
 use crate::event::Rung;
-use crate::input::{Candidate, LinkId};
+use crate::input::{Candidate, LinkId, SocketId};
 use crate::limits::{LINKS_MAX, REDIAL_CONNECTING_MS, REDIAL_UNANSWERED_MS, REDIALS_MAX};
 use crate::link::{Flow, Link, Stage};
 use crate::manager::PeerManager;
@@ -301,20 +301,34 @@ impl PeerManager {
         }
     }
 
-    /// The gateway refused a frame: an offer nobody is there for ends at once.
-    pub(crate) fn on_signal_error(&mut self, now: Now, code: ErrorCode, to: &str) {
+    /// A signalling server refused a frame. An offer ends at once when nobody is there for it at
+    /// any of our sockets, and no common peer carries it.
+    pub(crate) fn on_signal_error(
+        &mut self,
+        now: Now,
+        socket: SocketId,
+        code: ErrorCode,
+        to: &str,
+    ) {
         self.out.counters.count("signal-error");
         if code != ErrorCode::PeerOffline {
             return;
         }
-        let unanswered = self.links.ids(|link| {
-            let awaiting = match &link.stage {
-                Stage::Negotiating(negotiation) => negotiation.is_awaiting_answer(),
-                _ => false,
+        let sockets = self.presence.sockets();
+        let mut unheard = Vec::new();
+        for link in self.links.by_id.values_mut() {
+            let (id, named) = (link.id, link.device_label.as_str() == to);
+            let negotiation = link.negotiation_mut().filter(|n| n.is_awaiting_answer());
+            let Some(negotiation) = negotiation.filter(|_| named) else {
+                continue;
             };
-            awaiting && link.device_label.as_str() == to
-        });
-        for id in unanswered {
+            negotiation.offline_at.insert(socket);
+            let everywhere = sockets.iter().all(|s| negotiation.offline_at.contains(s));
+            if everywhere && negotiation.over.is_empty() {
+                unheard.push(id);
+            }
+        }
+        for id in unheard {
             self.close_link(now, id, "the device is offline");
         }
     }

@@ -6,7 +6,7 @@ use crate::crypto::random_u64;
 use crate::event::{DeliveryState, Event, PeerState, Rung};
 use crate::input::LinkId;
 use crate::ladder::{Ladder, RUNGS, Step};
-use crate::limits::{HEARD_MS, PEERS_MAX, TRYING_TOLD_MAX};
+use crate::limits::{HEARD_MS, PEERS_MAX, ROUTE_DEMOTED_MS, TRYING_TOLD_MAX};
 use crate::link::Flow;
 use crate::manager::PeerManager;
 use crate::outbox::{Entry, Phase};
@@ -274,11 +274,12 @@ impl PeerManager {
             .get(label)
             .map(|contact| &contact.chain.devices.devices);
         let devices: Vec<_> = devices.into_iter().flatten().map(Device::fp).collect();
-        for link in self.links.by_id.values_mut() {
-            for device in &devices {
-                if let Some(flow) = link.flow_mut(*device) {
-                    flow.restart();
-                }
+        for device in devices {
+            self.drop_relays(device);
+            let own = self.links.ready_to(device);
+            let link = own.and_then(|id| self.links.get_mut(id));
+            if let Some(flow) = link.and_then(|link| link.flow_mut(device)) {
+                flow.restart();
             }
         }
         self.start_climb(now, label);
@@ -344,14 +345,14 @@ impl PeerManager {
         let (Some(link), Some(user)) = (self.links.get_mut(id), user) else {
             return;
         };
-        let through = link.device;
-        let Some(flow) = link.flow_mut(to) else {
+        if link.device != to {
+            return self.end_relay(now, id, to, ROUTE_DEMOTED_MS);
+        }
+        let Some(ready) = link.ready_mut() else {
             return;
         };
-        flow.doubted = true;
-        if through != to {
-            self.vias.demote(to, through, now.mono_ms);
-        } else if let Some(row) = self.routes.demote(to, now.wall_ms) {
+        ready.direct.doubted = true;
+        if let Some(row) = self.routes.demote(to, now.wall_ms) {
             self.lazily(now, StoreOp::PutRoute(row));
         }
         self.peer(now, &user).last_error = Some("no acknowledgement in time".to_owned());

@@ -61,6 +61,9 @@ pub const RELAYS_AT_ONCE: usize = 2;
 /// Ways to one device looked at for an answer.
 pub const WAYS_MAX: usize = 4;
 
+/// Least pause after a relay refused, milliseconds: its answer is for parcels on their way as well.
+pub const RELAY_PAUSE_MS_MIN: u64 = 1_000;
+
 /// Bytes carried per second from one user to another: chat, signalling, and no bulk.
 pub const RELAY_BYTES_PER_S: u64 = 32 * 1024;
 

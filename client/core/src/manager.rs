@@ -174,7 +174,9 @@ impl PeerManager {
                 let detail = format!("a plain signalling frame from {from} was refused");
                 self.out.warn(now, "plain-signalling", detail);
             }
-            SignalInput::Error { code, to, .. } => self.on_signal_error(now, code, &to),
+            SignalInput::Error { socket, code, to } => {
+                self.on_signal_error(now, socket, code, &to);
+            }
             SignalInput::Superseded { socket, proof } => self.on_superseded(now, socket, &proof),
         }
     }

@@ -1,7 +1,7 @@
 //! One negotiation: offer, answer, trickled candidates (RFC 8838), the end of them. Pure
 //! bookkeeping: what may be applied now, what waits for a description, what was seen before.
 
-use crate::input::{Candidate, LinkId};
+use crate::input::{Candidate, LinkId, SocketId};
 use crate::limits::CANDIDATE_SLOTS;
 use crate::output::SignalKind;
 use beeline_proto::id::EnvelopeHash;
@@ -44,6 +44,8 @@ pub(crate) struct Negotiation {
     pub(crate) sent: Vec<(SignalKind, Vec<u8>)>,
     /// Links of common peers that carry them too.
     pub(crate) over: BTreeSet<LinkId>,
+    /// Sockets at which the other side is not to be found.
+    pub(crate) offline_at: BTreeSet<SocketId>,
 }
 
 const _: () = assert!(CANDIDATE_SLOTS < 64);
@@ -70,6 +72,7 @@ impl Negotiation {
             remote_waiting: Vec::new(),
             sent: Vec::new(),
             over: BTreeSet::new(),
+            offline_at: BTreeSet::new(),
         }
     }
 

@@ -5,10 +5,14 @@
 use crate::bounded::Bucket;
 use crate::event::DeliveryState;
 use crate::input::{LinkId, SocketId};
-use crate::limits::{RELAY_BYTES_BURST, RELAY_BYTES_PER_S, RELAY_PAIRS_MAX, RELAY_REQUEST_BATCH};
+use crate::limits::{
+    RELAY_BYTES_BURST, RELAY_BYTES_PER_S, RELAY_PAIRS_MAX, RELAY_PAUSE_MS_MIN, RELAY_REQUEST_BATCH,
+    ROUTE_DEMOTED_MS,
+};
 use crate::manager::PeerManager;
 use crate::output::SignalKind;
 use crate::state::StoreOp;
+use crate::timer::Timer;
 use crate::ways::Way;
 use beeline_proto::code::ErrorCode;
 use beeline_proto::id::{DeviceFp, Label, MessageId, ParcelId, UserFp};
@@ -158,18 +162,32 @@ impl PeerManager {
         let Some((_, to)) = self.relayed_over(id, &refusal.subject) else {
             return;
         };
-        let through = self.links.get(id).map(|link| link.device);
-        if let Some(link) = self.links.get_mut(id)
-            && let Some(flow) = link.flow_mut(to)
-        {
-            flow.in_flight.clear();
-            // What was refused goes again if this way is ever used again.
-            flow.cursor = 0;
+        // Whoever is not linked to it says so anew when that changes; whoever is busy, later.
+        let no_route = refusal.code == ErrorCode::NoRoute.name();
+        let wait_ms = u64::from(refusal.retry_after_ms).clamp(RELAY_PAUSE_MS_MIN, ROUTE_DEMOTED_MS);
+        let pause_ms = if no_route { ROUTE_DEMOTED_MS } else { wait_ms };
+        self.end_relay(now, id, to, pause_ms);
+    }
+
+    /// Nothing more goes through this peer to the device for a while: another one takes its place,
+    /// if there is one, and the ladder goes on.
+    pub(crate) fn end_relay(&mut self, now: Now, id: LinkId, to: DeviceFp, pause_ms: u64) {
+        let owner = self.contacts.of_device(to).map(|c| c.row.label.clone());
+        let (Some(link), Some(user)) = (self.links.get_mut(id), owner) else {
+            return;
+        };
+        let through = link.device;
+        let ended = link.ready_mut().and_then(|ready| ready.relayed.remove(&to));
+        if ended.is_none() {
+            return;
         }
-        if let Some(through) = through.filter(|_| refusal.code == ErrorCode::NoRoute.name()) {
-            self.vias.forget(to, through);
-        }
-        self.on_route_doubt(now, id, to);
+        self.timers.cancel(&Timer::Route(id, to));
+        self.vias
+            .demote(to, through, now.mono_ms.saturating_add(pause_ms));
+        let reason = "no acknowledgement through the relay".to_owned();
+        self.peer(now, &user).last_error = Some(reason);
+        self.pump_relays(now, &user);
+        self.start_climb(now, &user);
     }
 
     /// A relay says that a message of ours is on the link to its recipient.

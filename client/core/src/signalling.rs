@@ -75,6 +75,9 @@ impl PeerManager {
             for (kind, parcel) in link.negotiation_mut().into_iter().flat_map(|n| &n.sent) {
                 self.out.signal(socket, *kind, to.clone(), parcel.clone());
             }
+            if let Some(negotiation) = link.negotiation_mut() {
+                negotiation.offline_at.remove(&socket);
+            }
         }
     }
 }
