@@ -1,10 +1,12 @@
-//! ACKs we give: only for committed rows, gathered for a moment, over the open link to the device
-//! that sent the messages. Without one they are dropped: it will send again, and be told then.
+//! ACKs we give: only for committed rows, by the way the messages came. One that is alone goes at
+//! once; where many come, they gather for a moment and share a parcel. Without any way back they
+//! are dropped: the device will send again, and be told then, another way than the last.
 
-use crate::limits::ACK_GATHER_MS;
+use crate::limits::{ACK_DEVICES_MAX, ACK_GATHER_MS};
 use crate::manager::PeerManager;
 use crate::timer::Timer;
-use beeline_proto::id::{DeviceFp, EnvelopeHash, MessageId};
+use crate::ways::Way;
+use beeline_proto::id::{DeviceFp, Label};
 use beeline_proto::limits::{ACK_ITEMS_MAX, PARCEL_TTL_MAX_S};
 use beeline_proto::pb::identity::v1::Versions;
 use beeline_proto::pb::peer::v1::peer_item::Kind;
@@ -13,14 +15,19 @@ use beeline_proto::time::Now;
 use std::collections::BTreeMap;
 
 /// ACKs that gather for one device.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Gathering {
     items: Vec<ack::Item>,
-    /// When the last ACK went to the device.
-    sent_ms: Option<u64>,
+    /// The way the last message came.
+    came: Way,
+    /// Whether one of them was acknowledged before, so that the last ACK did not get through.
+    repeated: bool,
+    /// When the last ACK went to the device, how, and whether it carried more than one item.
+    sent: Option<(u64, Way, bool)>,
 }
 
-/// ACKs on their way. Kept for devices with an open link only.
+/// ACKs on their way, by device; what is remembered of the last one makes a repeated one go
+/// another way.
 #[derive(Debug, Default)]
 pub(crate) struct Acks {
     by_device: BTreeMap<DeviceFp, Gathering>,
@@ -30,83 +37,106 @@ impl Acks {
     pub(crate) fn len(&self) -> usize {
         self.by_device.len()
     }
+
+    /// Makes room for another device: the one acknowledged longest ago is forgotten. Those with
+    /// items still to go have a timer that is due; there are never as many.
+    fn make_room(&mut self, device: DeviceFp) {
+        if self.by_device.len() < ACK_DEVICES_MAX || self.by_device.contains_key(&device) {
+            return;
+        }
+        let sent_ms = |gathering: &Gathering| gathering.sent.map_or(0, |(at, _, _)| at);
+        let idle = self.by_device.iter().filter(|(_, g)| g.items.is_empty());
+        let oldest = idle.min_by_key(|(_, gathering)| sent_ms(gathering));
+        let oldest = oldest.or(self.by_device.iter().next());
+        if let Some(oldest) = oldest.map(|(device, _)| *device) {
+            self.by_device.remove(&oldest);
+        }
+    }
 }
 
 impl PeerManager {
-    /// Acknowledges a committed message to the device that sent it.
+    /// Acknowledges a committed message to the device that sent it; `repeated` if it was
+    /// acknowledged before.
     pub(crate) fn acknowledge(
         &mut self,
         now: Now,
         device: DeviceFp,
-        id: MessageId,
-        hash: EnvelopeHash,
-        seq_reused: bool,
+        item: ack::Item,
+        came: Way,
+        repeated: bool,
     ) {
-        if self.links.ready_to(device).is_none() {
-            return self.forget_acks(device);
-        }
-        let gathering = self.acks.by_device.entry(device).or_default();
-        gathering.items.push(ack::Item {
-            msg_id: id.to_vec(),
-            envelope_hash: hash.to_vec(),
-            seq_reused,
+        self.acks.make_room(device);
+        let gathering = self.acks.by_device.entry(device).or_insert(Gathering {
+            items: Vec::new(),
+            came,
+            repeated: false,
+            sent: None,
         });
+        gathering.items.push(item);
+        gathering.came = came;
+        gathering.repeated |= repeated;
         let full = gathering.items.len() >= ACK_ITEMS_MAX;
-        let due_ms = gathering
-            .sent_ms
-            .map_or(0, |sent_ms| sent_ms + ACK_GATHER_MS);
-        if full || due_ms <= now.mono_ms {
-            // Fires at the end of this input, so that all it commits goes in one ACK.
-            self.timers.arm(Timer::Acks(device), now.mono_ms);
-        } else {
-            self.timers.arm_if_idle(Timer::Acks(device), due_ms);
-        }
+        let due_ms = match gathering.sent {
+            Some((sent_ms, _, true)) => sent_ms + ACK_GATHER_MS,
+            _ => 0,
+        };
         if full {
             self.flush_acks(now, device);
+        } else {
+            // Due now, it fires at the end of this input: all that it commits goes in one ACK.
+            let at_ms = due_ms.max(now.mono_ms);
+            self.timers.arm_if_idle(Timer::Acks(device), at_ms);
         }
     }
 
     /// Sends the gathered ACKs of a device.
     pub(crate) fn flush_acks(&mut self, now: Now, device: DeviceFp) {
         self.timers.cancel(&Timer::Acks(device));
-        let Some(id) = self.links.ready_to(device) else {
-            return self.forget_acks(device);
-        };
-        let user = self.links.get(id).map(|link| link.user.clone());
-        let contact = user.and_then(|user| self.contacts.get(&user));
-        let Some((label, user, known)) = contact.map(|contact| {
-            let known = Versions {
-                descriptor: contact.chain.descriptor.version(),
-                revocations: 0,
-                device_list: contact.chain.devices.version(),
-            };
-            (contact.row.label.clone(), contact.row.user, known)
-        }) else {
-            return;
-        };
         let Some(gathering) = self.acks.by_device.get_mut(&device) else {
             return;
         };
         let items = std::mem::take(&mut gathering.items);
+        let repeated = std::mem::take(&mut gathering.repeated);
+        let (came, sent) = (gathering.came, gathering.sent);
+        let tried = sent.map(|(_, way, _)| way).filter(|_| repeated);
+        let Some(way) = self.way_back(now, device, came, tried) else {
+            self.acks.by_device.remove(&device);
+            return;
+        };
+        let Some((label, user, known)) = self.acked_user(device, came) else {
+            return;
+        };
         if items.is_empty() {
             return;
         }
-        gathering.sent_ms = Some(now.mono_ms);
+        let many = items.len() > 1;
         let ack = Ack {
-            context: self.me.context(self.crypto.as_mut(), user.0),
+            context: self.me.context(self.crypto.as_mut(), user),
             items,
             known: Some(known),
         };
         let envelope = self.me.sign(self.crypto.as_mut(), &ack);
         let sealed = self.seal_control(&label, device, envelope, Vec::new(), PARCEL_TTL_MAX_S);
         if let Some(parcel) = sealed {
-            self.say(id, Kind::Ack(parcel));
+            self.send_parcel(now, way, device, Kind::Ack(parcel));
+        }
+        if let Some(gathering) = self.acks.by_device.get_mut(&device) {
+            gathering.sent = Some((now.mono_ms, way, many));
         }
     }
 
-    /// Forgets what gathers for a device whose link is gone.
-    pub(crate) fn forget_acks(&mut self, device: DeviceFp) {
-        self.timers.cancel(&Timer::Acks(device));
-        self.acks.by_device.remove(&device);
+    /// The user whose messages a device sent, and the lists of it that we hold.
+    fn acked_user(&self, device: DeviceFp, came: Way) -> Option<(Label, [u8; 32], Versions)> {
+        let linked = came.direct().and_then(|id| self.links.get(id));
+        let contact = match linked {
+            Some(link) => self.contacts.get(&link.user),
+            None => self.contacts.of_device(device),
+        }?;
+        let known = Versions {
+            descriptor: contact.chain.descriptor.version(),
+            revocations: 0,
+            device_list: contact.chain.devices.version(),
+        };
+        Some((contact.row.label.clone(), contact.row.user.0, known))
     }
 }

@@ -12,6 +12,7 @@ use crate::presence::describe;
 use crate::routes::read_record;
 use crate::state::{StoreOp, StoreResult};
 use crate::timer::Timer;
+use beeline_proto::code::ErrorCode;
 use beeline_proto::id::{DeviceFp, Label, MessageId};
 use beeline_proto::limits::{DEVICES_PER_USER_MAX, MESSAGE_EXPIRY_MS};
 use beeline_proto::time::Now;
@@ -54,10 +55,15 @@ impl PeerManager {
                 self.on_peer_found(now, &label, &peer);
             }
             (Request::Peer(label), answer) => {
-                let error = answer
-                    .err()
-                    .as_ref()
-                    .map_or("an unfitting answer".into(), describe);
+                let error = answer.err();
+                let error = match &error {
+                    Some(RegistryError::Refused { code, .. }) if *code == ErrorCode::NotFound => {
+                        format!("the registry knows no user {label}")
+                    }
+                    Some(error) => describe(error),
+                    None => "the registry gave an unfitting answer".to_owned(),
+                };
+                self.tell_note(now, &label, &error);
                 self.after_attempt(now, &label, &error);
             }
             (

@@ -3,9 +3,9 @@
 
 use crate::contacts::Contact;
 use crate::inbox::Arrived;
-use crate::input::LinkId;
 use crate::manager::PeerManager;
 use crate::state::InboxRow;
+use crate::ways::Way;
 use beeline_proto::envelope::{Expect, OpenError, Verified, open};
 use beeline_proto::id::{DeviceFp, MessageId};
 use beeline_proto::limits::{SENT_AT_AHEAD_MAX_MS, TEXT_LEN_MAX};
@@ -18,28 +18,31 @@ use beeline_proto::time::Now;
 type Objection = (Reason, Option<MessageId>);
 
 impl PeerManager {
-    /// A MESSAGE parcel came, over a link or (`None`) over a signalling socket.
-    pub(crate) fn on_message_parcel(&mut self, now: Now, parcel: &Parcel, via: Option<LinkId>) {
+    /// A MESSAGE parcel came, whichever way.
+    pub(crate) fn on_message_parcel(&mut self, now: Now, parcel: &Parcel, way: Way) {
         let header = *parcel.header();
         let ours = header.network == self.me.network() && header.to == self.me.device;
         if !ours || header.kind != Kind::Message {
             let detail = "a parcel for another device or network was refused".to_owned();
             return self.out.warn(now, "parcel-misdirected", detail);
         }
-        if !self.may_open(now, via) {
+        if !self.may_open(now, way) {
             return;
         }
         let verdict = self.open_message(now, parcel).and_then(|content| {
-            let message = self.read_message(now, header.from, &content, via)?;
-            self.make_row(now, header.from, &message, via)
+            let message = self.read_message(now, header.from, &content, way)?;
+            self.note_way(now, header.from, way);
+            self.make_row(now, header.from, &message, way)
         });
         match verdict {
             Ok(row) => self.inbox.push(Arrived {
                 row,
                 parcel: parcel.id(),
+                way,
             }),
             Err((reason, message)) => {
-                self.say_nack(now, header.from, parcel.id(), reason, message);
+                let subject = (parcel.id(), message);
+                self.say_nack(now, header.from, subject, reason, way);
             }
         }
     }
@@ -65,12 +68,10 @@ impl PeerManager {
         now: Now,
         from: DeviceFp,
         chain: &[u8],
-        via: Option<LinkId>,
+        way: Way,
     ) -> Result<&Contact, Objection> {
         let label = if chain.is_empty() {
-            let link = via
-                .and_then(|id| self.links.get(id))
-                .filter(|link| link.device == from);
+            let link = way.direct().and_then(|id| self.links.get(id));
             let linked = link.map(|link| link.user.clone());
             linked.or_else(|| self.contacts.of_device(from).map(|c| c.row.label.clone()))
         } else {
@@ -91,9 +92,9 @@ impl PeerManager {
         now: Now,
         from: DeviceFp,
         content: &Content,
-        via: Option<LinkId>,
+        way: Way,
     ) -> Result<Verified<ChatMessage>, Objection> {
-        self.sender(now, from, &content.chain, via)?;
+        self.sender(now, from, &content.chain, way)?;
         let audiences = [self.me.user.0];
         let expect = Expect::new(self.me.network(), &audiences).signer(from.0);
         open(&content.envelope, &expect).map_err(|error: OpenError| {
@@ -107,7 +108,7 @@ impl PeerManager {
         now: Now,
         from: DeviceFp,
         message: &Verified<ChatMessage>,
-        via: Option<LinkId>,
+        way: Way,
     ) -> Result<InboxRow, Objection> {
         let context = message.context();
         let payload = message.payload();
@@ -119,16 +120,13 @@ impl PeerManager {
             return Err((Reason::Full, Some(id)));
         }
         let contact = self.contacts.of_device(from);
-        let linked = via
-            .and_then(|id| self.links.get(id))
-            .filter(|link| link.device == from);
+        let linked = way.direct().and_then(|id| self.links.get(id));
         let contact = linked
             .and_then(|link| self.contacts.get(&link.user))
             .or(contact);
         let contact = contact.ok_or((Reason::NeedChain, Some(id)))?;
         let said_ms = payload.timestamp.saturating_mul(1_000);
         let said_ms = said_ms.saturating_add(u64::from(payload.timestamp_ms.min(999)));
-        let path = self.path_of(via, from);
         Ok(InboxRow {
             id,
             device: from,
@@ -139,7 +137,7 @@ impl PeerManager {
             incarnation: context.incarnation,
             seq: context.seq,
             text: payload.content.clone(),
-            path,
+            path: way.path(),
             sent_at_ms: said_ms.min(now.wall_ms.saturating_add(SENT_AT_AHEAD_MAX_MS)),
             received_ms: now.wall_ms,
         })

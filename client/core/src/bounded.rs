@@ -68,6 +68,21 @@ impl Bucket {
         self.take_many(1, now_ms)
     }
 
+    /// Whether it is full: nothing was taken lately.
+    pub(crate) fn is_full(&self, now_ms: u64) -> bool {
+        let passed = now_ms.saturating_sub(self.at_ms);
+        let filled = self
+            .millis
+            .saturating_add(passed.saturating_mul(self.per_s));
+        filled >= self.burst * 1_000
+    }
+
+    /// Milliseconds until `count` can be taken.
+    pub(crate) fn wait_ms(&self, count: u64) -> u64 {
+        let missing = (count * 1_000).saturating_sub(self.millis);
+        missing.div_ceil(self.per_s.max(1))
+    }
+
     /// Takes `count`, or nothing.
     pub(crate) fn take_many(&mut self, count: u64, now_ms: u64) -> bool {
         let passed = now_ms.saturating_sub(self.at_ms);

@@ -4,7 +4,7 @@
 use crate::event::Rung;
 use crate::input::{Candidate, LinkId, SocketId};
 use crate::limits::{LINKS_MAX, REDIAL_CONNECTING_MS, REDIAL_UNANSWERED_MS, REDIALS_MAX};
-use crate::link::{Link, Stage};
+use crate::link::{Flow, Link, Stage};
 use crate::manager::PeerManager;
 use crate::negotiation::{Negotiation, Side};
 use crate::output::{RtcCommand, SignalKind};
@@ -15,6 +15,7 @@ use beeline_proto::id::{DeviceFp, EnvelopeHash, Label, SessionId, sha256};
 use beeline_proto::limits::SESSION_TIMEOUT_MS;
 use beeline_proto::pb::peer::v1::{Answer, IceCandidate, Offer};
 use beeline_proto::time::Now;
+use std::collections::BTreeSet;
 
 /// Negotiations per session: a changed network means a new session, so there is one.
 pub(crate) const NEGOTIATION: u32 = 1;
@@ -43,10 +44,13 @@ impl PeerManager {
         rung: Rung,
         instead_of: Option<LinkId>,
     ) {
-        let doubted = |link: &Link| link.ready().is_some_and(|ready| ready.doubted);
+        let doubted = |link: &Link| link.ready().is_some_and(|ready| ready.direct.doubted);
         let given_up = |link: &Link| Some(link.id) == instead_of || doubted(link);
         let busy = self.links.of_device(device).any(|link| !given_up(link));
-        if busy || self.draining || self.links.by_id.len() >= LINKS_MAX {
+        if busy {
+            return self.widen_calls(now, device);
+        }
+        if self.draining || self.links.by_id.len() >= LINKS_MAX {
             return;
         }
         let Some(contact) = self.contacts.get(label) else {
@@ -213,9 +217,9 @@ impl PeerManager {
         };
         // With our chain: a peer that does not know us, or knows an older list, can check us.
         let chain = self.me.chain.to_bytes();
-        self.signal(id, kind, envelope, chain);
+        self.signal(now, id, kind, (envelope, chain));
         for (index, candidate) in candidates {
-            self.signal_candidate(id, index, candidate);
+            self.signal_candidate(now, id, index, candidate);
         }
         if side == Side::Answerer {
             self.described(now, id);
@@ -235,17 +239,17 @@ impl PeerManager {
     }
 
     /// A candidate of ours, or (empty) the end of them.
-    pub(crate) fn on_local_candidate(&mut self, id: LinkId, candidate: Candidate) {
+    pub(crate) fn on_local_candidate(&mut self, now: Now, id: LinkId, candidate: Candidate) {
         let negotiation = self
             .links
             .get_mut(id)
             .and_then(|link| link.negotiation_mut());
         if let Some((index, candidate)) = negotiation.and_then(|n| n.local(candidate)) {
-            self.signal_candidate(id, index, candidate);
+            self.signal_candidate(now, id, index, candidate);
         }
     }
 
-    fn signal_candidate(&mut self, id: LinkId, index: u32, candidate: Candidate) {
+    fn signal_candidate(&mut self, now: Now, id: LinkId, index: u32, candidate: Candidate) {
         let Some(link) = self.links.get_mut(id) else {
             return;
         };
@@ -264,40 +268,7 @@ impl PeerManager {
             username_fragment: candidate.username_fragment,
         };
         let envelope = self.me.sign(self.crypto.as_mut(), &payload);
-        self.signal(id, SignalKind::IceCandidate, envelope, Vec::new());
-    }
-
-    /// Seals an envelope for the link's device and sends it over every socket that is up. It is
-    /// kept, to be sent again, the same bytes, over a socket that comes up later.
-    fn signal(&mut self, id: LinkId, kind: SignalKind, envelope: Vec<u8>, chain: Vec<u8>) {
-        let Some(link) = self.links.get(id) else {
-            return;
-        };
-        let (user, device, to) = (link.user.clone(), link.device, link.device_label.clone());
-        let ttl_s = (SESSION_TIMEOUT_MS / 1_000) as u32;
-        let Some(parcel) = self.seal_control(&user, device, envelope, chain, ttl_s) else {
-            return;
-        };
-        if let Some(negotiation) = self
-            .links
-            .get_mut(id)
-            .and_then(|link| link.negotiation_mut())
-        {
-            negotiation.sent.push((kind, parcel.clone()));
-        }
-        for socket in self.presence.sockets() {
-            self.out.signal(socket, kind, to.clone(), parcel.clone());
-        }
-    }
-
-    /// Sends again, over a socket that came up, what the sessions under way have said so far.
-    pub(crate) fn repeat_signals(&mut self, socket: SocketId) {
-        for link in self.links.by_id.values_mut() {
-            let to = link.device_label.clone();
-            for (kind, parcel) in link.negotiation_mut().into_iter().flat_map(|n| &n.sent) {
-                self.out.signal(socket, *kind, to.clone(), parcel.clone());
-            }
-        }
+        self.signal(now, id, SignalKind::IceCandidate, (envelope, Vec::new()));
     }
 
     /// An answer to our offer was verified.
@@ -328,20 +299,34 @@ impl PeerManager {
         }
     }
 
-    /// The gateway refused a frame: an offer nobody is there for ends at once.
-    pub(crate) fn on_signal_error(&mut self, now: Now, code: ErrorCode, to: &str) {
+    /// A signalling server refused a frame. An offer ends at once when nobody is there for it at
+    /// any of our sockets, and no common peer carries it.
+    pub(crate) fn on_signal_error(
+        &mut self,
+        now: Now,
+        socket: SocketId,
+        code: ErrorCode,
+        to: &str,
+    ) {
         self.out.counters.count("signal-error");
         if code != ErrorCode::PeerOffline {
             return;
         }
-        let unanswered = self.links.ids(|link| {
-            let awaiting = match &link.stage {
-                Stage::Negotiating(negotiation) => negotiation.is_awaiting_answer(),
-                _ => false,
+        let sockets = self.presence.sockets();
+        let mut unheard = Vec::new();
+        for link in self.links.by_id.values_mut() {
+            let (id, named) = (link.id, link.device_label.as_str() == to);
+            let negotiation = link.negotiation_mut().filter(|n| n.is_awaiting_answer());
+            let Some(negotiation) = negotiation.filter(|_| named) else {
+                continue;
             };
-            awaiting && link.device_label.as_str() == to
-        });
-        for id in unanswered {
+            negotiation.offline_at.insert(socket);
+            let everywhere = sockets.iter().all(|s| negotiation.offline_at.contains(s));
+            if everywhere && negotiation.over.is_empty() {
+                unheard.push(id);
+            }
+        }
+        for id in unheard {
             self.close_link(now, id, "the device is offline");
         }
     }
@@ -378,11 +363,9 @@ impl PeerManager {
         };
         self.timers.cancel(&Timer::Session(id));
         self.timers.cancel(&Timer::Redial(id));
-        self.timers.cancel(&Timer::Route(id));
+        self.timers.cancel(&Timer::Route(id, link.device));
         self.dirty.remove(&id);
-        if self.links.ready_to(link.device).is_none() {
-            self.forget_acks(link.device);
-        }
+        let relayed = self.end_relays(&link);
         let open = self.links.of_user(&link.user).any(|other| other.is_ready());
         if link.is_ready() && !open {
             self.move_peer(now, &link.user, &[Move::Lose], reason);
@@ -392,6 +375,26 @@ impl PeerManager {
         }
         self.take_deferred(now, &link);
         self.after_attempt(now, &link.user, reason);
+        for user in relayed {
+            self.after_attempt(now, &user, "the relay is gone");
+        }
+    }
+
+    /// A link is gone: nothing goes through its peer. The users whose messages were on it.
+    fn end_relays(&mut self, link: &Link) -> BTreeSet<Label> {
+        let Some(ready) = link.ready() else {
+            return BTreeSet::new();
+        };
+        if self.links.ready_to(link.device).is_none() {
+            self.vias.forget_through(link.device);
+        }
+        for to in ready.relayed.keys() {
+            self.timers.cancel(&Timer::Route(link.id, *to));
+        }
+        let out = |flow: &&Flow| !flow.in_flight.is_empty();
+        let busy = ready.relayed.iter().filter(|(_, flow)| out(flow));
+        let owner = |to: &DeviceFp| self.contacts.of_device(*to).map(|c| c.row.label.clone());
+        busy.filter_map(|(to, _)| owner(to)).collect()
     }
 }
 

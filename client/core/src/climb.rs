@@ -6,13 +6,16 @@ use crate::crypto::random_u64;
 use crate::event::{DeliveryState, Event, PeerState, Rung};
 use crate::input::LinkId;
 use crate::ladder::{Ladder, RUNGS, Step};
-use crate::limits::{PEERS_MAX, TRYING_TOLD_MAX};
+use crate::limits::{HEARD_MS, PEERS_MAX, ROUTE_DEMOTED_MS, TRYING_TOLD_MAX};
+use crate::link::Flow;
 use crate::manager::PeerManager;
 use crate::outbox::{Entry, Phase};
 use crate::peer::{Move, Peer, after};
+use crate::pump::state_of;
 use crate::state::StoreOp;
 use crate::timer::Timer;
-use beeline_proto::id::{Label, MessageId};
+use beeline_proto::chain::Device;
+use beeline_proto::id::{DeviceFp, Label, MessageId};
 use beeline_proto::time::Now;
 
 impl PeerManager {
@@ -113,12 +116,29 @@ impl PeerManager {
     fn attempts(&self, label: &Label) -> (bool, bool) {
         let asking = self.is_asking_for(label) || self.is_querying(label);
         let making = self.links.of_user(label).any(|link| !link.is_ready());
-        let hopeful = self
-            .links
-            .of_user(label)
-            .filter_map(|link| link.ready())
-            .any(|r| !r.doubted);
-        (asking || making, hopeful && self.outbox.has_waiting(label))
+        let hopeful = self.outbox.has_waiting(label) && self.has_hope(label);
+        (asking || making, hopeful)
+    }
+
+    /// Whether something is out for a user that has not been doubted yet.
+    fn has_hope(&self, label: &Label) -> bool {
+        let direct = self.links.of_user(label).filter_map(|link| link.ready());
+        if direct.into_iter().any(|ready| !ready.direct.doubted) {
+            return true;
+        }
+        let Some(contact) = self.contacts.get(label) else {
+            return false;
+        };
+        let devices = &contact.chain.devices.devices;
+        self.links.by_id.values().any(|link| {
+            let relayed = link.ready().map(|ready| &ready.relayed);
+            relayed
+                .filter(|flows| !flows.is_empty())
+                .is_some_and(|flows| {
+                    let out = |flow: &Flow| !flow.doubted && !flow.in_flight.is_empty();
+                    devices.iter().any(|d| flows.get(&d.fp()).is_some_and(out))
+                })
+        })
     }
 
     fn start_rung(&mut self, now: Now, label: &Label, rung: Rung) {
@@ -127,16 +147,26 @@ impl PeerManager {
                 self.pump_user(now, label);
                 self.links.of_user(label).any(|link| link.is_ready())
             }
-            Rung::Cache => self.dial_routes(now, label, rung),
+            Rung::Cache => {
+                self.pump_relays(now, label);
+                self.dial_routes(now, label, rung) || self.has_relay(now, label)
+            }
             Rung::Peers => self.ask_peers(now, label, rung),
             Rung::Coordinators => self.ask_coordinators(now, label),
             Rung::Registry => self.look_up(label),
-            // Nobody to ask yet: a rung without candidates lets the next start at once.
-            Rung::StoreAndForward => false,
+            Rung::StoreAndForward => self.request_relay(now, label),
         };
         if tried {
             self.tell_tried(now, label, rung);
         }
+    }
+
+    /// Whether a connected peer may hand on what is for a user.
+    fn has_relay(&self, now: Now, label: &Label) -> bool {
+        let contact = self.contacts.get(label);
+        let devices = contact.map(|contact| contact.chain.devices.devices.iter());
+        let mut devices = devices.into_iter().flatten().map(Device::fp);
+        devices.any(|device| !self.relays_to(now, device).is_empty())
     }
 
     /// Something is being tried on a rung: the user's messages are told, and those that join them.
@@ -167,6 +197,11 @@ impl PeerManager {
 
     /// Tells one message which rung is tried for it.
     pub(crate) fn tell_trying_one(&mut self, now: Now, id: MessageId, rung: Rung) {
+        // A state never goes back: a relayed message is not told what else is tried for it.
+        let further = |entry: &Entry| entry.row.state > DeliveryState::Trying;
+        if self.outbox.get(&id).is_some_and(further) {
+            return;
+        }
         self.tell_state(now, id, DeliveryState::Trying, Some(rung));
         self.lazily(
             now,
@@ -179,6 +214,37 @@ impl PeerManager {
                 at_ms: now.wall_ms,
             },
         );
+    }
+
+    /// Tells the messages of a user why nothing came of what was tried, each reason once.
+    pub(crate) fn tell_note(&mut self, now: Now, label: &Label, note: &str) {
+        let fresh = |entry: &&Entry| {
+            let trying = entry.row.state <= DeliveryState::Trying;
+            let durable = entry.phase != Phase::Committing;
+            trying && durable && entry.note.as_deref() != Some(note)
+        };
+        let waiting = self.outbox.after(label, 0).filter(fresh);
+        let ids: Vec<_> = waiting.take(TRYING_TOLD_MAX).map(|e| e.row.id).collect();
+        for id in ids {
+            let Some(entry) = self.outbox.get_mut(&id) else {
+                continue;
+            };
+            entry.note = Some(note.to_owned());
+            entry.row.state = DeliveryState::Trying;
+            let (rung, reason) = (entry.told, Some(note.to_owned()));
+            let mut told = state_of(entry, now, rung, None);
+            told.reason.clone_from(&reason);
+            self.out.event(Event::MessageState(told));
+            let op = StoreOp::SetState {
+                id,
+                state: DeliveryState::Trying,
+                rung,
+                path: None,
+                reason,
+                at_ms: now.wall_ms,
+            };
+            self.lazily(now, op);
+        }
     }
 
     /// Ends a climb because an ACK came or nothing is left to send.
@@ -225,14 +291,17 @@ impl PeerManager {
 
     /// The pause is over: everything unacknowledged goes out again, then the ladder is climbed.
     pub(crate) fn on_retry(&mut self, now: Now, label: &Label) {
-        for id in self
-            .links
-            .ids(|link| link.user == *label && link.is_ready())
-        {
-            if let Some(ready) = self.links.get_mut(id).and_then(|link| link.ready_mut()) {
-                ready.cursor = 0;
-                ready.in_flight.clear();
-                ready.doubted = false;
+        let devices = self
+            .contacts
+            .get(label)
+            .map(|contact| &contact.chain.devices.devices);
+        let devices: Vec<_> = devices.into_iter().flatten().map(Device::fp).collect();
+        for device in devices {
+            self.drop_relays(device);
+            let own = self.links.ready_to(device);
+            let link = own.and_then(|id| self.links.get_mut(id));
+            if let Some(flow) = link.and_then(|link| link.flow_mut(device)) {
+                flow.restart();
             }
         }
         self.start_climb(now, label);
@@ -251,6 +320,25 @@ impl PeerManager {
                 self.start_climb(now, &label);
             }
         }
+    }
+
+    /// A device was heard of, by a parcel of its own or from a neighbour: what waits for it is
+    /// tried at once, not too often.
+    pub(crate) fn heard_of(&mut self, now: Now, device: DeviceFp) {
+        let Some(label) = self.contacts.of_device(device).map(|c| c.row.label.clone()) else {
+            return;
+        };
+        if !self.outbox.has_waiting(&label) {
+            return;
+        }
+        let peer = self.peer(now, &label);
+        let pause_ms = now.mono_ms.saturating_sub(peer.heard_ms);
+        if peer.ladder.is_some() || pause_ms < HEARD_MS {
+            return self.pump_relays(now, &label);
+        }
+        peer.heard_ms = now.mono_ms;
+        peer.attempt = 0;
+        self.on_retry(now, &label);
     }
 
     /// An attempt for a user ended: goes on climbing, or comes to rest.
@@ -273,17 +361,20 @@ impl PeerManager {
         }
     }
 
-    /// A message sent on this link was not acknowledged in time.
-    pub(crate) fn on_route_doubt(&mut self, now: Now, link: LinkId) {
-        let Some(link) = self.links.get_mut(link) else {
+    /// A message sent over this link to a device was not acknowledged in time.
+    pub(crate) fn on_route_doubt(&mut self, now: Now, id: LinkId, to: DeviceFp) {
+        let user = self.contacts.of_device(to).map(|c| c.row.label.clone());
+        let (Some(link), Some(user)) = (self.links.get_mut(id), user) else {
             return;
         };
-        let (user, device) = (link.user.clone(), link.device);
+        if link.device != to {
+            return self.end_relay(now, id, to, ROUTE_DEMOTED_MS);
+        }
         let Some(ready) = link.ready_mut() else {
             return;
         };
-        ready.doubted = true;
-        if let Some(row) = self.routes.demote(device, now.wall_ms) {
+        ready.direct.doubted = true;
+        if let Some(row) = self.routes.demote(to, now.wall_ms) {
             self.lazily(now, StoreOp::PutRoute(row));
         }
         self.peer(now, &user).last_error = Some("no acknowledgement in time".to_owned());

@@ -1,12 +1,15 @@
 //! ACKs we get: DELIVERED needs the hash of the very envelope and a signer among the devices it was
 //! sealed to. An ACK is the only thing that stops a ladder.
 
-use crate::event::{DeliveryState, Event, MessageState, Path, Rung};
+use crate::event::{DeliveryState, Event, MessageState, Rung};
+use crate::input::LinkId;
 use crate::intake::Opened;
 use crate::manager::PeerManager;
 use crate::outputs::Write;
 use crate::state::StoreOp;
 use crate::timer::Timer;
+use crate::ways::Way;
+use beeline_proto::chain::Device;
 use beeline_proto::envelope::Verified;
 use beeline_proto::id::{DeviceFp, EnvelopeHash, Label, MessageId};
 use beeline_proto::limits::ACK_ITEMS_MAX;
@@ -45,7 +48,7 @@ impl PeerManager {
             let (Ok(id), Ok(hash)) = (id, hash) else {
                 continue;
             };
-            if let Some(op) = self.on_delivered(now, &label, opened.from, id, hash) {
+            if let Some(op) = self.on_delivered(now, &label, opened, (id, hash)) {
                 ops.push(op);
                 reused |= item.seq_reused;
             }
@@ -59,6 +62,7 @@ impl PeerManager {
         if ops.is_empty() {
             return;
         }
+        self.note_way(now, opened.from, opened.way);
         self.learn_known(&label, &ack, &mut ops);
         self.out.write(ops, Write::Plain);
         self.after_ack(now, &label);
@@ -69,20 +73,20 @@ impl PeerManager {
         &mut self,
         now: Now,
         label: &Label,
-        device: DeviceFp,
-        id: MessageId,
-        hash: EnvelopeHash,
+        opened: &Opened,
+        acked: (MessageId, EnvelopeHash),
     ) -> Option<StoreOp> {
+        let (id, path) = (acked.0, Some(opened.way.path()));
         let proven = match self.outbox.get(&id) {
-            Some(_) => self.settle_delivered(now, label, device, id, hash)?,
-            None => self.late_ack(label, device, id, hash)?,
+            Some(_) => self.settle_delivered(now, label, opened, acked)?,
+            None => self.late_ack(label, opened.from, id, acked.1)?,
         };
         self.out.event(Event::MessageState(MessageState {
             id,
             to: label.clone(),
             state: DeliveryState::Delivered,
             rung: None,
-            path: Some(Path::Direct),
+            path,
             found_by: Some(proven.found_by),
             reason: None,
             elapsed_ms: now.mono_ms.saturating_sub(proven.queued_mono_ms),
@@ -91,7 +95,7 @@ impl PeerManager {
             id,
             state: DeliveryState::Delivered,
             rung: Some(proven.found_by),
-            path: Some(Path::Direct),
+            path,
             reason: None,
             at_ms: now.wall_ms,
         })
@@ -102,37 +106,57 @@ impl PeerManager {
         &mut self,
         now: Now,
         label: &Label,
-        device: DeviceFp,
-        id: MessageId,
-        hash: EnvelopeHash,
+        opened: &Opened,
+        acked: (MessageId, EnvelopeHash),
     ) -> Option<Proven> {
+        let ((id, hash), device) = (acked, opened.from);
         let entry = self.outbox.get(&id)?;
         let sealed_to = entry.parcel(device).is_some();
         if entry.row.to != *label || entry.hash != Some(hash) || !sealed_to {
             self.out.counters.count("ack-mismatch");
             return None;
         }
-        let (order, via) = (entry.order, entry.via.get(&device).copied());
-        for link in self
-            .links
-            .by_id
-            .values_mut()
-            .filter(|link| link.user == *label)
-        {
-            let of_it = link.device == device;
-            match link.ready_mut() {
-                Some(ready) if of_it => ready.acknowledged(order, now.mono_ms),
-                Some(ready) => {
-                    ready.in_flight.remove(&order);
-                }
-                None => {}
-            }
-        }
+        let order = entry.order;
+        let came = match opened.way {
+            Way::Direct(link) | Way::Relay(link) => Some(link),
+            Way::Socket(_) => None,
+        };
+        // The rung that gave the way the ACK came; else that of any copy.
+        let by_way = came.and_then(|link| entry.via.get(&(device, link)));
+        let of_device = |((to, _), rung)| (to == device).then_some(rung);
+        let any = entry
+            .via
+            .iter()
+            .map(|(k, rung)| (*k, *rung))
+            .find_map(of_device);
+        let found_by = by_way.copied().or(any);
+        self.credit_flows(now, came, device, order);
         let entry = self.outbox.settle(id, DeliveryState::Delivered)?;
         Some(Proven {
             queued_mono_ms: entry.queued_mono_ms,
-            found_by: via.unwrap_or(Rung::Connected),
+            found_by: found_by.unwrap_or(Rung::Connected),
         })
+    }
+
+    /// A message is settled: it is on its way nowhere. What it says of speed and health, it says of
+    /// the way its ACK came.
+    fn credit_flows(&mut self, now: Now, came: Option<LinkId>, device: DeviceFp, order: u64) {
+        let mut proven = false;
+        for link in self.links.by_id.values_mut() {
+            let (id, through) = (link.id, link.device);
+            if let Some(flow) = link.flow_mut(device) {
+                if Some(id) == came {
+                    flow.acknowledged(order, now.mono_ms);
+                    self.vias.restore(device, through);
+                    proven |= through == device;
+                } else {
+                    flow.in_flight.remove(&order);
+                }
+            }
+        }
+        if proven {
+            self.drop_relays(device);
+        }
     }
 
     /// An expired message turns out delivered, if the proof is good.
@@ -181,14 +205,17 @@ impl PeerManager {
         self.peer(now, label).attempt = 0;
         self.timers.cancel(&Timer::Retry(label.clone()));
         self.stop_climb(now, label);
-        let links = self
-            .links
-            .ids(|link| link.user == *label && link.is_ready());
-        for id in links {
-            self.timers.cancel(&Timer::Route(id));
-            self.pump(now, id);
-            self.dirty.insert(id);
+        let contact = self.contacts.get(label);
+        let devices = contact.map(|contact| &contact.chain.devices.devices);
+        let devices: Vec<_> = devices.into_iter().flatten().map(Device::fp).collect();
+        for device in devices {
+            for id in self.links.ids(|link| link.flow(device).is_some()) {
+                self.timers.cancel(&Timer::Route(id, device));
+                self.watch_flow(now, id, label, device);
+                self.dirty.insert(id);
+            }
         }
+        self.pump_user(now, label);
         let linked = self.links.of_user(label).any(|link| link.is_ready());
         if !linked && self.outbox.has_waiting(label) {
             self.start_climb(now, label);

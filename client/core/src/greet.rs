@@ -167,7 +167,11 @@ impl PeerManager {
             return;
         };
         let limits = PeerLimits::from_pb(hello.payload().limits.as_ref());
-        link.stage = Stage::Ready(Ready::new(SendQueue::new(limits), now.mono_ms));
+        link.stage = Stage::Ready(Ready::new(
+            SendQueue::new(limits),
+            hello.payload().can_relay,
+            now.mono_ms,
+        ));
         let (user, device, found_by) = (link.user.clone(), link.device, link.found_by);
         self.timers.cancel(&Timer::Session(id));
         self.timers.cancel(&Timer::Redial(id));

@@ -1,15 +1,16 @@
 //! The inbox: verify, write, then acknowledge; show once, in order. Writes go one batch at a time,
 //! so that what each batch releases is decided on committed state only.
 
-use crate::event::{Event, Path, Received};
-use crate::input::LinkId;
+use crate::event::{Event, Received};
 use crate::limits::{GAP_MS, RECEIVE_BATCH_MAX, RECEIVE_PENDING_MAX};
 use crate::manager::PeerManager;
 use crate::order::{StreamKey, Streams};
 use crate::outputs::Write;
 use crate::state::{InboxRow, StoreOp, StoreResult, StreamRow};
 use crate::timer::Timer;
+use crate::ways::Way;
 use beeline_proto::id::{MessageId, ParcelId};
+use beeline_proto::pb::peer::v1::ack;
 use beeline_proto::pb::peer::v1::nack::Reason;
 use beeline_proto::time::Now;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -19,6 +20,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 pub(crate) struct Arrived {
     pub(crate) row: InboxRow,
     pub(crate) parcel: ParcelId,
+    /// How it came.
+    pub(crate) way: Way,
 }
 
 /// A message being released.
@@ -214,18 +217,26 @@ impl PeerManager {
         releases: &[Releasing],
         result: Option<StoreResult>,
     ) {
-        let row = arrived.row;
+        let (row, way) = (arrived.row, arrived.way);
         let (device, id, hash) = (row.device, row.id, row.hash);
+        let item = |seq_reused| ack::Item {
+            msg_id: id.to_vec(),
+            envelope_hash: hash.to_vec(),
+            seq_reused,
+        };
         match result {
             Some(StoreResult::Inserted { seq_reused }) => {
-                self.acknowledge(now, device, id, hash, seq_reused);
+                self.acknowledge(now, device, item(seq_reused), way, false);
                 self.inbox.streams.hold(row);
             }
-            Some(StoreResult::Duplicate) => self.acknowledge(now, device, id, hash, false),
+            Some(StoreResult::Duplicate) => {
+                self.acknowledge(now, device, item(false), way, true);
+            }
             Some(StoreResult::Conflict) => {
                 let detail = format!("device {} used a message id twice", device.short());
                 self.out.warn(now, "conflict", detail);
-                self.say_nack(now, device, arrived.parcel, Reason::Conflict, Some(id));
+                let subject = (arrived.parcel, Some(id));
+                self.say_nack(now, device, subject, Reason::Conflict, way);
             }
             _ => self.out.counters.count("store-answer"),
         }
@@ -296,13 +307,5 @@ impl PeerManager {
             self.inbox.due.insert(key, false);
             self.watch_stream(now, key);
         }
-    }
-
-    /// How a parcel came: over the sender's own link, or handed on.
-    pub(crate) fn path_of(&self, via: Option<LinkId>, from: beeline_proto::id::DeviceFp) -> Path {
-        let own = via
-            .and_then(|id| self.links.get(id))
-            .is_some_and(|link| link.device == from);
-        if own { Path::Direct } else { Path::Relay }
     }
 }

@@ -3,13 +3,14 @@
 //! towards the sender, and counted here.
 
 use crate::early::Offered;
-use crate::input::{Candidate, LinkId};
+use crate::input::Candidate;
 use crate::limits::LINKS_MAX;
 use crate::link::Link;
 use crate::manager::PeerManager;
 use crate::negotiation::Side;
 use crate::output::RtcCommand;
 use crate::timer::Timer;
+use crate::ways::Way;
 use beeline_proto::envelope::{Expect, OpenError, Verified, open, split};
 use beeline_proto::id::{DeviceFp, EnvelopeHash, Label};
 use beeline_proto::limits::{CANDIDATE_LEN_MAX, SDP_LEN_MAX};
@@ -21,6 +22,8 @@ use beeline_proto::time::Now;
 
 /// A CONTROL parcel, opened.
 pub(crate) struct Opened {
+    /// How it came. A copy may have come another way.
+    pub(crate) way: Way,
     pub(crate) from: DeviceFp,
     pub(crate) envelope: Vec<u8>,
     pub(crate) chain: Vec<u8>,
@@ -33,10 +36,10 @@ impl Opened {
 }
 
 impl PeerManager {
-    /// Whether a parcel may still be opened at this rate. A link is answerable for what it carries
-    /// (see `on_item`); what a gateway passes on is limited here.
-    pub(crate) fn may_open(&mut self, now: Now, via: Option<LinkId>) -> bool {
-        let may = via.is_some() || self.opens.take(now.mono_ms);
+    /// Whether a parcel may still be opened at this rate. A link is answerable for what its own
+    /// device says (see `on_counted_item`); what others hand on is limited here.
+    pub(crate) fn may_open(&mut self, now: Now, way: Way) -> bool {
+        let may = way.direct().is_some() || self.opens.take(now.mono_ms);
         if !may {
             self.out.counters.count("too-many-parcels");
         }
@@ -44,12 +47,7 @@ impl PeerManager {
     }
 
     /// Opens a CONTROL parcel for us, once. `None` if it is a copy or not acceptable.
-    pub(crate) fn open_control(
-        &mut self,
-        now: Now,
-        parcel: &Parcel,
-        via: Option<LinkId>,
-    ) -> Option<Opened> {
+    pub(crate) fn open_control(&mut self, now: Now, parcel: &Parcel, way: Way) -> Option<Opened> {
         let header = parcel.header();
         if header.network != self.me.network() || header.to != self.me.device {
             let detail = "a parcel for another device or network was refused".to_owned();
@@ -57,7 +55,7 @@ impl PeerManager {
             return None;
         }
         let id = parcel.id();
-        if self.parcels_seen.contains(&id) || !self.may_open(now, via) {
+        if self.parcels_seen.contains(&id) || !self.may_open(now, way) {
             return None;
         }
         let content = match self.crypto.open_parcel(parcel, &self.me.control_key) {
@@ -70,6 +68,7 @@ impl PeerManager {
         };
         self.parcels_seen.insert(id);
         Some(Opened {
+            way,
             from: header.from,
             envelope: content.envelope,
             chain: content.chain,
@@ -100,25 +99,18 @@ impl PeerManager {
         self.out.warn(now, "envelope-refused", detail);
     }
 
-    /// A parcel came over a signalling socket; `from` is what the gateway says of its sender.
-    pub(crate) fn on_signal_parcel(&mut self, now: Now, from: &str, bytes: &[u8]) {
-        let parcel = match Parcel::parse(bytes) {
-            Ok(parcel) => parcel,
-            Err(error) => {
-                let detail = format!("in a signalling frame from {from}: {error}");
-                return self.out.warn(now, "parcel-refused", detail);
-            }
-        };
+    /// Takes a parcel for us, whichever way it came; `said` is what a gateway says of its sender.
+    pub(crate) fn take_parcel(&mut self, now: Now, said: Option<&str>, parcel: &Parcel, way: Way) {
         if parcel.header().kind == Kind::Message {
-            return self.on_message_parcel(now, &parcel, None);
+            return self.on_message_parcel(now, parcel, way);
         }
-        let Some(opened) = self.open_control(now, &parcel, None) else {
+        let Some(opened) = self.open_control(now, parcel, way) else {
             return;
         };
         match opened.payload_type() {
-            Some(PayloadType::Offer) => self.on_offer(now, from, opened),
-            Some(PayloadType::Answer) => self.on_answer(now, from, &opened),
-            Some(PayloadType::IceCandidate) => self.on_candidate(now, from, &opened),
+            Some(PayloadType::Offer) => self.on_offer(now, said, opened),
+            Some(PayloadType::Answer) => self.on_answer(now, said, &opened),
+            Some(PayloadType::IceCandidate) => self.on_candidate(now, said, &opened),
             Some(PayloadType::Ack) => self.on_ack(now, &opened),
             Some(PayloadType::Nack) => self.on_nack(now, &opened),
             Some(PayloadType::Read) => self.on_read(now, &opened),
@@ -127,7 +119,8 @@ impl PeerManager {
     }
 
     /// The gateway's word on the sender must agree with the proof.
-    fn agrees(&mut self, now: Now, said: &str, device: &Label) -> bool {
+    fn agrees(&mut self, now: Now, said: Option<&str>, device: &Label) -> bool {
+        let said = said.unwrap_or(device.as_str());
         let agrees = said == device.as_str();
         if !agrees {
             let detail = format!("the gateway says {said}, the signature says {device}");
@@ -136,7 +129,7 @@ impl PeerManager {
         agrees
     }
 
-    fn on_offer(&mut self, now: Now, said: &str, opened: Opened) {
+    fn on_offer(&mut self, now: Now, said: Option<&str>, opened: Opened) {
         let audience = self.me.device.0;
         let verified = self.verify::<Offer>(now, &opened.envelope, opened.from, audience);
         let Some(offer) = verified else {
@@ -148,6 +141,7 @@ impl PeerManager {
         if !self.agrees(now, said, &device_label) || !self.may_link(now, &label) {
             return;
         }
+        self.note_way(now, opened.from, opened.way);
         let payload = offer.payload();
         let Some(session) = offer.context().link_session else {
             return self.warn_envelope(now, opened.from, OpenError::BadPayload);
@@ -228,7 +222,7 @@ impl PeerManager {
         self.answer(now, label, device, offer, found_by);
     }
 
-    fn on_answer(&mut self, now: Now, said: &str, opened: &Opened) {
+    fn on_answer(&mut self, now: Now, said: Option<&str>, opened: &Opened) {
         let audience = self.me.device.0;
         let verified = self.verify::<Answer>(now, &opened.envelope, opened.from, audience);
         let Some(answer) = verified else {
@@ -259,11 +253,12 @@ impl PeerManager {
             return self.out.warn(now, "answer-mismatch", detail);
         }
         if self.agrees(now, said, &device) {
+            self.note_way(now, opened.from, opened.way);
             self.accept_answer(now, id, payload.sdp.clone());
         }
     }
 
-    fn on_candidate(&mut self, now: Now, said: &str, opened: &Opened) {
+    fn on_candidate(&mut self, now: Now, said: Option<&str>, opened: &Opened) {
         let audience = self.me.device.0;
         let verified = self.verify::<IceCandidate>(now, &opened.envelope, opened.from, audience);
         let Some(verified) = verified else {

@@ -74,9 +74,11 @@ mod pump;
 mod queries;
 mod reads;
 mod records;
+mod relay;
 mod routes;
 mod sealing;
 mod send;
+mod signalling;
 mod snapshot;
 pub mod state;
 pub mod status;
@@ -85,8 +87,8 @@ mod talk;
 pub mod testing;
 mod timer;
 mod traffic;
-#[expect(dead_code, reason = "relaying, which uses it, is the next change")]
 mod vias;
+mod ways;
 
 pub use beeline_proto::time::Now;
 pub use config::Config;

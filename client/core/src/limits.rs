@@ -52,6 +52,39 @@ pub const VIAS_MAX: usize = 4 * ROUTES_MAX;
 /// Ways through peers remembered for one device: more than are ever tried.
 pub const VIAS_PER_DEVICE_MAX: usize = 8;
 
+/// Messages for one device on their way through one relay: it pays for each.
+pub const RELAY_WINDOW: usize = 64;
+
+/// Relays used at once for one device: one more than one, in case it drops what it accepts.
+pub const RELAYS_AT_ONCE: usize = 2;
+
+/// Ways to one device looked at for an answer.
+pub const WAYS_MAX: usize = 4;
+
+/// Least pause after a relay refused, milliseconds: its answer is for parcels on their way as well.
+pub const RELAY_PAUSE_MS_MIN: u64 = 1_000;
+
+/// Bytes carried per second from one user to another: chat, signalling, and no bulk.
+pub const RELAY_BYTES_PER_S: u64 = 32 * 1024;
+
+/// Bytes carried in one burst from one user to another: a window of large messages.
+pub const RELAY_BYTES_BURST: u64 = 1024 * 1024;
+
+/// Pairs of users whose carried bytes are counted; those idle longest are forgotten.
+pub const RELAY_PAIRS_MAX: usize = 4_096;
+
+/// Parcels put into RELAY_REQUEST per second: the narrow way out where only wss passes.
+pub const RELAY_REQUESTS_PER_S: u64 = 5;
+
+/// Parcels put into RELAY_REQUEST in one burst.
+pub const RELAY_REQUESTS_BURST: u64 = 32;
+
+/// Messages of one user put into RELAY_REQUEST at each climb.
+pub const RELAY_REQUEST_BATCH: usize = 8;
+
+/// Devices whose ACKs gather, or whose last one is remembered.
+pub const ACK_DEVICES_MAX: usize = 2 * LINKS_MAX;
+
 /// Links and sessions at once; the driver needs about 260 KiB for each.
 pub const LINKS_MAX: usize = 512;
 
@@ -159,6 +192,10 @@ pub const RETRY_MS_MIN: u64 = 1_000;
 /// Longest pause before another try, milliseconds.
 pub const RETRY_MS_MAX: u64 = 10 * 60 * 1_000;
 
+/// A user heard of again within this time starts no further climb, milliseconds: who comes and goes
+/// cannot make others work.
+pub const HEARD_MS: u64 = 5_000;
+
 /// How often expiry and old bundles are looked for, milliseconds.
 pub const SWEEP_MS: u64 = 60 * 60 * 1_000;
 
@@ -213,9 +250,14 @@ pub const REDIAL_CONNECTING_MS: u64 = 8_000;
 /// How often a call is made anew before its session is left to end.
 pub const REDIALS_MAX: u32 = 3;
 
-/// Timers armed at once: three per link and one for its ACKs, two per recipient of a message, one
-/// per stream that holds messages, and a handful of our own.
-pub const TIMERS_MAX: usize =
-    4 * LINKS_MAX + 2 * (PEERS_MAX + OUTBOX_MAX) + HELD_TOTAL_MAX + 16 + FABRIC_TIMERS_MAX;
+/// Timers armed at once: three per link, one for the ACKs of each device, two per recipient of a
+/// message and one per relay to its devices, one per stream that holds messages, and a handful of
+/// our own.
+pub const TIMERS_MAX: usize = 3 * LINKS_MAX
+    + ACK_DEVICES_MAX
+    + (2 + RELAYS_AT_ONCE) * (PEERS_MAX + OUTBOX_MAX)
+    + HELD_TOTAL_MAX
+    + 16
+    + FABRIC_TIMERS_MAX;
 
 const _: () = assert!(PEERS_MAX > OUTBOX_MAX + LINKS_MAX + REQUESTS_MAX);

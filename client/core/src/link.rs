@@ -40,33 +40,27 @@ pub(crate) enum Stage {
     Ready(Ready),
 }
 
-/// What an open link keeps.
-#[derive(Debug)]
-pub(crate) struct Ready {
-    pub(crate) queue: SendQueue,
+/// Messages on their way to one device over one link: the device's own, or a relay's.
+#[derive(Debug, Default)]
+pub(crate) struct Flow {
     /// Messages sent and not acknowledged, by their order in the outbox, with the time of sending.
     pub(crate) in_flight: BTreeMap<u64, u64>,
     /// Order of the last message sent: later ones are still to go.
     pub(crate) cursor: u64,
-    /// Smoothed milliseconds from message to ACK.
+    /// Smoothed milliseconds from message to ACK; `None` before the first.
     pub(crate) rtt_ms: Option<u64>,
-    pub(crate) since_ms: u64,
-    /// Items of theirs that were refused.
-    pub(crate) refused: u32,
     /// Nothing was acknowledged in time: other rungs are climbed beside it.
     pub(crate) doubted: bool,
+    /// The rung that told of it, for a relay.
+    pub(crate) found_by: Option<Rung>,
 }
 
-impl Ready {
-    pub(crate) fn new(queue: SendQueue, now_ms: u64) -> Self {
+impl Flow {
+    /// A flow through a relay.
+    pub(crate) fn found_by(rung: Rung) -> Self {
         Self {
-            queue,
-            in_flight: BTreeMap::new(),
-            cursor: 0,
-            rtt_ms: None,
-            since_ms: now_ms,
-            refused: 0,
-            doubted: false,
+            found_by: Some(rung),
+            ..Self::default()
         }
     }
 
@@ -77,7 +71,7 @@ impl Ready {
             .clamp(ROUTE_ACK_MS_MIN, ROUTE_ACK_MS_MAX)
     }
 
-    /// Takes an ACK of the message at `order`.
+    /// Takes an ACK of the message at `order` that came back this very way.
     pub(crate) fn acknowledged(&mut self, order: u64, now_ms: u64) {
         if let Some(sent_ms) = self.in_flight.remove(&order) {
             let sample = now_ms.saturating_sub(sent_ms);
@@ -85,6 +79,46 @@ impl Ready {
             self.rtt_ms = Some(self.rtt_ms.map_or(sample, smooth));
         }
         self.doubted = false;
+    }
+
+    /// Whether an ACK has come back this way, and nothing spoke against it since.
+    pub(crate) fn is_proven(&self) -> bool {
+        self.rtt_ms.is_some() && !self.doubted
+    }
+
+    /// Everything unacknowledged goes out once more.
+    pub(crate) fn restart(&mut self) {
+        self.cursor = 0;
+        self.in_flight.clear();
+        self.doubted = false;
+    }
+}
+
+/// What an open link keeps.
+#[derive(Debug)]
+pub(crate) struct Ready {
+    pub(crate) queue: SendQueue,
+    /// Messages for the device at the other end.
+    pub(crate) direct: Flow,
+    /// Messages for other devices, which it hands on.
+    pub(crate) relayed: BTreeMap<DeviceFp, Flow>,
+    /// Whether it carries parcels for others, as its HELLO says.
+    pub(crate) can_relay: bool,
+    pub(crate) since_ms: u64,
+    /// Items of theirs that were refused.
+    pub(crate) refused: u32,
+}
+
+impl Ready {
+    pub(crate) fn new(queue: SendQueue, can_relay: bool, now_ms: u64) -> Self {
+        Self {
+            queue,
+            direct: Flow::default(),
+            relayed: BTreeMap::new(),
+            can_relay,
+            since_ms: now_ms,
+            refused: 0,
+        }
     }
 }
 
@@ -103,6 +137,25 @@ impl Link {
         }
     }
 
+    /// What is on its way to `to` over this link.
+    pub(crate) fn flow(&self, to: DeviceFp) -> Option<&Flow> {
+        let ready = self.ready()?;
+        if to == self.device {
+            return Some(&ready.direct);
+        }
+        ready.relayed.get(&to)
+    }
+
+    /// The same, to change.
+    pub(crate) fn flow_mut(&mut self, to: DeviceFp) -> Option<&mut Flow> {
+        let own = to == self.device;
+        let ready = self.ready_mut()?;
+        if own {
+            return Some(&mut ready.direct);
+        }
+        ready.relayed.get_mut(&to)
+    }
+
     pub(crate) fn negotiation_mut(&mut self) -> Option<&mut Negotiation> {
         match &mut self.stage {
             Stage::Negotiating(negotiation) => Some(negotiation),
@@ -112,7 +165,7 @@ impl Link {
 
     /// Smoothed milliseconds from a message to its ACK.
     pub(crate) fn rtt_ms(&self) -> Option<u64> {
-        self.ready().and_then(|ready| ready.rtt_ms)
+        self.ready().and_then(|ready| ready.direct.rtt_ms)
     }
 
     pub(crate) fn is_ready(&self) -> bool {
@@ -205,22 +258,21 @@ impl Links {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frames::PeerLimits;
 
     #[test]
     fn patience_follows_the_round_trip_within_bounds() {
-        let mut ready = Ready::new(SendQueue::new(PeerLimits::from_pb(None)), 0);
-        assert_eq!(ready.patience_ms(), 300);
+        let mut flow = Flow::default();
+        assert_eq!((flow.patience_ms(), flow.is_proven()), (300, false));
         for (order, sent, acked) in [(1, 0, 200), (2, 200, 400)] {
-            ready.in_flight.insert(order, sent);
-            ready.doubted = true;
-            ready.acknowledged(order, acked);
+            flow.in_flight.insert(order, sent);
+            flow.doubted = true;
+            flow.acknowledged(order, acked);
         }
-        assert_eq!((ready.patience_ms(), ready.doubted), (600, false));
-        ready.in_flight.insert(3, 0);
-        ready.acknowledged(3, 1_000_000);
-        assert_eq!(ready.patience_ms(), ROUTE_ACK_MS_MAX);
-        ready.acknowledged(9, 2_000_000);
-        assert_eq!(ready.in_flight.len(), 0);
+        assert_eq!((flow.patience_ms(), flow.is_proven()), (600, true));
+        flow.in_flight.insert(3, 0);
+        flow.acknowledged(3, 1_000_000);
+        assert_eq!(flow.patience_ms(), ROUTE_ACK_MS_MAX);
+        flow.acknowledged(9, 2_000_000);
+        assert_eq!(flow.in_flight.len(), 0);
     }
 }

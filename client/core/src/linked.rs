@@ -21,12 +21,8 @@ impl PeerManager {
         self.ask_for_waiting(now, id, rung);
     }
 
-    /// An open link is gone. What is known through its device goes with it, unless a newer link to
-    /// the device is open.
-    pub(crate) fn on_link_gone(&mut self, _now: Now, id: LinkId, device: DeviceFp) {
+    /// An open link is gone.
+    pub(crate) fn on_link_gone(&mut self, _now: Now, id: LinkId, _device: DeviceFp) {
         self.talks.end(id);
-        if self.links.ready_to(device).is_none() {
-            self.vias.forget_through(device);
-        }
     }
 }

@@ -21,6 +21,7 @@ use crate::outputs::Outputs;
 use crate::peer::Peer;
 use crate::presence::Presence;
 use crate::queries::Queries;
+use crate::relay::Carried;
 use crate::routes::Routes;
 use crate::state::{Identity, Loaded};
 use crate::talk::Talks;
@@ -57,6 +58,8 @@ pub struct PeerManager {
     pub(crate) nacked: Seen<ParcelId>,
     pub(crate) opens: Bucket,
     pub(crate) nacks: Bucket,
+    pub(crate) relay_requests: Bucket,
+    pub(crate) carried: Carried,
     /// Links with items to put into frames before the outputs are drained.
     pub(crate) dirty: BTreeSet<LinkId>,
     pub(crate) draining: bool,
@@ -100,6 +103,8 @@ impl PeerManager {
             nacked: Seen::new(PARCELS_SEEN_MAX),
             opens: Bucket::new(OPENS_PER_S, OPENS_BURST, now.mono_ms),
             nacks: Bucket::new(NACKS_PER_S, NACKS_BURST, now.mono_ms),
+            relay_requests: Self::relay_request_bucket(now),
+            carried: Carried::default(),
             dirty: BTreeSet::new(),
             draining: false,
         };
@@ -151,7 +156,7 @@ impl PeerManager {
                 text,
                 idempotency_key,
             } => self.on_send(now, command, to, text, idempotency_key),
-            Command::MarkRead { messages } => self.on_mark_read(&messages),
+            Command::MarkRead { messages } => self.on_mark_read(now, &messages),
             Command::AcceptKey { command, user } => self.on_accept_key(now, command, &user),
             Command::Connect { to } => self.on_connect(now, &to),
         }
@@ -165,12 +170,19 @@ impl PeerManager {
                 descriptor,
                 revocations,
             } => self.take_lists(now, &descriptor, &revocations),
-            SignalInput::Parcel { from, parcel, .. } => self.on_signal_parcel(now, &from, &parcel),
+            SignalInput::Parcel {
+                socket,
+                kind,
+                from,
+                parcel,
+            } => self.on_signal_parcel(now, (socket, kind, &from), &parcel),
             SignalInput::Plain { from, .. } => {
                 let detail = format!("a plain signalling frame from {from} was refused");
                 self.out.warn(now, "plain-signalling", detail);
             }
-            SignalInput::Error { code, to, .. } => self.on_signal_error(now, code, &to),
+            SignalInput::Error { socket, code, to } => {
+                self.on_signal_error(now, socket, code, &to);
+            }
             SignalInput::Superseded { socket, proof } => self.on_superseded(now, socket, &proof),
         }
     }
@@ -181,8 +193,8 @@ impl PeerManager {
         }
         match event {
             RtcEvent::LocalDescription { sdp } => self.on_local_description(now, link, sdp),
-            RtcEvent::Candidate(candidate) => self.on_local_candidate(link, candidate),
-            RtcEvent::EndOfCandidates => self.on_local_candidate(link, Default::default()),
+            RtcEvent::Candidate(candidate) => self.on_local_candidate(now, link, candidate),
+            RtcEvent::EndOfCandidates => self.on_local_candidate(now, link, Default::default()),
             RtcEvent::Open {
                 local_fingerprint,
                 remote_fingerprint,
@@ -205,7 +217,7 @@ impl PeerManager {
                 Timer::Retry(user) => self.on_retry(now, &user),
                 Timer::Session(link) => self.on_session_timeout(now, link),
                 Timer::Redial(link) => self.on_redial(now, link),
-                Timer::Route(link) => self.on_route_doubt(now, link),
+                Timer::Route(link, to) => self.on_route_doubt(now, link, to),
                 Timer::Gap(device, incarnation) => self.on_gap(now, (device, incarnation)),
                 Timer::Acks(device) => self.flush_acks(now, device),
                 // The links with more to send are marked; they go on below, in `settle`.

@@ -2,7 +2,6 @@
 //! sealed anew by its sender. Forward secrecy may never cost a message.
 
 use crate::event::DeliveryState;
-use crate::input::LinkId;
 use crate::intake::Opened;
 use crate::limits::RESEALS_MAX;
 use crate::manager::PeerManager;
@@ -11,6 +10,7 @@ use crate::outputs::Write;
 use crate::people::KEY_CHANGED;
 use crate::routes::{SealKey, read_bundle};
 use crate::state::StoreOp;
+use crate::ways::Way;
 use beeline_proto::id::{DeviceFp, Label, MessageId, ParcelId};
 use beeline_proto::limits::PARCEL_TTL_MAX_S;
 use beeline_proto::pb::peer::v1::Nack;
@@ -20,19 +20,17 @@ use beeline_proto::time::Now;
 
 impl PeerManager {
     /// Says why a parcel was not taken: once per parcel, not too often, and only to a device we
-    /// know, over its own link.
+    /// know, by the way it came.
     pub(crate) fn say_nack(
         &mut self,
         now: Now,
         to: DeviceFp,
-        parcel: ParcelId,
+        subject: (ParcelId, Option<MessageId>),
         reason: Reason,
-        message: Option<MessageId>,
+        way: Way,
     ) {
         self.out.counters.count("nack-said");
-        let Some(id) = self.links.ready_to(to) else {
-            return;
-        };
+        let (parcel, message) = subject;
         if self.nacked.contains(&parcel) || !self.nacks.take(now.mono_ms) {
             return;
         }
@@ -48,17 +46,22 @@ impl PeerManager {
             bundle: bundle.unwrap_or_default(),
         };
         let envelope = self.me.sign(self.crypto.as_mut(), &nack);
-        self.send_nack(id, to, parcel, envelope);
+        self.send_nack(now, way, to, (parcel, envelope));
     }
 
-    fn send_nack(&mut self, id: LinkId, to: DeviceFp, parcel: ParcelId, envelope: Vec<u8>) {
-        let Some(user) = self.links.get(id).map(|link| link.user.clone()) else {
+    fn send_nack(&mut self, now: Now, way: Way, to: DeviceFp, nack: (ParcelId, Vec<u8>)) {
+        let (parcel, envelope) = nack;
+        let linked = way.direct().and_then(|id| self.links.get(id));
+        let linked = linked.map(|link| link.user.clone());
+        let known = || self.contacts.of_device(to).map(|c| c.row.label.clone());
+        let Some(user) = linked.or_else(known) else {
             return;
         };
         let sealed = self.seal_control(&user, to, envelope, Vec::new(), PARCEL_TTL_MAX_S);
-        if let Some(sealed) = sealed
-            && self.say(id, Kind::Nack(sealed))
-        {
+        let Some((sealed, back)) = sealed.zip(self.way_back(now, to, way, None)) else {
+            return;
+        };
+        if self.send_parcel(now, back, to, Kind::Nack(sealed)) {
             self.nacked.insert(parcel);
         }
     }
@@ -155,11 +158,11 @@ impl PeerManager {
             parcels,
         };
         self.out.write(vec![op], Write::Seal(vec![id]));
-        // From this message on, everything goes to the device once more, in order.
-        if let Some(link) = self.links.ready_to(device)
-            && let Some(ready) = self.links.get_mut(link).and_then(|link| link.ready_mut())
-        {
-            ready.cursor = ready.cursor.min(order - 1);
+        // From this message on, everything goes to the device once more, in order, on every way.
+        for link in self.links.by_id.values_mut() {
+            if let Some(flow) = link.flow_mut(device) {
+                flow.cursor = flow.cursor.min(order - 1);
+            }
         }
     }
 }

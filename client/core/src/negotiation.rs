@@ -1,10 +1,11 @@
 //! One negotiation: offer, answer, trickled candidates (RFC 8838), the end of them. Pure
 //! bookkeeping: what may be applied now, what waits for a description, what was seen before.
 
-use crate::input::Candidate;
+use crate::input::{Candidate, LinkId, SocketId};
 use crate::limits::CANDIDATE_SLOTS;
 use crate::output::SignalKind;
 use beeline_proto::id::EnvelopeHash;
+use std::collections::BTreeSet;
 
 /// Which side of the negotiation we are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,8 +40,12 @@ pub(crate) struct Negotiation {
     remote_seen: u64,
     /// Their candidates that came before their description.
     remote_waiting: Vec<Candidate>,
-    /// Parcels sent, to be sent again on a new socket.
+    /// Parcels sent, to be sent again, the same bytes, on a new way.
     pub(crate) sent: Vec<(SignalKind, Vec<u8>)>,
+    /// Links of common peers that carry them too.
+    pub(crate) over: BTreeSet<LinkId>,
+    /// Sockets at which the other side is not to be found.
+    pub(crate) offline_at: BTreeSet<SocketId>,
 }
 
 const _: () = assert!(CANDIDATE_SLOTS < 64);
@@ -66,6 +71,8 @@ impl Negotiation {
             remote_seen: 0,
             remote_waiting: Vec::new(),
             sent: Vec::new(),
+            over: BTreeSet::new(),
+            offline_at: BTreeSet::new(),
         }
     }
 

@@ -2,7 +2,7 @@
 //! store's; this is their working copy.
 
 use crate::event::{DeliveryState, Rung};
-use crate::input::CommandId;
+use crate::input::{CommandId, LinkId};
 use crate::limits::SETTLED_MAX;
 use crate::state::OutboxRow;
 use beeline_proto::id::{DeviceFp, EnvelopeHash, Label, MessageId, ParcelId, sha256};
@@ -31,12 +31,14 @@ pub(crate) struct Entry {
     pub(crate) phase: Phase,
     pub(crate) queued_mono_ms: u64,
     pub(crate) hash: Option<EnvelopeHash>,
-    /// Which rung gave the route each device's copy last took.
-    pub(crate) via: BTreeMap<DeviceFp, Rung>,
+    /// Which rung gave the route that each device's copy last took over each link.
+    pub(crate) via: BTreeMap<(DeviceFp, LinkId), Rung>,
     /// Seals made because of NACKs.
     pub(crate) reseals: u8,
     /// The rung last told about.
     pub(crate) told: Option<Rung>,
+    /// What was told last of why nothing came of a rung.
+    pub(crate) note: Option<String>,
     /// The call that waits for its commit.
     pub(crate) command: Option<CommandId>,
 }
@@ -120,6 +122,7 @@ impl Outbox {
             via: BTreeMap::new(),
             reseals: 0,
             told: None,
+            note: None,
             command,
             row,
         };

@@ -62,6 +62,8 @@ pub(crate) struct Peer {
     pub(crate) wanted: bool,
     /// Why the last attempt ended, for people.
     pub(crate) last_error: Option<String>,
+    /// When hearing of it last started a climb.
+    pub(crate) heard_ms: u64,
     /// How many of its calls are answered.
     pub(crate) calls: Bucket,
     /// When something last happened, for forgetting the idlest.
@@ -77,6 +79,7 @@ impl Peer {
             attempt: 0,
             wanted: false,
             last_error: None,
+            heard_ms: 0,
             calls: Bucket::new(CALLS_PER_S, CALLS_BURST, now_ms),
             used_ms: now_ms,
         }

@@ -13,11 +13,12 @@ use crate::state::{BundleRow, RouteRow, StoreOp};
 use crate::timer::Timer;
 use beeline_proto::code::ErrorCode;
 use beeline_proto::envelope::{Expect, Verified, open};
+use beeline_proto::id::Label;
 use beeline_proto::limits::PRESENCE_TTL_S;
 use beeline_proto::pb::identity::v1::DeviceRecord;
 use beeline_proto::pb::signal::v1::SocketProof;
 use beeline_proto::time::Now;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The gateway's socket.
 const GATEWAY: SocketId = SocketId(0);
@@ -26,6 +27,8 @@ const GATEWAY: SocketId = SocketId(0);
 #[derive(Debug, Default)]
 pub(crate) struct Presence {
     sockets: BTreeSet<SocketId>,
+    /// deviceIds of the coordinators whose own sockets are used.
+    pub(crate) coordinators: BTreeMap<SocketId, Label>,
     /// Our lease is running.
     announced: bool,
     /// Tries to announce that failed in a row.
@@ -42,6 +45,11 @@ impl Presence {
     /// The sockets that are up.
     pub(crate) fn sockets(&self) -> Vec<SocketId> {
         self.sockets.iter().copied().collect()
+    }
+
+    /// The coordinator that serves a socket, unless it is the gateway's.
+    pub(crate) fn coordinator_at(&self, socket: SocketId) -> Option<Label> {
+        self.coordinators.get(&socket).cloned()
     }
 
     pub(crate) fn gateway_up(&self) -> bool {
@@ -265,7 +273,7 @@ impl PeerManager {
         for link in self.links.by_id.values_mut() {
             let (user, device) = (link.user.clone(), link.device);
             if let Some(ready) = link.ready_mut() {
-                ready.doubted = true;
+                ready.direct.doubted = true;
                 open.push((user, device));
             }
         }

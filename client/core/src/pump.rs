@@ -1,41 +1,119 @@
-//! The pump: puts messages on open links, in order, within a window, and watches for their ACKs.
+//! The pump: puts messages on open links, in order, within a window, and watches for their ACKs. A
+//! link carries messages for its own device, and for devices its peer hands them on to.
 
 use crate::event::{DeliveryState, Event, MessageState, Path, Rung};
 use crate::input::LinkId;
-use crate::limits::LINK_WINDOW;
+use crate::limits::{LINK_WINDOW, RELAY_WINDOW, RELAYS_AT_ONCE};
+use crate::link::{Flow, Link};
 use crate::manager::PeerManager;
 use crate::outbox::{Entry, Phase};
 use crate::timer::Timer;
-use beeline_proto::id::{Label, MessageId};
+use beeline_proto::chain::Device;
+use beeline_proto::id::{DeviceFp, Label, MessageId};
 use beeline_proto::pb::peer::v1::peer_item::Kind;
 use beeline_proto::time::Now;
 
 impl PeerManager {
-    /// Pumps every open link of a user.
+    /// Pumps every open link of a user, and the relays to its devices.
     pub(crate) fn pump_user(&mut self, now: Now, user: &Label) {
         for id in self.links.ids(|link| link.user == *user && link.is_ready()) {
             self.pump(now, id);
         }
+        self.pump_relays(now, user);
     }
 
-    /// Puts what is next for the link's device on the link. Stops at the first message that is not
-    /// ready for this device, so that order holds.
+    /// Puts what is next on a link: for its device, and for those its peer relays to.
     pub(crate) fn pump(&mut self, now: Now, id: LinkId) {
         let Some(link) = self.links.get(id) else {
             return;
         };
-        let (user, device, found_by) = (link.user.clone(), link.device, link.found_by);
-        let Some(ready) = link.ready() else {
+        let (user, device) = (link.user.clone(), link.device);
+        let relayed = link.ready().map(|ready| ready.relayed.keys().copied());
+        let relayed: Vec<DeviceFp> = relayed.into_iter().flatten().collect();
+        self.pump_flow(now, id, &user, device);
+        for to in relayed {
+            let owner = self.contacts.of_device(to).map(|c| c.row.label.clone());
+            if let Some(owner) = owner {
+                self.pump_flow(now, id, &owner, to);
+            }
+        }
+    }
+
+    /// Relay first, direct soon: until a device's own link has carried an ACK, its messages go
+    /// through peers that are linked to it as well.
+    pub(crate) fn pump_relays(&mut self, now: Now, user: &Label) {
+        if self.draining || self.is_blocked(user) || !self.outbox.has_waiting(user) {
+            return;
+        }
+        let Some(contact) = self.contacts.get(user) else {
             return;
         };
-        let (cursor, since_ms) = (ready.cursor, ready.since_ms);
-        let room = LINK_WINDOW
-            .saturating_sub(ready.in_flight.len())
-            .min(ready.queue.room());
+        let devices = contact.chain.devices.devices.iter().map(Device::fp);
+        for to in devices.collect::<Vec<_>>() {
+            if self.is_proven(to) {
+                self.drop_relays(to);
+                continue;
+            }
+            for (through, via) in self.vias.usable(to, now.mono_ms) {
+                let link = self.links.ready_to(through);
+                let Some(id) = link.filter(|id| self.may_relay_through(*id, to)) else {
+                    continue;
+                };
+                if let Some(ready) = self.links.get_mut(id).and_then(|link| link.ready_mut()) {
+                    let flow = || Flow::found_by(via.found_by);
+                    ready.relayed.entry(to).or_insert_with(flow);
+                }
+                self.pump_flow(now, id, user, to);
+            }
+        }
+    }
+
+    /// Whether a device's own link has carried an ACK and is not doubted.
+    fn is_proven(&self, device: DeviceFp) -> bool {
+        let link = self
+            .links
+            .ready_to(device)
+            .and_then(|id| self.links.get(id));
+        let flow = link.and_then(|link| link.flow(device));
+        flow.is_some_and(Flow::is_proven)
+    }
+
+    fn may_relay_through(&self, id: LinkId, to: DeviceFp) -> bool {
+        let has_flow = |link: &&Link| link.ready().is_some_and(|r| r.relayed.contains_key(&to));
+        let Some(link) = self.links.get(id) else {
+            return false;
+        };
+        let used = self.links.by_id.values().filter(has_flow).count();
+        let room = has_flow(&link) || used < RELAYS_AT_ONCE;
+        room && link.ready().is_some_and(|ready| ready.can_relay)
+    }
+
+    /// The direct link has carried an ACK: nothing goes through relays any more.
+    pub(crate) fn drop_relays(&mut self, to: DeviceFp) {
+        let mut ended = Vec::new();
+        for link in self.links.by_id.values_mut() {
+            let id = link.id;
+            if let Some(ready) = link.ready_mut()
+                && ready.relayed.remove(&to).is_some()
+            {
+                ended.push(id);
+            }
+        }
+        for id in ended {
+            self.timers.cancel(&Timer::Route(id, to));
+        }
+    }
+
+    /// Puts what is next for a device on a link. Stops at the first message that is not ready for
+    /// this device, so that order holds.
+    fn pump_flow(&mut self, now: Now, id: LinkId, user: &Label, to: DeviceFp) {
+        let Some((cursor, room)) = self.room(id, to) else {
+            return;
+        };
         let mut unsealed = false;
         let mut batch = Vec::new();
-        for entry in self.outbox.after(&user, cursor).take(room) {
-            match (entry.phase, entry.parcel(device)) {
+        for entry in self.outbox.after(user, cursor).take(room) {
+            match (entry.phase, entry.parcel(to)) {
                 (Phase::Sealed, Some(parcel)) => {
                     batch.push((entry.row.id, entry.order, parcel.clone()));
                 }
@@ -47,39 +125,62 @@ impl PeerManager {
             }
         }
         for (message, order, parcel) in batch {
-            if !self.say(id, Kind::ChatMessage(parcel)) {
+            let way = self.way_over(id, to);
+            if !self.send_parcel(now, way, to, Kind::ChatMessage(parcel)) {
                 break;
             }
-            if let Some(ready) = self.links.get_mut(id).and_then(|link| link.ready_mut()) {
-                ready.cursor = order;
-                ready.in_flight.insert(order, now.mono_ms);
+            if let Some(flow) = self.links.get_mut(id).and_then(|link| link.flow_mut(to)) {
+                flow.cursor = order;
+                flow.in_flight.insert(order, now.mono_ms);
             }
-            if let Some(entry) = self.outbox.get_mut(&message) {
-                // A link made while the message waited was found for it by a rung of its climb.
-                let fresh = since_ms > entry.queued_mono_ms;
-                let rung = found_by.filter(|_| fresh).unwrap_or(Rung::Connected);
-                entry.via.insert(device, rung);
-            }
+            self.note_rung(message, id, to);
         }
         if unsealed {
-            self.seal_and_write(&user);
+            self.seal_and_write(user);
         }
-        self.watch_link(now, id);
+        self.watch_flow(now, id, user, to);
     }
 
-    /// Starts the wait for an ACK while durable messages wait for the link's user.
-    pub(crate) fn watch_link(&mut self, now: Now, id: LinkId) {
+    /// Where a flow stands, and how many messages it takes now.
+    fn room(&self, id: LinkId, to: DeviceFp) -> Option<(u64, usize)> {
+        let link = self.links.get(id)?;
+        let flow = link.flow(to)?;
+        let window = if to == link.device {
+            LINK_WINDOW
+        } else {
+            RELAY_WINDOW
+        };
+        let room = window.saturating_sub(flow.in_flight.len());
+        Some((flow.cursor, room.min(link.ready()?.queue.room())))
+    }
+
+    /// Notes which rung gave the way a message just took.
+    fn note_rung(&mut self, message: MessageId, id: LinkId, to: DeviceFp) {
         let Some(link) = self.links.get(id) else {
             return;
         };
-        let Some(ready) = link.ready().filter(|ready| !ready.doubted) else {
+        let relay = link.flow(to).and_then(|flow| flow.found_by);
+        let (found_by, since_ms) = (link.found_by, link.ready().map_or(0, |r| r.since_ms));
+        if let Some(entry) = self.outbox.get_mut(&message) {
+            // A link made while the message waited was found for it by a rung of its climb.
+            let fresh = since_ms > entry.queued_mono_ms;
+            let rung = relay.or(found_by.filter(|_| fresh));
+            entry.via.insert((to, id), rung.unwrap_or(Rung::Connected));
+        }
+    }
+
+    /// Starts the wait for an ACK while durable messages wait for the user.
+    pub(crate) fn watch_flow(&mut self, now: Now, id: LinkId, user: &Label, to: DeviceFp) {
+        let flow = self.links.get(id).and_then(|link| link.flow(to));
+        let Some(flow) = flow.filter(|flow| !flow.doubted) else {
             return;
         };
-        if self.outbox.has_waiting(&link.user) {
-            let at_ms = now.mono_ms + ready.patience_ms();
-            self.timers.arm_if_idle(Timer::Route(id), at_ms);
+        let timer = Timer::Route(id, to);
+        if self.outbox.has_waiting(user) {
+            let at_ms = now.mono_ms + flow.patience_ms();
+            self.timers.arm_if_idle(timer, at_ms);
         } else {
-            self.timers.cancel(&Timer::Route(id));
+            self.timers.cancel(&timer);
         }
     }
 
@@ -99,6 +200,16 @@ impl PeerManager {
             entry.told = rung;
         }
         let told = state_of(entry, now, rung, None);
+        self.out.event(Event::MessageState(told));
+    }
+
+    /// Tells how far a message has come on its path.
+    pub(crate) fn tell_path(&mut self, now: Now, id: MessageId, state: DeliveryState, path: Path) {
+        let Some(entry) = self.outbox.get_mut(&id) else {
+            return;
+        };
+        entry.row.state = state;
+        let told = state_of(entry, now, None, Some(path));
         self.out.event(Event::MessageState(told));
     }
 }

@@ -1,10 +1,11 @@
-//! READ: a courtesy, told over open links only and never repeated.
+//! READ: a courtesy, told once, the best way there is, and never repeated.
 
-use crate::event::{DeliveryState, Event, MessageState, Path};
+use crate::event::{DeliveryState, Event, MessageState};
 use crate::intake::Opened;
 use crate::manager::PeerManager;
 use crate::outputs::Write;
 use crate::state::StoreOp;
+use beeline_proto::chain::Device;
 use beeline_proto::id::{Label, MessageId, UserFp};
 use beeline_proto::limits::{ACK_ITEMS_MAX, PARCEL_TTL_MAX_S};
 use beeline_proto::pb::peer::v1::Read;
@@ -14,7 +15,7 @@ use std::collections::BTreeMap;
 
 impl PeerManager {
     /// The application says that messages were read by a person.
-    pub(crate) fn on_mark_read(&mut self, messages: &[(UserFp, MessageId)]) {
+    pub(crate) fn on_mark_read(&mut self, now: Now, messages: &[(UserFp, MessageId)]) {
         let mut by_user: BTreeMap<UserFp, Vec<Vec<u8>>> = BTreeMap::new();
         for (user, id) in messages {
             by_user.entry(*user).or_default().push(id.to_vec());
@@ -24,28 +25,28 @@ impl PeerManager {
                 continue;
             };
             for chunk in ids.chunks(ACK_ITEMS_MAX) {
-                self.send_read(&label, user, chunk);
+                self.send_read(now, &label, user, chunk);
             }
         }
     }
 
-    fn send_read(&mut self, label: &Label, user: UserFp, ids: &[Vec<u8>]) {
+    fn send_read(&mut self, now: Now, label: &Label, user: UserFp, ids: &[Vec<u8>]) {
         let read = Read {
             context: self.me.context(self.crypto.as_mut(), user.0),
             msg_ids: ids.to_vec(),
         };
         let envelope = self.me.sign(self.crypto.as_mut(), &read);
-        for id in self
-            .links
-            .ids(|link| link.user == *label && link.is_ready())
-        {
-            let Some(device) = self.links.get(id).map(|link| link.device) else {
+        let contact = self.contacts.get(label);
+        let devices = contact.map(|contact| &contact.chain.devices.devices);
+        let devices: Vec<_> = devices.into_iter().flatten().map(Device::fp).collect();
+        for device in devices {
+            let Some(way) = self.ways_to(now, device).into_iter().next() else {
                 continue;
             };
             let ttl_s = PARCEL_TTL_MAX_S;
             let sealed = self.seal_control(label, device, envelope.clone(), Vec::new(), ttl_s);
             if let Some(parcel) = sealed {
-                self.say(id, Kind::Read(parcel));
+                self.send_parcel(now, way, device, Kind::Read(parcel));
             }
         }
     }
@@ -76,7 +77,7 @@ impl PeerManager {
                 to: label.clone(),
                 state: DeliveryState::Read,
                 rung: None,
-                path: Some(Path::Direct),
+                path: Some(opened.way.path()),
                 found_by: None,
                 reason: None,
                 elapsed_ms,
@@ -85,7 +86,7 @@ impl PeerManager {
                 id,
                 state: DeliveryState::Read,
                 rung: None,
-                path: Some(Path::Direct),
+                path: Some(opened.way.path()),
                 reason: None,
                 at_ms: now.wall_ms,
             });

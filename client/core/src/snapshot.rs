@@ -1,9 +1,9 @@
 //! Pictures of the manager for `status`, `peers` and `routes`.
 
 use crate::limits::{
-    CONTACTS_MAX, EARLY_CANDIDATES_MAX, HELD_TOTAL_MAX, LINKS_MAX, OUTBOX_MAX, PARCELS_SEEN_MAX,
-    PEERS_MAX, QUERIES_MAX, RECEIVE_PENDING_MAX, REQUESTS_MAX, ROUTES_MAX, SESSIONS_SEEN_MAX,
-    SETTLED_MAX, STREAMS_MAX, TIMERS_MAX, VIAS_MAX,
+    ACK_DEVICES_MAX, CONTACTS_MAX, EARLY_CANDIDATES_MAX, HELD_TOTAL_MAX, LINKS_MAX, OUTBOX_MAX,
+    PARCELS_SEEN_MAX, PEERS_MAX, QUERIES_MAX, RECEIVE_PENDING_MAX, RELAY_PAIRS_MAX, REQUESTS_MAX,
+    ROUTES_MAX, SESSIONS_SEEN_MAX, SETTLED_MAX, STREAMS_MAX, TIMERS_MAX, VIAS_MAX,
 };
 use crate::link::Link;
 use crate::manager::PeerManager;
@@ -63,8 +63,9 @@ impl PeerManager {
             fill("early", self.early.len(), EARLY_CANDIDATES_MAX + LINKS_MAX),
             fill("talks", self.talks.len(), LINKS_MAX),
             fill("queries", self.queries.len(), QUERIES_MAX),
+            fill("acks", self.acks.len(), ACK_DEVICES_MAX),
             fill("vias", self.vias.len(), VIAS_MAX),
-            fill("acks", self.acks.len(), LINKS_MAX),
+            fill("carried", self.carried.len(), RELAY_PAIRS_MAX),
             fill("arrived", self.inbox.len(), RECEIVE_PENDING_MAX),
             fill("requests", self.out.requests_open(), REQUESTS_MAX + 3),
             fill("timers", self.timers.len(), TIMERS_MAX),
@@ -132,7 +133,7 @@ fn link_info(now: Now, link: &Link) -> Option<LinkInfo> {
         device: link.device,
         device_label: link.device_label.clone(),
         found_by: link.found_by,
-        rtt_ms: ready.rtt_ms,
+        rtt_ms: ready.direct.rtt_ms,
         open_ms: now.mono_ms.saturating_sub(ready.since_ms),
     })
 }

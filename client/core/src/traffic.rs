@@ -11,7 +11,7 @@ use beeline_proto::code::ErrorCode;
 use beeline_proto::envelope::{Expect, Verified, open};
 use beeline_proto::parcel::Parcel;
 use beeline_proto::pb::peer::v1::peer_item::Kind;
-use beeline_proto::pb::peer::v1::{Goodbye, PeerFrame, PeerItem, Refusal};
+use beeline_proto::pb::peer::v1::{Goodbye, PeerFrame, PeerItem};
 use beeline_proto::time::Now;
 use prost::Message as _;
 
@@ -47,9 +47,11 @@ impl PeerManager {
     /// Takes an item, and holds the link answerable for it: one that keeps sending what is refused
     /// costs us more than it, and ends.
     fn on_counted_item(&mut self, now: Now, id: LinkId, kind: Kind) {
+        // What others had it carry says nothing about the peer itself.
+        let carried = matches!(kind, Kind::Relay(_));
         let before = self.out.warned();
         self.on_item(now, id, kind);
-        if self.out.warned() == before {
+        if carried || self.out.warned() == before {
             return;
         }
         let Some(ready) = self.links.get_mut(id).and_then(|link| link.ready_mut()) else {
@@ -65,68 +67,37 @@ impl PeerManager {
 
     fn on_item(&mut self, now: Now, id: LinkId, kind: Kind) {
         match kind {
-            Kind::ChatMessage(bytes) => {
-                if let Some(parcel) = self.parse_item(now, id, &bytes) {
-                    self.on_message_parcel(now, &parcel, Some(id));
-                }
-            }
-            Kind::Ack(bytes) | Kind::Nack(bytes) | Kind::Read(bytes) => {
-                self.on_control_item(now, id, &bytes);
+            Kind::ChatMessage(bytes) | Kind::Ack(bytes) | Kind::Nack(bytes) | Kind::Read(bytes) => {
+                self.on_parcel_item(now, id, &bytes);
             }
             Kind::PeerQuery(envelope) => self.on_peer_query(now, id, &envelope),
             Kind::PeerFound(envelope) => self.on_peer_found_item(now, id, &envelope),
             Kind::Records(records) => self.on_records(now, id, &records),
             Kind::Goodbye(envelope) => self.on_goodbye(now, id, &envelope),
-            Kind::Relay(bytes) => self.refuse_item(now, id, &bytes, ErrorCode::NoRoute),
+            Kind::Relay(bytes) => self.on_relay(now, id, bytes),
+            Kind::Relayed(subject) => self.on_relayed(now, id, &subject),
+            // We keep nothing for others yet; the sender is told at once.
             Kind::StoreMessage(store) => {
-                self.refuse_item(now, id, &store.parcel, ErrorCode::Full);
+                if let Ok(parcel) = Parcel::parse(&store.parcel) {
+                    self.refuse_parcel(now, id, parcel.id(), (ErrorCode::Full, 0));
+                }
             }
-            Kind::Refusal(_) => self.out.counters.count("refused-by-peer"),
+            Kind::Refusal(refusal) => self.on_refusal(now, id, &refusal),
             // A second HELLO, and what this version does not do: passed over.
             _ => self.out.counters.count("unused-item"),
         }
     }
 
-    fn parse_item(&mut self, now: Now, id: LinkId, bytes: &[u8]) -> Option<Parcel> {
+    fn on_parcel_item(&mut self, now: Now, id: LinkId, bytes: &[u8]) {
         match Parcel::parse(bytes) {
-            Ok(parcel) => Some(parcel),
+            Ok(parcel) => {
+                let way = self.way_over(id, parcel.header().from);
+                self.take_parcel(now, None, &parcel, way);
+            }
             Err(error) => {
                 let detail = format!("on link {}: {error}", id.0);
                 self.out.warn(now, "parcel-refused", detail);
-                None
             }
-        }
-    }
-
-    fn on_control_item(&mut self, now: Now, id: LinkId, bytes: &[u8]) {
-        use beeline_proto::envelope::split;
-        use beeline_proto::pb::envelope::v1::PayloadType;
-        let Some(parcel) = self.parse_item(now, id, bytes) else {
-            return;
-        };
-        let Some(opened) = self.open_control(now, &parcel, Some(id)) else {
-            return;
-        };
-        match split(&opened.envelope).map(|raw| raw.payload_type) {
-            Ok(PayloadType::Ack) => self.on_ack(now, &opened),
-            Ok(PayloadType::Nack) => self.on_nack(now, &opened),
-            Ok(PayloadType::Read) => self.on_read(now, &opened),
-            _ => self.out.counters.count("unused-item"),
-        }
-    }
-
-    /// We neither relay nor keep parcels for others yet; the sender is told at once.
-    fn refuse_item(&mut self, now: Now, id: LinkId, parcel: &[u8], code: ErrorCode) {
-        if !self.nacks.take(now.mono_ms) {
-            return;
-        }
-        if let Ok(parcel) = Parcel::parse(parcel) {
-            let refusal = Refusal {
-                subject: parcel.id().to_vec(),
-                code: code.name().to_owned(),
-                retry_after_ms: 0,
-            };
-            self.say(id, Kind::Refusal(refusal));
         }
     }
 

@@ -3,7 +3,7 @@
 //! for peers we have a link to.
 
 use crate::event::Rung;
-use crate::limits::{ROUTE_DEMOTED_MS, VIAS_MAX, VIAS_PER_DEVICE_MAX};
+use crate::limits::{VIAS_MAX, VIAS_PER_DEVICE_MAX};
 use beeline_proto::id::DeviceFp;
 use std::collections::BTreeMap;
 
@@ -102,14 +102,14 @@ impl Vias {
         });
     }
 
-    /// Nothing sent this way was acknowledged: it is passed over for a while.
-    pub(crate) fn demote(&mut self, target: DeviceFp, through: DeviceFp, now_ms: u64) {
+    /// Nothing goes this way before `until_ms`, monotonic milliseconds.
+    pub(crate) fn demote(&mut self, target: DeviceFp, through: DeviceFp, until_ms: u64) {
         let via = self
             .by_target
             .get_mut(&target)
             .and_then(|vias| vias.get_mut(&through));
         if let Some(via) = via {
-            via.demoted_until_ms = now_ms.saturating_add(ROUTE_DEMOTED_MS);
+            via.demoted_until_ms = until_ms;
         }
     }
 
@@ -160,7 +160,7 @@ mod tests {
             vias.usable(carol, now_ms).iter().map(|(t, _)| *t).collect()
         };
         assert_eq!(through(&vias, 20), [eve, bob]);
-        vias.demote(carol, eve, 20);
+        vias.demote(carol, eve, 1_000);
         assert_eq!(through(&vias, 20), [bob]);
         vias.learn(carol, eve, Rung::Cache, false, 30);
         assert_eq!(

@@ -30,6 +30,18 @@ fn with_nothing_known_the_registry_is_asked_at_once() {
 }
 
 #[test]
+fn a_sender_is_told_once_that_nobody_knows_the_user() {
+    let mut world = World::new(1);
+    let alice = world.member("alice");
+    world.drive(50);
+    world.send(alice, "nobody", "x");
+    world.drive(60_000);
+    let states = world.node(alice).message_states();
+    let notes: Vec<_> = states.iter().filter_map(|s| s.reason.as_deref()).collect();
+    assert_eq!(notes, ["the registry knows no user nobody"]);
+}
+
+#[test]
 fn rungs_start_at_their_times_while_a_cached_route_is_dialled() {
     let mut world = World::new(1);
     let (alice, carol) = (world.member("alice"), world.member("carol"));
@@ -50,7 +62,12 @@ fn rungs_start_at_their_times_while_a_cached_route_is_dialled() {
     let told: Vec<_> = told.into_iter().skip(1).collect();
     let start = told[0].1;
     let relative: Vec<_> = told.iter().map(|(rung, at)| (*rung, at - start)).collect();
-    assert_eq!(relative, [(Rung::Cache, 0), (Rung::Registry, 500)]);
+    let want = [
+        (Rung::Cache, 0),
+        (Rung::Registry, 500),
+        (Rung::StoreAndForward, 1_000),
+    ];
+    assert_eq!(relative, want);
     assert_eq!(world.registry.lookups, before + 1);
 }
 

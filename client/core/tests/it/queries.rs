@@ -50,7 +50,9 @@ fn tally(world: &mut World) -> Shared<[(usize, usize); 2]> {
 fn rungs(world: &World, id: NodeId) -> Vec<(Rung, u64)> {
     let last = world.node(id).last_queued();
     let states = world.node(id).message_states();
-    let of_it = states.iter().filter(|state| Some(state.id) == last);
+    let of_it = states
+        .iter()
+        .filter(|s| Some(s.id) == last && s.reason.is_none());
     of_it
         .filter_map(|s| Some((s.rung?, s.elapsed_ms)))
         .collect()

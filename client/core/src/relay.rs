@@ -1,0 +1,320 @@
+//! Relaying: parcels for others are handed on over an open link to their recipient, or refused. A
+//! parcel that was relayed once is never relayed again, so nothing can go in circles. What one user
+//! may send another this way is counted, and both are told when it is too much.
+
+use crate::bounded::Bucket;
+use crate::event::DeliveryState;
+use crate::input::{LinkId, SocketId};
+use crate::limits::{
+    RELAY_BYTES_BURST, RELAY_BYTES_PER_S, RELAY_PAIRS_MAX, RELAY_PAUSE_MS_MIN, RELAY_REQUEST_BATCH,
+    ROUTE_DEMOTED_MS,
+};
+use crate::manager::PeerManager;
+use crate::output::SignalKind;
+use crate::state::StoreOp;
+use crate::timer::Timer;
+use crate::ways::Way;
+use beeline_proto::code::ErrorCode;
+use beeline_proto::id::{DeviceFp, Label, MessageId, ParcelId, UserFp};
+use beeline_proto::parcel::{Kind as ParcelKind, Parcel};
+use beeline_proto::pb::peer::v1::Refusal;
+use beeline_proto::pb::peer::v1::peer_item::Kind;
+use beeline_proto::time::Now;
+use std::collections::BTreeMap;
+
+/// Bytes carried lately, by (from, to) user.
+#[derive(Debug, Default)]
+pub(crate) struct Carried {
+    pairs: BTreeMap<(UserFp, UserFp), Bucket>,
+}
+
+impl Carried {
+    /// Takes the bytes of one parcel, or says how many milliseconds to wait.
+    fn take(&mut self, pair: (UserFp, UserFp), bytes: usize, now_ms: u64) -> Result<(), u64> {
+        if !self.pairs.contains_key(&pair) && self.pairs.len() >= RELAY_PAIRS_MAX {
+            self.pairs.retain(|_, bucket| !bucket.is_full(now_ms));
+            if self.pairs.len() >= RELAY_PAIRS_MAX {
+                return Err(1_000);
+            }
+        }
+        let bucket = self
+            .pairs
+            .entry(pair)
+            .or_insert_with(|| Bucket::new(RELAY_BYTES_PER_S, RELAY_BYTES_BURST, now_ms));
+        let bytes = bytes as u64;
+        if bucket.take_many(bytes, now_ms) {
+            return Ok(());
+        }
+        Err(bucket.wait_ms(bytes).max(1))
+    }
+
+    /// Pairs counted.
+    pub(crate) fn len(&self) -> usize {
+        self.pairs.len()
+    }
+}
+
+/// Why a parcel is not handed on: the code, and after how long another try may help.
+type NotCarried = (ErrorCode, u64);
+
+impl PeerManager {
+    /// A parcel came in a RELAY: for us, or to hand on.
+    pub(crate) fn on_relay(&mut self, now: Now, id: LinkId, bytes: Vec<u8>) {
+        let parcel = match Parcel::parse(&bytes) {
+            Ok(parcel) => parcel,
+            Err(error) => {
+                let detail = format!("in a RELAY on link {}: {error}", id.0);
+                return self.out.warn(now, "parcel-refused", detail);
+            }
+        };
+        if parcel.header().to == self.me.device {
+            let way = self.way_over(id, parcel.header().from);
+            return self.take_parcel(now, None, &parcel, way);
+        }
+        let Some(sender) = self.links.get(id).map(|link| link.device) else {
+            return;
+        };
+        let kind = parcel.header().kind;
+        match self.carry(now, sender, &parcel, bytes) {
+            Ok(()) if kind == ParcelKind::Message => {
+                self.say(id, Kind::Relayed(parcel.id().to_vec()));
+            }
+            Ok(()) => {}
+            Err(refused) => self.refuse_parcel(now, id, parcel.id(), refused),
+        }
+    }
+
+    /// A parcel for somebody else came in a RELAY_REQUEST. It is handed on or dropped: its sender
+    /// has other ways, and hears of success by the ACK.
+    pub(crate) fn on_relay_request(&mut self, now: Now, parcel: &Parcel, bytes: &[u8]) {
+        if !self.opens.take(now.mono_ms) {
+            return self.out.counters.count("too-many-parcels");
+        }
+        let sender = parcel.header().from;
+        if self.carry(now, sender, parcel, bytes.to_vec()).is_err() {
+            self.out.counters.count("relay-request-dropped");
+        }
+    }
+
+    /// Hands a parcel on over the open link to its recipient.
+    fn carry(
+        &mut self,
+        now: Now,
+        sender: DeviceFp,
+        parcel: &Parcel,
+        bytes: Vec<u8>,
+    ) -> Result<(), NotCarried> {
+        let header = parcel.header();
+        // Only what the link's own device sends: a parcel is relayed once.
+        if header.network != self.me.network() || header.from != sender {
+            self.out.counters.count("relay-misdirected");
+            return Err((ErrorCode::InvalidArgument, 0));
+        }
+        let out = self.links.ready_to(header.to);
+        let out = out.filter(|_| self.me.config.can_relay && !self.draining);
+        let Some(out) = out else {
+            return Err((ErrorCode::NoRoute, 0));
+        };
+        // Nobody we know sent it: all strangers share one account for each recipient.
+        let from = self.contacts.of_device(sender).map(|c| c.row.user);
+        let to = self.contacts.of_device(header.to).map(|c| c.row.user);
+        let pair = (
+            from.unwrap_or(UserFp([0; 32])),
+            to.unwrap_or(UserFp([0; 32])),
+        );
+        if let Err(wait_ms) = self.carried.take(pair, bytes.len(), now.mono_ms) {
+            // Both ends are told, so that neither wonders.
+            let both = (ErrorCode::RateLimited, wait_ms);
+            self.refuse_parcel(now, out, parcel.id(), both);
+            return Err(both);
+        }
+        if !self.say(out, Kind::Relay(bytes)) {
+            return Err((ErrorCode::Full, 1_000));
+        }
+        Ok(())
+    }
+
+    /// Says on a link why a parcel did not go on, not too often.
+    pub(crate) fn refuse_parcel(
+        &mut self,
+        now: Now,
+        id: LinkId,
+        parcel: ParcelId,
+        why: NotCarried,
+    ) {
+        if !self.nacks.take(now.mono_ms) {
+            return;
+        }
+        let (code, wait_ms) = why;
+        self.say(
+            id,
+            Kind::Refusal(Refusal {
+                subject: parcel.to_vec(),
+                code: code.name().to_owned(),
+                retry_after_ms: u32::try_from(wait_ms).unwrap_or(u32::MAX),
+            }),
+        );
+    }
+
+    /// Something we sent on a link was refused: a relay that does not hand on is not waited for.
+    pub(crate) fn on_refusal(&mut self, now: Now, id: LinkId, refusal: &Refusal) {
+        self.out.counters.count("refused-by-peer");
+        let Some((_, to)) = self.relayed_over(id, &refusal.subject) else {
+            return;
+        };
+        // Whoever is not linked to it says so anew when that changes; whoever is busy, later.
+        let no_route = refusal.code == ErrorCode::NoRoute.name();
+        let wait_ms = u64::from(refusal.retry_after_ms).clamp(RELAY_PAUSE_MS_MIN, ROUTE_DEMOTED_MS);
+        let pause_ms = if no_route { ROUTE_DEMOTED_MS } else { wait_ms };
+        self.end_relay(now, id, to, pause_ms);
+    }
+
+    /// Nothing more goes through this peer to the device for a while: another one takes its place,
+    /// if there is one, and the ladder goes on.
+    pub(crate) fn end_relay(&mut self, now: Now, id: LinkId, to: DeviceFp, pause_ms: u64) {
+        let owner = self.contacts.of_device(to).map(|c| c.row.label.clone());
+        let (Some(link), Some(user)) = (self.links.get_mut(id), owner) else {
+            return;
+        };
+        let through = link.device;
+        let ended = link.ready_mut().and_then(|ready| ready.relayed.remove(&to));
+        if ended.is_none() {
+            return;
+        }
+        self.timers.cancel(&Timer::Route(id, to));
+        self.vias
+            .demote(to, through, now.mono_ms.saturating_add(pause_ms));
+        let reason = "no acknowledgement through the relay".to_owned();
+        self.peer(now, &user).last_error = Some(reason);
+        self.pump_relays(now, &user);
+        self.start_climb(now, &user);
+    }
+
+    /// A relay says that a message of ours is on the link to its recipient.
+    pub(crate) fn on_relayed(&mut self, now: Now, id: LinkId, subject: &[u8]) {
+        let Some((message, _)) = self.relayed_over(id, subject) else {
+            return self.out.counters.count("relayed-unasked");
+        };
+        let fresh = self
+            .outbox
+            .get(&message)
+            .is_some_and(|entry| entry.row.state < DeliveryState::Relayed);
+        if !fresh {
+            return;
+        }
+        let path = Way::Relay(id).path();
+        self.tell_path(now, message, DeliveryState::Relayed, path);
+        let op = StoreOp::SetState {
+            id: message,
+            state: DeliveryState::Relayed,
+            rung: None,
+            path: Some(path),
+            reason: None,
+            at_ms: now.wall_ms,
+        };
+        self.lazily(now, op);
+    }
+
+    /// The message a parcel carries that we gave to the peer of this link, and for which device.
+    fn relayed_over(&self, id: LinkId, subject: &[u8]) -> Option<(MessageId, DeviceFp)> {
+        let parcel = ParcelId::try_from(subject).ok()?;
+        let message = self.outbox.of_parcel(&parcel)?;
+        let entry = self.outbox.get(&message)?;
+        let relayed = &self.links.get(id)?.ready()?.relayed;
+        let of_it = |(to, bytes): &&(DeviceFp, Vec<u8>)| {
+            let out = relayed
+                .get(to)
+                .is_some_and(|f| f.in_flight.contains_key(&entry.order));
+            out && Parcel::parse(bytes).is_ok_and(|known| known.id() == parcel)
+        };
+        let (to, _) = entry.row.parcels.iter().find(of_it)?;
+        Some((message, *to))
+    }
+
+    /// Store and forward by the signalling socket: what waits is handed to the recipient's own
+    /// socket, and to coordinators, which may be linked to it. The way out where only wss passes.
+    /// Whether anything was handed out.
+    pub(crate) fn request_relay(&mut self, now: Now, label: &Label) -> bool {
+        let sockets = self.presence.sockets();
+        let mut tried = false;
+        let mut batch = Vec::new();
+        for entry in self.outbox.after(label, 0).take(RELAY_REQUEST_BATCH) {
+            batch.extend(entry.row.parcels.iter().cloned());
+        }
+        for (to, parcel) in batch {
+            let device = self.contacts.of_device(to).and_then(|c| c.device(to));
+            let own = device.map(|device| device.label.clone());
+            for socket in &sockets {
+                let relay = self.presence.coordinator_at(*socket);
+                for name in own.iter().cloned().chain(relay) {
+                    if !self.relay_requests.take(now.mono_ms) {
+                        return tried;
+                    }
+                    let kind = SignalKind::RelayRequest;
+                    self.out.signal(*socket, kind, name, parcel.clone());
+                    tried = true;
+                }
+            }
+        }
+        tried
+    }
+
+    /// A parcel for us came over a signalling socket.
+    pub(crate) fn on_signal_parcel(
+        &mut self,
+        now: Now,
+        frame: (SocketId, SignalKind, &str),
+        bytes: &[u8],
+    ) {
+        let (socket, kind, from) = frame;
+        let parcel = match Parcel::parse(bytes) {
+            Ok(parcel) => parcel,
+            Err(error) => {
+                let detail = format!("in a signalling frame from {from}: {error}");
+                return self.out.warn(now, "parcel-refused", detail);
+            }
+        };
+        if kind == SignalKind::RelayRequest && parcel.header().to != self.me.device {
+            return self.on_relay_request(now, &parcel, bytes);
+        }
+        self.take_parcel(now, Some(from), &parcel, Way::Socket(socket));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair(n: u64) -> (UserFp, UserFp) {
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&n.to_be_bytes());
+        (UserFp(bytes), UserFp([9; 32]))
+    }
+
+    #[test]
+    fn a_pair_of_users_has_its_share_and_is_told_how_long_to_wait() {
+        let mut carried = Carried::default();
+        let burst = RELAY_BYTES_BURST as usize;
+        assert_eq!(carried.take(pair(1), burst, 0), Ok(()));
+        let wait_ms = carried.take(pair(1), 1_024, 0).expect_err("used up");
+        assert_eq!(wait_ms, 1_024 * 1_000 / RELAY_BYTES_PER_S + 1);
+        assert_eq!(
+            carried.take(pair(2), burst, 0),
+            Ok(()),
+            "others are not touched"
+        );
+        assert_eq!(carried.take(pair(1), 1_024, wait_ms), Ok(()));
+    }
+
+    #[test]
+    fn pairs_are_bounded_and_idle_ones_are_forgotten() {
+        let mut carried = Carried::default();
+        for n in 0..RELAY_PAIRS_MAX as u64 {
+            assert_eq!(carried.take(pair(n), 512, 0), Ok(()));
+        }
+        assert!(carried.take(pair(u64::MAX), 512, 0).is_err());
+        assert_eq!(carried.len(), RELAY_PAIRS_MAX);
+        assert_eq!(carried.take(pair(u64::MAX), 512, 60_000), Ok(()));
+        assert_eq!(carried.len(), 1);
+    }
+}
