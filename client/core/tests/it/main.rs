@@ -12,4 +12,5 @@ mod presence;
 mod properties;
 mod queries;
 mod reach;
+mod relay;
 mod tap;

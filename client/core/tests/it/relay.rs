@@ -1,0 +1,163 @@
+//! Relaying: first contact through a common peer with every server dead, direct soon after; what
+//! happens to those who drop, refuse, or are used too much.
+
+use crate::tap::items;
+use beeline_proto::pb::peer::v1::peer_item::Kind;
+use client_core::event::{DeliveryState, Path, Rung};
+use client_core::testing::{NodeId, World};
+use std::cell::Cell;
+use std::rc::Rc;
+
+fn delivered(world: &World, id: NodeId) -> usize {
+    world.node(id).count(DeliveryState::Delivered)
+}
+
+/// Alice and Carol each know Bob, and not each other; registry and gateway are dead.
+fn no_servers(seed: u64) -> (World, NodeId, NodeId, NodeId) {
+    let mut world = World::new(seed);
+    let (alice, bob) = (world.member("alice"), world.member("bob"));
+    let carol = world.member("carol");
+    world.drive(50);
+    world.send(alice, "bob", "hello");
+    world.send(carol, "bob", "hello");
+    assert!(world.drive_until(2_000, |w| delivered(w, alice) == 1
+        && delivered(w, carol) == 1));
+    world.drive(2_000);
+    world.registry.down = true;
+    world.set_gateway(false);
+    world.drive(100);
+    (world, alice, bob, carol)
+}
+
+/// The path and rung of the last delivered message.
+fn last_path(world: &World, id: NodeId) -> Option<(Path, Rung)> {
+    let states = world.node(id).message_states();
+    let done = states
+        .iter()
+        .rfind(|s| s.state == DeliveryState::Delivered)?;
+    Some((done.path?, done.found_by?))
+}
+
+#[test]
+fn first_contact_without_servers_is_relayed_and_direct_soon() {
+    let (mut world, alice, _bob, carol) = no_servers(1);
+    world.send(alice, "carol", "never met");
+    assert!(world.drive_until(1_000, |w| delivered(w, alice) == 2));
+    assert_eq!(last_path(&world, alice), Some((Path::Relay, Rung::Peers)));
+    let states = world.node(alice).message_states();
+    assert!(states.iter().any(|s| s.state == DeliveryState::Relayed));
+    // The call went through Bob as well.
+    world.drive(1_000);
+    world.send(alice, "carol", "again");
+    assert!(world.drive_until(1_000, |w| delivered(w, alice) == 3));
+    assert_eq!(
+        last_path(&world, alice),
+        Some((Path::Direct, Rung::Connected))
+    );
+    world.drive(10);
+    assert_eq!(world.node(carol).received(), ["never met", "again"]);
+    // And Carol answers on the same link.
+    world.send(carol, "alice", "hello");
+    assert!(world.drive_until(1_000, |w| delivered(w, carol) == 2));
+    assert_eq!(
+        last_path(&world, carol).map(|(path, _)| path),
+        Some(Path::Direct)
+    );
+}
+
+#[test]
+fn the_times_of_a_first_contact_follow_the_round_trip() {
+    const R: u64 = 100;
+    let (mut world, alice, _bob, carol) = no_servers(2);
+    world.timing.link_ms = R / 2;
+    world.timing.commit_ms = 0;
+    world.timing.answer_ms = 0;
+    world.drive(10);
+    let sent_ms = world.now_ms;
+    world.send(alice, "carol", "never met");
+    assert!(world.drive_until(1_000, |w| w.node(carol).received().len() == 1));
+    let at_carol = world.now_ms - sent_ms;
+    assert!(at_carol <= 2 * R, "at Carol after {at_carol} ms");
+    assert!(world.drive_until(1_000, |w| delivered(w, alice) == 2));
+    let at_alice = world.now_ms - sent_ms;
+    assert!(at_alice <= 3 * R, "known at Alice after {at_alice} ms");
+}
+
+#[test]
+fn a_relay_that_says_yes_and_drops_only_costs_time() {
+    let (mut world, alice, bob, carol) = no_servers(3);
+    let eve = world.member("eve");
+    world.registry.down = false;
+    world.set_gateway(true);
+    world.drive(100);
+    for friend in [alice, carol] {
+        world.send(friend, "eve", "hello");
+    }
+    assert!(world.drive_until(3_000, |w| delivered(w, alice) == 2
+        && delivered(w, carol) == 2));
+    world.drive(3_000);
+    world.registry.down = true;
+    world.set_gateway(false);
+    world.drive(100);
+    // Bob drops whatever he should hand on.
+    world.on_frame = Some(Box::new(move |from, to, bytes| {
+        let carried = items(&bytes)
+            .iter()
+            .any(|item| matches!(item, Kind::Relay(_)));
+        if carried && from == bob && to == carol {
+            return Vec::new();
+        }
+        vec![bytes]
+    }));
+    world.send(alice, "carol", "never met");
+    assert!(world.drive_until(5_000, |w| delivered(w, alice) == 3));
+    assert_eq!(world.node(carol).received().len(), 1);
+    assert!(world.node(eve).received().contains(&"hello"));
+}
+
+#[test]
+fn whoever_is_not_linked_says_so_and_the_ladder_goes_on() {
+    let (mut world, alice, _bob, carol) = no_servers(4);
+    world.send(alice, "carol", "one");
+    assert!(world.drive_until(2_000, |w| delivered(w, alice) == 2));
+    world.drive(2_000);
+    // Carol is gone, and Bob knows it before Alice does.
+    world.timing.dead_ms = 10;
+    world.crash(carol);
+    world.drive(1_000);
+    world.send(alice, "carol", "two");
+    world.drive(5_000);
+    assert_eq!(delivered(&world, alice), 2);
+    world.start(carol);
+    world.registry.down = false;
+    world.set_gateway(true);
+    assert!(world.drive_until(60_000, |w| delivered(w, alice) == 3));
+    world.drive(10);
+    assert_eq!(world.node(carol).received(), ["one", "two"]);
+}
+
+#[test]
+fn a_parcel_is_relayed_once_and_never_in_circles() {
+    let (mut world, alice, bob, carol) = no_servers(5);
+    let relayed = Rc::new(Cell::new(0));
+    let count = relayed.clone();
+    world.on_frame = Some(Box::new(move |from, _, bytes| {
+        let carried = items(&bytes)
+            .into_iter()
+            .filter(|item| matches!(item, Kind::Relay(_)));
+        if from == bob {
+            count.set(count.get() + carried.count());
+        }
+        vec![bytes]
+    }));
+    world.send(alice, "carol", "never met");
+    world.drive(10_000);
+    assert_eq!(delivered(&world, alice), 2);
+    // One message, its ACK, one offer, one answer, and their candidates.
+    assert!(
+        relayed.get() < 20,
+        "{} parcels were handed on",
+        relayed.get()
+    );
+    assert_eq!(world.node(carol).received(), ["never met"]);
+}
