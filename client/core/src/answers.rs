@@ -97,7 +97,13 @@ impl PeerManager {
                     Err(error) => self.out.warn(now, "renewal-refused", error.to_string()),
                 }
             }
-            (Request::Network | Request::Renew, _) => self.out.counters.count("registry-failed"),
+            (Request::Heartbeat, answer) => self.on_heartbeat(now, answer),
+            (Request::Coordinators, Ok(RegistryAnswer::Coordinators(listed))) => {
+                self.on_coordinators_listed(now, &listed);
+            }
+            (Request::Network | Request::Renew | Request::Coordinators, _) => {
+                self.out.counters.count("registry-failed")
+            }
         }
     }
 
@@ -115,6 +121,7 @@ impl PeerManager {
         for bytes in peer.records.iter().take(DEVICES_PER_USER_MAX) {
             self.learn_record(now, label, bytes, Rung::Registry);
         }
+        self.ask_last_coordinators(now, label, &peer.last_coordinators);
         if self.routes.of_user(label).next().is_none() {
             return self.after_attempt(now, label, "no device of the user was ever online");
         }
@@ -140,6 +147,7 @@ impl PeerManager {
                 if let Some(row) = self.routes.learn(contact, record, found_by, false, now) {
                     self.lazily(now, StoreOp::PutRoute(row));
                 }
+                self.tend_if_news(now, device);
                 Some(device)
             }
             Err(error) => {
@@ -205,6 +213,8 @@ impl PeerManager {
                     route.map(|route| StoreOp::PutRoute(route.row.clone()))
                 }
                 StoreOp::PutOwnChain { .. } => Some(self.me.keep()),
+                // Another write has recorded what came after it.
+                StoreOp::SetState { id, state, .. } if self.outbox.is_beyond(&id, state) => None,
                 StoreOp::SetIncarnation(_) => Some(StoreOp::SetIncarnation(self.me.incarnation)),
                 other => Some(other),
             });

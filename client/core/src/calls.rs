@@ -3,7 +3,7 @@
 
 use crate::event::Rung;
 use crate::input::{Candidate, LinkId, SocketId};
-use crate::limits::{LINKS_MAX, REDIAL_CONNECTING_MS, REDIAL_UNANSWERED_MS, REDIALS_MAX};
+use crate::limits::{REDIAL_CONNECTING_MS, REDIAL_UNANSWERED_MS, REDIALS_MAX};
 use crate::link::{Flow, Link, Stage};
 use crate::manager::PeerManager;
 use crate::negotiation::{Negotiation, Side};
@@ -50,7 +50,7 @@ impl PeerManager {
         if busy {
             return self.widen_calls(now, device);
         }
-        if self.draining || self.links.by_id.len() >= LINKS_MAX {
+        if self.draining || self.links.by_id.len() >= self.me.config.links_max {
             return;
         }
         let Some(contact) = self.contacts.get(label) else {
@@ -126,7 +126,7 @@ impl PeerManager {
         }
         let rung = link.found_by.unwrap_or(Rung::Cache);
         let wanted = self.peers.get(&user).is_some_and(|peer| peer.wanted);
-        if wanted || self.outbox.has_waiting(&user) {
+        if wanted || self.outbox.has_waiting(&user) || rung == Rung::Coordinators {
             let detail = format!(
                 "{user}, device {}: no link in time, called anew",
                 device.short()
@@ -370,9 +370,7 @@ impl PeerManager {
         if link.is_ready() && !open {
             self.move_peer(now, &link.user, &[Move::Lose], reason);
         }
-        if link.is_ready() {
-            self.on_link_gone(now, id, link.device);
-        }
+        self.on_link_ended(now, id, link.device, link.is_ready());
         self.take_deferred(now, &link);
         self.after_attempt(now, &link.user, reason);
         for user in relayed {

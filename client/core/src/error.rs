@@ -12,6 +12,12 @@ pub enum StartError {
     /// The chain verifies, but is not for the keys of this home.
     #[error("this home's keys do not belong to its credentials; restore a backup or join again")]
     NotOurs,
+    /// It shall coordinate, and its membership does not allow that.
+    #[error(
+        "this home's membership is not a coordinator's; join with an invite made by \
+         `beeline network invite --role coordinator`"
+    )]
+    NotCoordinator,
     /// The configuration is not usable.
     #[error("the configuration is not usable: {0}")]
     Config(&'static str),

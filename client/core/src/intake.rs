@@ -12,7 +12,7 @@ use crate::output::RtcCommand;
 use crate::timer::Timer;
 use crate::ways::Way;
 use beeline_proto::envelope::{Expect, OpenError, Verified, open, split};
-use beeline_proto::id::{DeviceFp, EnvelopeHash, Label};
+use beeline_proto::id::{DeviceFp, EnvelopeHash, Label, ParcelId};
 use beeline_proto::limits::{CANDIDATE_LEN_MAX, SDP_LEN_MAX};
 use beeline_proto::parcel::{Kind, Parcel};
 use beeline_proto::payload::Payload;
@@ -24,6 +24,7 @@ use beeline_proto::time::Now;
 pub(crate) struct Opened {
     /// How it came. A copy may have come another way.
     pub(crate) way: Way,
+    pub(crate) parcel: ParcelId,
     pub(crate) from: DeviceFp,
     pub(crate) envelope: Vec<u8>,
     pub(crate) chain: Vec<u8>,
@@ -69,6 +70,7 @@ impl PeerManager {
         self.parcels_seen.insert(id);
         Some(Opened {
             way,
+            parcel: id,
             from: header.from,
             envelope: content.envelope,
             chain: content.chain,
@@ -148,6 +150,9 @@ impl PeerManager {
         };
         if payload.negotiation != crate::calls::NEGOTIATION || payload.sdp.len() > SDP_LEN_MAX {
             return self.warn_envelope(now, opened.from, OpenError::BadPayload);
+        }
+        if self.is_full_for(opened.from) {
+            return self.refuse_call(now, &opened);
         }
         if !self.sessions_seen.insert((opened.from, session)) {
             let detail = format!("an old offer of {label} was played again");

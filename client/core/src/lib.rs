@@ -51,6 +51,7 @@ pub mod event;
 mod found;
 mod frames;
 mod greet;
+mod heartbeat;
 mod inbox;
 pub mod input;
 mod intake;
@@ -83,6 +84,7 @@ mod snapshot;
 pub mod state;
 pub mod status;
 mod talk;
+mod tending;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod timer;

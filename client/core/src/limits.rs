@@ -183,6 +183,51 @@ pub const FOUND_LEN_MAX: usize = 8 * 1024;
 /// send much.
 pub const ANSWER_BYTES_FACTOR: u64 = 4;
 
+/// Coordinators a client keeps links to: one may go at any time.
+pub const COORDINATOR_LINKS: usize = 2;
+
+/// Sockets at coordinators at once, numbered from 1: two, and two more where those are slow.
+pub const COORDINATOR_SOCKETS: u64 = 4;
+
+/// Coordinators whose standing is remembered.
+pub const COORDINATORS_MAX: usize = 256;
+
+/// Coordinators of a registry's list that are looked at.
+pub const COORDINATORS_LISTED_MAX: usize = 16;
+
+/// Coordinators dialled for one lookup beside those that are linked.
+pub const COORDINATORS_DIALLED_MAX: usize = 2;
+
+/// How long a start waits for the gateway before it dials coordinators at their own sockets,
+/// milliseconds.
+pub const COORDINATOR_START_MS: u64 = 100;
+
+/// While none is linked, how long one is waited for before others are tried too, milliseconds.
+pub const COORDINATOR_HEDGE_MS: u64 = 500;
+
+/// How long a coordinator's socket may take to open, milliseconds.
+pub const COORDINATOR_SOCKET_MS: u64 = 5_000;
+
+/// Longest pause before a coordinator is tried again, milliseconds: all of them may come back, and
+/// a try costs a few KiB.
+pub const COORDINATOR_RETRY_MS_MAX: u64 = 5 * 60 * 1_000;
+
+/// How long one that takes no more links is passed over, milliseconds.
+pub const COORDINATOR_FULL_MS: u64 = 5 * 60 * 1_000;
+
+/// How long a link made for one lookup is kept beyond the wanted two, milliseconds.
+pub const COORDINATOR_EXTRA_MS: u64 = 60_000;
+
+/// The registry is asked for coordinators this often at most, milliseconds.
+pub const LIST_COORDINATORS_MS: u64 = 10 * 60 * 1_000;
+
+/// The registry hears this soon that our coordinators changed, milliseconds.
+pub const ANNOUNCE_CHANGE_MS: u64 = 5_000;
+
+/// The first heartbeat comes this long after a start, milliseconds: the socket and the record come
+/// first.
+pub const HEARTBEAT_START_MS: u64 = 500;
+
 /// Timers of the fabric: one per user asked for, one per link for what is told on it, a handful.
 pub const FABRIC_TIMERS_MAX: usize = QUERIES_MAX + LINKS_MAX + 8;
 

@@ -19,10 +19,21 @@ impl PeerManager {
             Rung::Peers
         };
         self.ask_for_waiting(now, id, rung);
+        if rung == Rung::Coordinators {
+            self.on_coordinator_linked(now, device);
+        }
     }
 
-    /// An open link is gone.
-    pub(crate) fn on_link_gone(&mut self, _now: Now, id: LinkId, _device: DeviceFp) {
+    /// A link ended that was open, or (`opened`) never came to be.
+    pub(crate) fn on_link_ended(&mut self, now: Now, id: LinkId, device: DeviceFp, opened: bool) {
         self.talks.end(id);
+        if !self.is_coordinator(device) {
+            return;
+        }
+        if opened {
+            self.on_coordinator_lost(now, device);
+        } else {
+            self.on_call_failed(now, device);
+        }
     }
 }

@@ -13,15 +13,18 @@ impl PeerManager {
         rows.sort_by_key(|row| std::cmp::Reverse(row.seen_ms));
         for row in rows.into_iter().take(ROUTES_MAX) {
             let own = row.device == self.me.device;
-            let (user, devices) = match self.contacts.get(&row.user_label) {
+            let contact = self.contacts.get(&row.user_label).filter(|_| !own);
+            let (user, devices) = match contact {
                 _ if own => (self.me.user, &self.me.chain.devices.devices),
                 Some(contact) => (contact.row.user, &contact.chain.devices.devices),
                 None => continue,
             };
             match read_record(&row.record, self.me.network(), user, devices) {
                 Ok(record) if record.device != row.device => {}
-                Ok(record) if own => self.presence.remember_version(record.version),
-                Ok(record) => self.routes.load(row, &record),
+                Ok(record) => match contact {
+                    Some(contact) => self.routes.load(row, &record, contact),
+                    None => self.presence.remember_version(record.version),
+                },
                 Err(error) => {
                     let detail = format!("the stored route to {}: {error}", row.user_label);
                     self.out.warn(now, "stored-route", detail);

@@ -5,9 +5,11 @@ use crate::bounded::{Bucket, Seen};
 use crate::bundles::Bundles;
 use crate::config::Config;
 use crate::contacts::Contacts;
+use crate::coordinators::Coordinators;
 use crate::crypto::Crypto;
 use crate::early::EarlyCandidates;
 use crate::error::StartError;
+use crate::heartbeat::Heartbeat;
 use crate::inbox::Inbox;
 use crate::input::{Command, Input, LinkId, RtcEvent, SignalInput};
 use crate::limits::{
@@ -49,6 +51,8 @@ pub struct PeerManager {
     pub(crate) presence: Presence,
     pub(crate) early: EarlyCandidates,
     pub(crate) talks: Talks,
+    pub(crate) coordinators: Coordinators,
+    pub(crate) heartbeat: Heartbeat,
     pub(crate) queries: Queries,
     /// Sessions that were offered before.
     pub(crate) sessions_seen: Seen<(DeviceFp, SessionId)>,
@@ -79,6 +83,7 @@ impl PeerManager {
     ) -> Result<Self, StartError> {
         config.check()?;
         let me = Me::new(config, identity, loaded.incarnation)?;
+        me.check_role()?;
         let (contacts, unverified) = Contacts::load(loaded.contacts, me.network());
         let mut manager = Self {
             me,
@@ -97,6 +102,8 @@ impl PeerManager {
             presence: Presence::default(),
             early: EarlyCandidates::default(),
             talks: Talks::default(),
+            coordinators: Coordinators::default(),
+            heartbeat: Heartbeat::default(),
             queries: Queries::default(),
             sessions_seen: Seen::new(SESSIONS_SEEN_MAX),
             parcels_seen: Seen::new(PARCELS_SEEN_MAX),
@@ -114,6 +121,8 @@ impl PeerManager {
         }
         manager.load_routes(loaded.routes, now);
         manager.start_presence(now);
+        manager.start_tending(now);
+        manager.start_heartbeat(now);
         manager.load_outbox(loaded.outbox, now);
         manager.resume_streams(now);
         manager.settle(now);
@@ -165,7 +174,7 @@ impl PeerManager {
     fn on_signal(&mut self, now: Now, signal: SignalInput) {
         match signal {
             SignalInput::Up(socket) => self.on_socket_up(now, socket),
-            SignalInput::Down(socket) => self.on_socket_down(socket, "the socket closed"),
+            SignalInput::Down(socket) => self.on_socket_down(now, socket, "the socket closed"),
             SignalInput::Lists {
                 descriptor,
                 revocations,
@@ -223,6 +232,8 @@ impl PeerManager {
                 // The links with more to send are marked; they go on below, in `settle`.
                 Timer::Frames => {}
                 Timer::Query(user) => self.on_query_timeout(now, &user),
+                Timer::Coordinators => self.tend_coordinators(now),
+                Timer::Heartbeat => self.beat(now),
                 Timer::Announce => self.announce(now),
                 Timer::Lazy => self.out.flush_lazy(),
                 Timer::Rewrite => self.rewrite(),

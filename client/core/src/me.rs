@@ -10,7 +10,7 @@ use beeline_proto::id::{BootId, DeviceFp, Label, MessageId, NetworkFp, SessionId
 use beeline_proto::keys::{SealSecret, SigningKey};
 use beeline_proto::payload::Payload;
 use beeline_proto::pb::envelope::v1::Context as PbContext;
-use beeline_proto::pb::identity::v1::{Revocations, Versions};
+use beeline_proto::pb::identity::v1::{Revocations, Role, Versions};
 
 /// Our record as published: the envelope and its version.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,6 +68,15 @@ impl Me {
             device_key: identity.device_key,
             revocations,
         })
+    }
+
+    /// A coordinator needs the role.
+    pub(crate) fn check_role(&self) -> Result<(), StartError> {
+        let member = self.chain.membership.role() == Role::Member;
+        if self.config.coordinator && member {
+            return Err(StartError::NotCoordinator);
+        }
+        Ok(())
     }
 
     pub(crate) fn network(&self) -> NetworkFp {

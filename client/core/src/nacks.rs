@@ -81,7 +81,11 @@ impl PeerManager {
             entry.is_some_and(|e| e.row.to == label && e.parcel(opened.from).is_some())
         });
         let Some(id) = ours else {
-            return self.out.counters.count("nack-mismatch");
+            let full = parcel.filter(|_| nack.reason() == Reason::Full);
+            if !full.is_some_and(|parcel| self.on_call_refused(now, opened.from, parcel)) {
+                self.out.counters.count("nack-mismatch");
+            }
+            return;
         };
         match nack.reason() {
             Reason::UnknownKey => self.on_unknown_key(now, &label, opened.from, id, &nack.bundle),

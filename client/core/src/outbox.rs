@@ -240,6 +240,13 @@ impl Outbox {
         self.settled.get_mut(id)
     }
 
+    /// Whether a message is known to be further than `state`.
+    pub(crate) fn is_beyond(&self, id: &MessageId, state: DeliveryState) -> bool {
+        let waiting = self.entries.get(id).map(|entry| entry.row.state);
+        let known = waiting.or_else(|| self.settled.get(id).map(|settled| settled.state));
+        known.is_some_and(|known| known > state)
+    }
+
     /// Messages for a user after `order`, in order.
     pub(crate) fn after(&self, to: &Label, order: u64) -> impl Iterator<Item = &Entry> {
         let orders = self.by_peer.get(to);

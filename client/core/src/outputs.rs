@@ -40,6 +40,10 @@ pub(crate) enum Request {
     Network,
     /// Our renewed membership.
     Renew,
+    /// Coordinators whose lease runs.
+    Coordinators,
+    /// We live as a coordinator.
+    Heartbeat,
 }
 
 struct Pending {
@@ -99,6 +103,10 @@ impl Outputs {
 
     pub(crate) fn pop(&mut self) -> Option<Output> {
         self.queue.pop_front()
+    }
+
+    pub(crate) fn push(&mut self, output: Output) {
+        self.queue.push_back(output);
     }
 
     fn fresh(&mut self) -> u64 {

@@ -4,7 +4,7 @@ use crate::backoff::pause_ms;
 use crate::crypto::random_u64;
 use crate::event::{Event, Rung};
 use crate::input::{RegistryError, SocketId};
-use crate::limits::{RENEW_BEFORE_MS, SOCKETS_MAX, SWEEP_MS};
+use crate::limits::{COORDINATOR_SOCKETS, RENEW_BEFORE_MS, SOCKETS_MAX, SWEEP_MS};
 use crate::manager::PeerManager;
 use crate::me::OwnRecord;
 use crate::output::RegistryCall;
@@ -50,6 +50,11 @@ impl Presence {
     /// The coordinator that serves a socket, unless it is the gateway's.
     pub(crate) fn coordinator_at(&self, socket: SocketId) -> Option<Label> {
         self.coordinators.get(&socket).cloned()
+    }
+
+    pub(crate) fn forget_socket(&mut self, socket: SocketId) {
+        self.sockets.remove(&socket);
+        self.coordinators.remove(&socket);
     }
 
     pub(crate) fn gateway_up(&self) -> bool {
@@ -143,23 +148,31 @@ impl PeerManager {
     }
 
     pub(crate) fn on_socket_up(&mut self, now: Now, socket: SocketId) {
+        let ours = (1..=COORDINATOR_SOCKETS).contains(&socket.0);
         if self.presence.sockets.len() >= SOCKETS_MAX || self.draining {
+            return;
+        }
+        if ours && !self.on_own_socket_up(now, socket) {
             return;
         }
         self.presence.sockets.insert(socket);
         self.repeat_signals(socket);
         if socket == GATEWAY {
             self.announce(now);
+            self.tend_soon(now, 1);
         }
+        self.dial_over(now, socket);
         self.retry_all(now);
     }
 
-    pub(crate) fn on_socket_down(&mut self, socket: SocketId, reason: &str) {
-        self.presence.sockets.remove(&socket);
+    pub(crate) fn on_socket_down(&mut self, now: Now, socket: SocketId, reason: &str) {
+        self.presence.forget_socket(socket);
+        self.on_own_socket_down(now, socket);
         if socket == GATEWAY {
             self.presence.announced = false;
             self.timers.cancel(&Timer::Announce);
             self.tell_online(reason);
+            self.tend_soon(now, 1);
         }
     }
 
@@ -189,9 +202,10 @@ impl PeerManager {
             return;
         }
         if let Some(record) = self.me.record.as_ref().map(|record| record.bytes.clone()) {
+            self.coordinators.named = self.coordinators_named();
             let call = RegistryCall::Announce {
                 record,
-                coordinators: Vec::new(),
+                coordinators: self.coordinators.named.clone(),
             };
             self.out.ask(call, Request::Announce);
         }
@@ -214,6 +228,7 @@ impl PeerManager {
             self.timers.arm(Timer::Announce, now.mono_ms + after_ms);
         }
         self.tell_online("announced");
+        self.list_coordinators(now);
         let ours = self.me.versions();
         let behind = lists.0 > ours.descriptor || lists.1 > ours.revocations;
         if behind && !self.out.asking(&Request::Network) {
@@ -256,12 +271,12 @@ impl PeerManager {
                 self.out.event(Event::RunningElsewhere {
                     detail: detail.to_owned(),
                 });
-                self.on_socket_down(socket, detail);
+                self.on_socket_down(now, socket, detail);
             }
             Err(error) => {
                 let detail = format!("a gateway claimed that we run elsewhere: {error}");
                 self.out.warn(now, "superseded-forged", detail);
-                self.on_socket_down(socket, "the socket was cut with a forged reason");
+                self.on_socket_down(now, socket, "the socket was cut with a forged reason");
             }
         }
     }
@@ -291,6 +306,7 @@ impl PeerManager {
             self.say_goodbye(id, "the process ends");
             self.close_link(now, id, "the process ends");
         }
+        self.close_own_sockets();
         self.presence.sockets.clear();
         self.presence.announced = false;
         self.tell_online("the process ends");

@@ -9,7 +9,7 @@ use beeline_proto::envelope::{Expect, OpenError, Verified, open};
 use beeline_proto::id::{DeviceFp, KeyId, Label, NetworkFp, UserFp};
 use beeline_proto::keys::SealPublic;
 use beeline_proto::limits::ORIGIN_LEN_MAX;
-use beeline_proto::pb::identity::v1::{Bundle, DeviceRecord};
+use beeline_proto::pb::identity::v1::{Bundle, DeviceRecord, Role};
 use beeline_proto::time::Now;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -89,6 +89,8 @@ pub(crate) struct Route {
     pub(crate) seal: Option<SealKey>,
     /// Never to be named to others, as its own record says.
     pub(crate) unlisted: bool,
+    /// Whether its user's membership lets it coordinate.
+    pub(crate) coordinator: bool,
 }
 
 impl Route {
@@ -110,18 +112,31 @@ pub(crate) struct Routes {
     by_device: BTreeMap<DeviceFp, Route>,
     by_user: BTreeMap<Label, BTreeSet<DeviceFp>>,
     by_age: BTreeSet<(u64, DeviceFp)>,
+    coordinators: BTreeSet<DeviceFp>,
+}
+
+/// Whether a user's membership lets its devices coordinate.
+fn may_coordinate(contact: &Contact) -> bool {
+    let role = contact.chain.membership.role();
+    matches!(role, Role::Coordinator | Role::Admin)
 }
 
 impl Routes {
     /// Takes a stored row with its verified record.
-    pub(crate) fn load(&mut self, row: RouteRow, record: &Record) {
+    pub(crate) fn load(&mut self, row: RouteRow, record: &Record, contact: &Contact) {
         let route = Route {
             row,
             version: record.version,
             seal: record.seal,
             unlisted: record.unlisted,
+            coordinator: may_coordinate(contact),
         };
         self.insert(route);
+    }
+
+    /// Devices whose user may coordinate.
+    pub(crate) fn coordinators(&self) -> impl Iterator<Item = DeviceFp> {
+        self.coordinators.iter().copied()
     }
 
     pub(crate) fn get(&self, device: DeviceFp) -> Option<&Route> {
@@ -170,6 +185,7 @@ impl Routes {
             && record.version <= old.version
             && !(live && record.bytes != old.row.record)
         {
+            self.note_role(record.device, may_coordinate(contact));
             return self.touch(record.device, found_by, live, now);
         }
         let newer = |new: &SealKey| {
@@ -201,9 +217,21 @@ impl Routes {
             version: record.version,
             seal,
             unlisted: record.unlisted,
+            coordinator: may_coordinate(contact),
         };
         self.insert(route);
         Some(row)
+    }
+
+    fn note_role(&mut self, device: DeviceFp, coordinator: bool) {
+        if let Some(route) = self.by_device.get_mut(&device) {
+            route.coordinator = coordinator;
+            if coordinator {
+                self.coordinators.insert(device);
+            } else {
+                self.coordinators.remove(&device);
+            }
+        }
     }
 
     /// Notes that a known device was heard of again; the row to keep if a link to it is open.
@@ -245,6 +273,7 @@ impl Routes {
             return;
         };
         self.by_age.remove(&(route.row.seen_ms, device));
+        self.coordinators.remove(&device);
         if let Some(devices) = self.by_user.get_mut(&route.row.user_label) {
             devices.remove(&device);
             if devices.is_empty() {
@@ -259,6 +288,9 @@ impl Routes {
         self.by_age.insert((route.row.seen_ms, device));
         let of_user = self.by_user.entry(route.row.user_label.clone());
         of_user.or_default().insert(device);
+        if route.coordinator {
+            self.coordinators.insert(device);
+        }
         self.by_device.insert(device, route);
         if self.by_device.len() > ROUTES_MAX
             && let Some((_, stalest)) = self.by_age.first().copied()

@@ -1,9 +1,10 @@
 //! Pictures of the manager for `status`, `peers` and `routes`.
 
 use crate::limits::{
-    ACK_DEVICES_MAX, CONTACTS_MAX, EARLY_CANDIDATES_MAX, HELD_TOTAL_MAX, LINKS_MAX, OUTBOX_MAX,
-    PARCELS_SEEN_MAX, PEERS_MAX, QUERIES_MAX, RECEIVE_PENDING_MAX, RELAY_PAIRS_MAX, REQUESTS_MAX,
-    ROUTES_MAX, SESSIONS_SEEN_MAX, SETTLED_MAX, STREAMS_MAX, TIMERS_MAX, VIAS_MAX,
+    ACK_DEVICES_MAX, CONTACTS_MAX, COORDINATORS_MAX, EARLY_CANDIDATES_MAX, HELD_TOTAL_MAX,
+    LINKS_MAX, OUTBOX_MAX, PARCELS_SEEN_MAX, PEERS_MAX, QUERIES_MAX, RECEIVE_PENDING_MAX,
+    RELAY_PAIRS_MAX, REQUESTS_MAX, ROUTES_MAX, SESSIONS_SEEN_MAX, SETTLED_MAX, STREAMS_MAX,
+    TIMERS_MAX, VIAS_MAX,
 };
 use crate::link::Link;
 use crate::manager::PeerManager;
@@ -61,13 +62,14 @@ impl PeerManager {
             fill("parcels", self.parcels_seen.len(), PARCELS_SEEN_MAX),
             fill("nacked", self.nacked.len(), PARCELS_SEEN_MAX),
             fill("early", self.early.len(), EARLY_CANDIDATES_MAX + LINKS_MAX),
+            fill("coordinators", self.coordinators.len(), COORDINATORS_MAX),
             fill("talks", self.talks.len(), LINKS_MAX),
             fill("queries", self.queries.len(), QUERIES_MAX),
             fill("acks", self.acks.len(), ACK_DEVICES_MAX),
             fill("vias", self.vias.len(), VIAS_MAX),
             fill("carried", self.carried.len(), RELAY_PAIRS_MAX),
             fill("arrived", self.inbox.len(), RECEIVE_PENDING_MAX),
-            fill("requests", self.out.requests_open(), REQUESTS_MAX + 3),
+            fill("requests", self.out.requests_open(), REQUESTS_MAX + 5),
             fill("timers", self.timers.len(), TIMERS_MAX),
             fill("streams", self.inbox.streams.len(), STREAMS_MAX),
             fill("held", self.inbox.streams.held_total(), HELD_TOTAL_MAX),

@@ -26,6 +26,10 @@ pub(crate) enum Timer {
     Frames,
     /// Peers asked for the user have not answered.
     Query(Label),
+    /// Links with coordinators are looked after.
+    Coordinators,
+    /// As a coordinator we tell the registry that we live.
+    Heartbeat,
     /// We announce ourselves, or try again.
     Announce,
     /// Operations that waited for a write to ride on are written.

@@ -103,13 +103,25 @@ impl Authority {
     /// Admits a user with one device for every name. `key` makes the user's key, so that a second
     /// key can be bound to the same label.
     pub fn admit(&mut self, user: &str, key: &str, devices: &[&str], expires_ms: u64) -> User {
+        self.admit_as(pb::Role::Member, (user, key), devices, expires_ms)
+    }
+
+    /// The same with a role; `user` is the label and the name its key is made of.
+    pub fn admit_as(
+        &mut self,
+        role: pb::Role,
+        user: (&str, &str),
+        devices: &[&str],
+        expires_ms: u64,
+    ) -> User {
+        let (user, key) = user;
         self.serial += 1;
         let key = key_of(&format!("user {key}"));
         let membership = pb::Membership {
             context: self.context(key.verify_key().fp(), self.serial),
             user_key: key.verify_key().to_bytes().to_vec(),
             handle: user.to_owned(),
-            role: pb::Role::Member as i32,
+            role: role as i32,
             serial: self.serial,
             salt: vec![7; 16],
             issued_ms: self.serial,

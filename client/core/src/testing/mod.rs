@@ -4,12 +4,14 @@
 mod air;
 mod authority;
 mod crypto;
+mod fabric;
 mod node;
 mod servers;
 mod store;
 
 pub use authority::{Authority, User, key_of, label};
 pub use crypto::CheapCrypto;
+pub use fabric::{Fabric, Lease};
 pub use node::{Node, NodeId};
 pub use servers::Registry;
 pub use store::MemoryStore;
@@ -96,6 +98,8 @@ pub struct World {
     pub authority: Authority,
     /// The registry.
     pub registry: Registry,
+    /// Coordinators' leases and sockets.
+    pub fabric: Fabric,
     /// How long things take.
     pub timing: Timing,
     /// Whether the gateway works.
@@ -133,6 +137,7 @@ impl World {
             now_ms: 1,
             authority: Authority::new("home"),
             registry: Registry::default(),
+            fabric: Fabric::default(),
             timing: Timing::default(),
             gateway_up: true,
             on_signal: None,
@@ -218,6 +223,7 @@ impl World {
         let identity = self.node(id).identity(&self.authority);
         self.node_mut(id).start(identity, network, real, now);
         self.drain(id);
+        self.serve_own_socket(id);
         if self.gateway_up {
             self.set_socket(id, true);
         }
@@ -225,6 +231,7 @@ impl World {
 
     /// The process is killed: what was not committed is gone.
     pub fn crash(&mut self, id: NodeId) {
+        self.drop_sockets(id);
         let links = self.node_mut(id).crash();
         for link in links {
             self.lose_link(id, &link, self.timing.dead_ms);
@@ -367,12 +374,7 @@ impl World {
                     self.schedule(id, after, Happening::Input(input));
                 }
                 Output::Signal(signal) => self.relay(id, signal),
-                Output::Socket { socket, command } => {
-                    if matches!(command, crate::output::SocketCommand::Open { .. }) {
-                        let down = Input::Signal(SignalInput::Down(socket));
-                        self.schedule(id, 1, Happening::Input(down));
-                    }
-                }
+                Output::Socket { socket, command } => self.own_socket(id, socket, command),
                 Output::Rtc { link, command } => {
                     if let Some(frame) = self.connection(id, link, command) {
                         refused.entry(link).or_default().push(frame);

@@ -6,7 +6,7 @@ use super::store::MemoryStore;
 use crate::config::Config;
 use crate::crypto::{Crypto, RealCrypto};
 use crate::event::{DeliveryState, Event, MessageState, PeerState};
-use crate::input::{Input, LinkId, SignalInput, StoreFailure};
+use crate::input::{Input, LinkId, SignalInput, SocketId, StoreFailure};
 use crate::manager::PeerManager;
 use crate::state::{Identity, StoreOp, StoreResult};
 use beeline_proto::id::{Label, MessageId, NetworkFp};
@@ -52,6 +52,12 @@ pub struct Node {
     pub failing_writes: u32,
     /// Changes the configuration before a start.
     pub signal_addr: String,
+    /// Whether it coordinates.
+    pub coordinator: bool,
+    /// Whether it may be named to others.
+    pub unlisted: bool,
+    /// Links it takes at once.
+    pub links_max: usize,
     pub(super) boot: u32,
     pub(super) last_commit_ms: u64,
     pub(super) ends: BTreeMap<LinkId, End>,
@@ -71,6 +77,9 @@ impl Node {
             socket_up: false,
             failing_writes: 0,
             signal_addr: format!("ws://127.0.0.1:8080/{name}"),
+            coordinator: false,
+            unlisted: false,
+            links_max: crate::limits::LINKS_MAX,
             boot: 0,
             last_commit_ms: 0,
             ends: BTreeMap::new(),
@@ -103,7 +112,12 @@ impl Node {
         } else {
             Box::new(CheapCrypto::new(seed))
         };
-        let config = Config::new(network, &self.signal_addr);
+        let config = Config {
+            coordinator: self.coordinator,
+            unlisted: self.unlisted,
+            links_max: self.links_max,
+            ..Config::new(network, &self.signal_addr)
+        };
         let manager = PeerManager::new(config, identity, self.store.load(), crypto, now);
         self.manager = Some(manager.expect("its own chain is good"));
     }
@@ -117,8 +131,8 @@ impl Node {
 
     pub(super) fn note(&mut self, input: &Input) {
         match input {
-            Input::Signal(SignalInput::Up(_)) => self.socket_up = true,
-            Input::Signal(SignalInput::Down(_)) => self.socket_up = false,
+            Input::Signal(SignalInput::Up(SocketId::GATEWAY)) => self.socket_up = true,
+            Input::Signal(SignalInput::Down(SocketId::GATEWAY)) => self.socket_up = false,
             _ => {}
         }
     }

@@ -37,6 +37,12 @@ impl Registry {
         self.users.entry(user.clone()).or_default().chain = chain;
     }
 
+    /// The chain of the user a device belongs to, and the device's record.
+    pub fn of_device(&self, device: &Label) -> Option<(Vec<u8>, Vec<u8>)> {
+        let mut users = self.users.values();
+        users.find_map(|known| Some((known.chain.clone(), known.records.get(device)?.clone())))
+    }
+
     /// Forgets a user.
     pub fn forget(&mut self, user: &Label) {
         self.users.remove(user);
@@ -70,18 +76,23 @@ impl World {
                 self.registry.lookups += 1;
                 let known = self.registry.users.get(&user);
                 let known = known.ok_or(refused(ErrorCode::NotFound))?;
+                let devices: Vec<Label> = known.records.keys().cloned().collect();
                 Ok(RegistryAnswer::Peer(RegistryPeer {
                     chain: known.chain.clone(),
                     online: true,
                     records: known.records.values().cloned().collect(),
-                    last_coordinators: Vec::new(),
+                    last_coordinators: self.last_coordinators(&devices),
                 }))
             }
-            RegistryCall::Announce { record, .. } => {
+            RegistryCall::Announce {
+                record,
+                coordinators,
+            } => {
                 let (user, device) = {
                     let node = self.node(id);
                     (node.user.label.clone(), node.device_label().clone())
                 };
+                self.fabric.announced.insert(device.clone(), coordinators);
                 let known = self.registry.users.entry(user).or_default();
                 known.records.insert(device, record);
                 Ok(RegistryAnswer::Announced {
@@ -101,16 +112,16 @@ impl World {
                     .ok_or(refused(ErrorCode::Unavailable))
             }
             RegistryCall::PutDeviceList { .. } => Ok(RegistryAnswer::DeviceList(1)),
-            RegistryCall::Heartbeat { .. } => Ok(RegistryAnswer::HeartbeatTaken {
-                next_s: beeline_proto::limits::HEARTBEAT_S,
-                want_full: false,
-            }),
-            RegistryCall::ListCoordinators => Ok(RegistryAnswer::Coordinators(Vec::new())),
+            call @ RegistryCall::Heartbeat { .. } => Ok(self.take_heartbeat(id, call)),
+            RegistryCall::ListCoordinators => Ok(self.coordinators_listed()),
         }
     }
 
     /// The gateway takes a frame.
     pub(super) fn relay(&mut self, id: NodeId, signal: SignalCommand) {
+        if signal.socket != SocketId::GATEWAY {
+            return self.relay_at_coordinator(id, signal);
+        }
         let frame = Signalled {
             from: self.node(id).device_label().clone(),
             to: signal.to,

@@ -299,3 +299,20 @@ fn a_link_that_opens_is_asked_for_those_who_wait() {
     world.drive(10);
     assert_eq!(world.node(carol).received(), ["back", "x"]);
 }
+
+#[test]
+fn an_unlisted_device_is_never_named() {
+    let (mut world, alice, _bob, carol) = common_friend(11);
+    world.crash(carol);
+    world.drive(10_000);
+    world.node_mut(carol).unlisted = true;
+    world.start(carol);
+    world.drive(100);
+    world.send(carol, "bob", "here again");
+    world.drive(2_000);
+    let seen = tally(&mut world);
+    world.send(alice, "carol", "x");
+    world.drive(5_000);
+    assert!(seen.borrow()[0].0 > 0);
+    assert_eq!(seen.borrow()[1].0, 0);
+}
