@@ -25,6 +25,11 @@ MESSAGES_SEEN_MAX = 4_096
 SESSIONS_SEEN_MAX = 1_024
 # Section 11: "candidates may overtake their offer: keep a few".
 EARLY_MAX = 64
+# Section 14: what a peer answers on a link stays below this many times what came on it.
+ANSWER_BYTES_FACTOR = 4
+# Section 14: bytes a pair of users may have handed on, a second and at once.
+RELAY_BYTES_PER_S = 32 * 1024
+RELAY_BYTES_BURST = 1024 * 1024
 # Users and messages in flight, queries without an answer.
 WAITING_MAX = 64
 # How long the other side may take to close after our GOODBYE; it is polite, not needed.

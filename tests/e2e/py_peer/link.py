@@ -44,6 +44,7 @@ class Link:
         self.answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.candidates: asyncio.Queue[tuple[int, str]] = asyncio.Queue()
         self.seen: set[int] = set()
+        self.received = self.answered = 0
         self.ready = False
         self.task: asyncio.Task | None = None
 
@@ -112,7 +113,7 @@ class Link:
         self.peer.signal(self.device, envelope.sign(self.peer.me.device_seed, payload))
 
     def take_candidate(self, index: int, candidate: str) -> None:
-        """Keeps a candidate of theirs for when the descriptions are set; a known index is a copy."""
+        """Keeps a candidate of theirs until the descriptions are set; a known index is a copy."""
         if index <= limits.CANDIDATES_MAX and index not in self.seen:
             self.seen.add(index)
             self.candidates.put_nowait((index, candidate))
@@ -145,6 +146,7 @@ class Link:
         event, said = await self.connection.events.get()
         if event != "message":
             raise Refused(str(said))
+        self.received += len(said)
         (arm, value), *left = read_frame(said)
         if arm != "hello":
             raise Refused("hello_missing")
@@ -208,6 +210,7 @@ class Link:
             event, said = await self.connection.events.get()
             if event == "closed":
                 return said
+            self.received += len(said)
             self._take_items(read_frame(said))
 
     def _take_items(self, items: list) -> None:

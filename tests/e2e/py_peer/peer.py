@@ -84,16 +84,16 @@ class Peer:
             self.say({"event": "signal_error", "code": frame.code, "to": frame.to})
 
     def _on_signal(self, kind: str, frame) -> None:
-        _, header = seals.read(frame.parcel)
+        parcel_id, header = seals.read(frame.parcel)
         if header.to_device != self.me.device:
-            if kind == "RELAY_REQUEST" and header.to_device in self.links:
-                self.links[header.to_device].say("relay", frame.parcel)
+            if kind == "RELAY_REQUEST":
+                self.fabric.hand_on(frame.parcel, parcel_id, header, header.from_device)
             return
         # What the gateway says of the sender must agree with what the chain will prove.
         person = self.book.by_device(header.from_device)
         if person and person.device(header.from_device).label != getattr(frame, "from"):
             raise Refused("sender_mismatch")
-        self.take_parcel(frame.parcel, "gateway")
+        self.take_parcel(frame.parcel, None)
 
     def signal(self, device: bytes, said: bytes, chain: bytes = b"") -> None:
         """Seals a part of a call once, and sends the same bytes on every route there is."""
@@ -166,7 +166,6 @@ class Peer:
     def take_item(self, link: Link, arm: str, value) -> None:
         """One item of an open link."""
         take: dict[str, Callable] = {
-            "chat_message": lambda: self.talk.on_message(value, self._path(link, value)),
             "peer_query": lambda: self.fabric.on_query(link, value),
             "peer_found": lambda: self.fabric.on_found(link, value),
             "relay": lambda: self.fabric.on_relay(link, value),
@@ -174,20 +173,16 @@ class Peer:
             "refusal": lambda: self.fabric.on_outcome(link, value.subject, value.code),
             "records": lambda: self._on_records(link, value),
         }
-        for control in ("ack", "nack"):
-            take[control] = lambda: self.take_parcel(value, "direct")
+        for parcel in ("chat_message", "ack", "nack"):
+            take[parcel] = lambda: self.take_parcel(value, link)
         # Every other arm is something this peer does not do: passed over.
         self.refusable(take.get(arm, lambda: None))
 
-    @staticmethod
-    def _path(link: Link, parcel: bytes) -> str:
-        return "direct" if seals.read(parcel)[1].from_device == link.device else "relay"
-
-    def take_parcel(self, data: bytes, path: str) -> None:
-        """A parcel for us, by whatever way; the way proves nothing."""
+    def take_parcel(self, data: bytes, way: Link | None) -> None:
+        """A parcel for us, by a link, or by the socket (None); the way proves nothing."""
         parcel_id, header = seals.read(data)
         if header.kind == seals.MESSAGE:
-            return self.talk.on_message(data, path)
+            return self.talk.on_message(data, way)
         if parcel_id in self.seen:
             return
         opened = seals.open_for(self.me, data)
@@ -197,7 +192,7 @@ class Peer:
         if opened.number in TYPES:
             self.calls.take(opened)
         elif opened.number == 22:
-            self.talk.on_ack(opened, path)
+            self.talk.on_ack(opened, way)
         elif opened.number == 23:
             self.talk.on_nack(opened)
 
@@ -218,11 +213,26 @@ class Peer:
 
     # --- what leaves ----------------------------------------------------------------------------
 
+    def answer(self, device: bytes, arm: str, parcel: bytes, way: Link | None) -> None:
+        """Sends a parcel to a device by the way something of it came."""
+        if way is None:
+            label = self.book.by_device(device).device(device).label
+            self.socket.send("RELAY_REQUEST", label, parcel)
+        elif way.device == device:
+            way.say(arm, parcel)
+        else:
+            self.fabric.relay_by(way.device, parcel)
+
     def carry(self, device: bytes, arm: str, parcel: bytes) -> None:
         """Sends a parcel to a device: over the link to it, else through those that lead there."""
         if device in self.links:
             return self.links[device].say(arm, parcel)
         self.fabric.relay(device, parcel)
+
+    @staticmethod
+    def path(device: bytes, way: Link | None) -> str:
+        """What people are told of a way to or from a device."""
+        return "direct" if way and way.device == device else "relay"
 
     async def look_up(self, label: str) -> Person:
         """Asks the registry for a user, and believes what is signed."""

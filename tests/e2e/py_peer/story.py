@@ -80,7 +80,7 @@ class Story:
         sessions = {link.session for link in links}
         require(len(sessions) == 1, f"glare left {len(sessions)} sessions")
         offerer = min(self.carol.me.device, self.dave.me.device)
-        sides = {peer.me.device: link.side for (peer, _), link in zip(ends, links)}
+        sides = {peer.me.device: link.side for (peer, _), link in zip(ends, links, strict=True)}
         require(sides[offerer] == 1, "the offer of the lower fingerprint must stand")
         self._step("glare")
 

@@ -95,7 +95,7 @@ class Talk:
             if device in sent.parcels:
                 self.peer.carry(device, "chat_message", sent.parcels[device])
 
-    def on_ack(self, opened: seals.Opened, path: str) -> None:
+    def on_ack(self, opened: seals.Opened, way) -> None:
         """DELIVERED needs the hash of the envelope and a device it was sealed to."""
         me = self.peer.me
         arguments = (opened.envelope, 22, me.network, me.user, opened.sender)
@@ -112,7 +112,7 @@ class Talk:
             if not fits:
                 continue
             del self.sent[sent.id]
-            shown = people.message_id_text(sent.id)
+            shown, path = people.message_id_text(sent.id), self.peer.path(opened.sender, way)
             self.peer.say({"event": "state", "state": "delivered", "id": shown, "path": path})
             sent.acked.set_result(path)
 
@@ -143,7 +143,7 @@ class Talk:
 
     # --- receiving ------------------------------------------------------------------------------
 
-    def on_message(self, data: bytes, path: str) -> None:
+    def on_message(self, data: bytes, way) -> None:
         """Opens, verifies, remembers, and only then acknowledges; copies too."""
         parcel_id, header = seals.read(data)
         try:
@@ -152,13 +152,13 @@ class Talk:
             opened = seals.open_for(self.peer.me, data)
             if opened.number != 21:
                 return  # A file's offer: not done here.
-            self._take(opened, path)
+            self._take(opened, way)
         except Refused as refused:
             if refused.reason in REFUSALS:
-                self._say_nack(header.from_device, parcel_id, REFUSALS[refused.reason])
+                self._say_nack(header.from_device, parcel_id, REFUSALS[refused.reason], way)
             raise
 
-    def _take(self, opened: seals.Opened, path: str) -> None:
+    def _take(self, opened: seals.Opened, way) -> None:
         me, book = self.peer.me, self.peer.book
         arguments = (opened.envelope, 21, me.network, me.user, opened.sender)
         message = envelope.open_envelope(*arguments)
@@ -179,11 +179,15 @@ class Talk:
         self.heard[name] = message.hash
         while len(self.heard) > limits.MESSAGES_SEEN_MAX:
             self.heard.popitem(last=False)
-        self._acknowledge(person, opened.sender, payload.context.message_id, message.hash)
+        ack = self._ack(person, opened.sender, payload.context.message_id, message.hash)
         if new:
-            self.peer.heard(person, payload, path)
+            self.peer.answer(opened.sender, "ack", ack, way)
+            self.peer.heard(person, payload, self.peer.path(opened.sender, way))
+        else:
+            # It came again, so the way of the last ACK may not work: by the best there is.
+            self.peer.carry(opened.sender, "ack", ack)
 
-    def _acknowledge(self, person: Person, device: bytes, msg_id: bytes, hash_: bytes) -> None:
+    def _ack(self, person: Person, device: bytes, msg_id: bytes, hash_: bytes) -> bytes:
         make = stubs.message("beeline.peer.v1.Ack")
         chain = person.chain
         known = stubs.message("beeline.identity.v1.Versions")(
@@ -195,10 +199,9 @@ class Talk:
             known=known,
         )
         said = envelope.sign(self.peer.me.device_seed, ack)
-        sealed = seals.seal_control(self.peer.me, person.device(device), said)
-        self.peer.carry(device, "ack", sealed)
+        return seals.seal_control(self.peer.me, person.device(device), said)
 
-    def _say_nack(self, device: bytes, parcel_id: bytes, reason: int) -> None:
+    def _say_nack(self, device: bytes, parcel_id: bytes, reason: int, way) -> None:
         person = self.peer.book.by_device(device)
         if person is None:
             return
@@ -209,4 +212,4 @@ class Talk:
             nack.bundle = self.peer.bundle
             open_bundle(nack.bundle, me.network, me.device)
         sealed = seals.seal_control(me, person.device(device), envelope.sign(me.device_seed, nack))
-        self.peer.carry(device, "nack", sealed)
+        self.peer.answer(device, "nack", sealed, way)
