@@ -157,3 +157,94 @@ async fn python_peers_find_and_relay_and_call_without_a_server() {
     ];
     assert_eq!(steps, told, "{done}");
 }
+
+/// Two clients who know nobody but a Python peer, and no server: he tells one of the other, hands
+/// the first message on, and the call for a link of their own.
+#[tokio::test]
+async fn beeline_clients_meet_through_a_python_peer_with_the_servers_dead() {
+    let served = Served::start(&[]).await;
+    let pia = PyHome::joined(&served, "pia").await;
+    let mut python = pia.listening(&[]).await;
+    let alice = Home::joined(served.invite(), "alice", &[]).await;
+    let carol = Home::joined(served.invite(), "carol", &[]).await;
+    let alice_listens = alice.listening(&[]).await;
+    let mut carol_listens = carol.listening(&[]).await;
+    for home in [&alice, &carol] {
+        home.run(&["send", "pia", "hi"]).await.expect_code(0);
+    }
+    served.running.kill().await;
+
+    let sent = alice.run(&["send", "carol", "first"]).await;
+    sent.expect_code(0);
+    let delivered = sent.all("state").pop().expect("states are printed");
+    assert_eq!(delivered["foundBy"], "peers", "{sent}");
+    assert_eq!(python.event("query").await["answered"], true);
+    let heard = carol_listens.event("message").await;
+    assert_eq!(heard["id"], delivered["id"]);
+    assert_eq!(heard["text"], "first");
+    let handed_on = |from: &'static str, kind: &'static str| {
+        move |line: &Value| {
+            line["event"] == "relayed" && line["from"] == from && line["kind"] == kind
+        }
+    };
+    python
+        .until("alice's offer", handed_on("alice", "control"))
+        .await;
+    python
+        .until("carol's answer or ACK", handed_on("carol", "control"))
+        .await;
+
+    // The link of their own comes about through him as well; each try waits for its ACK.
+    let mut direct = false;
+    for _ in 0..200 {
+        let sent = alice.run(&["send", "carol", "again"]).await;
+        sent.expect_code(0);
+        let delivered = sent.all("state").pop().expect("states are printed");
+        direct = delivered["path"] == "direct";
+        if direct {
+            break;
+        }
+    }
+    assert!(direct, "every message went by relay");
+    for running in [alice_listens, carol_listens, python] {
+        running.terminate().await.expect_code(0);
+    }
+}
+
+/// The other way round: a Python peer asks, reaches and calls one Beeline client through another.
+#[tokio::test]
+async fn a_python_peer_meets_a_beeline_client_through_another() {
+    let served = Served::start(&[]).await;
+    let pia = PyHome::joined(&served, "pia").await;
+    let bob = Home::joined(served.invite(), "bob", &[]).await;
+    let carol = Home::joined(served.invite(), "carol", &[]).await;
+    let bob_listens = bob.listening(&[]).await;
+    let mut carol_listens = carol.listening(&[]).await;
+    carol.run(&["send", "bob", "hi"]).await.expect_code(0);
+
+    let sent = pia
+        .run(&["send", "--through", "bob", "carol", "ahoy"])
+        .await;
+    sent.expect_code(0);
+    assert_eq!(sent.only("found")["user"], "carol", "{sent}");
+    assert_eq!(sent.only("found")["by"], "bob", "{sent}");
+    let delivered = |line: &&Value| line["state"] == "delivered";
+    let states = sent.all("state");
+    let paths: Vec<_> = states
+        .into_iter()
+        .filter(delivered)
+        .map(|line| &line["path"])
+        .collect();
+    assert_eq!(paths, ["relay", "direct"], "{sent}");
+    for path in ["relay", "direct"] {
+        let heard = carol_listens.event("message").await;
+        assert_eq!(
+            (&heard["from"], &heard["text"]),
+            (&"pia".into(), &"ahoy".into())
+        );
+        assert_eq!(heard["path"], path, "{heard}");
+    }
+    for running in [bob_listens, carol_listens] {
+        running.terminate().await.expect_code(0);
+    }
+}

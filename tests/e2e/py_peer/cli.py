@@ -55,13 +55,28 @@ async def _listen(peer: Peer, arguments: argparse.Namespace) -> None:
 
 
 async def _send(peer: Peer, arguments: argparse.Namespace) -> None:
-    """Looks a user up, dials every device, says one text, and waits for the ACK."""
-    person = await peer.look_up(arguments.user)
-    sent = peer.talk.say(person, arguments.text)
-    for device in person.records:
-        peer.calls.dial(device)
+    """Finds a user, says a text, and waits for the ACK."""
     async with asyncio.timeout(SESSION_TIMEOUT_S):
+        if arguments.through is not None:
+            return await _send_through(peer, arguments)
+        person = await peer.look_up(arguments.user)
+        sent = peer.talk.say(person, arguments.text)
+        for device in person.records:
+            peer.calls.dial(device)
         await sent.acked
+
+
+async def _send_through(peer: Peer, arguments: argparse.Namespace) -> None:
+    """The same without a server, once there is a link to somebody who knows the user: asks him,
+    says the text by relay, and says it again over a link that was called through him."""
+    (common,) = (await peer.look_up(arguments.through)).records
+    await peer.link_to(common)
+    await peer.socket.close()
+    person = await peer.fabric.ask(common, label=arguments.user)
+    await peer.talk.say(person, arguments.text).acked
+    (device,) = person.records
+    await peer.link_to(device)
+    await peer.talk.say(person, arguments.text).acked
 
 
 async def _story(arguments: argparse.Namespace) -> None:
@@ -87,6 +102,7 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--count", type=int, help="leave after this many messages")
     made.add_argument("--reply", help="answer each message with this and its text")
     made = command("send", _send, "find a user by the registry, link, and send a text")
+    made.add_argument("--through", metavar="USER", help="find and reach the user through this one")
     made.add_argument("user")
     made.add_argument("text")
     made = command("story", None, "play several peers against servers")
