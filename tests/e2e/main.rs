@@ -11,6 +11,7 @@ mod kill;
 mod kill_gateway;
 mod offline;
 mod process;
+mod python_peer;
 mod rtc_connect;
 mod rtc_dtls;
 mod rtc_ice;

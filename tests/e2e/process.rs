@@ -43,6 +43,19 @@ pub(crate) fn beeline(args: &[&str]) -> Command {
     command
 }
 
+/// A command line of one of the packages in Python beside this file.
+pub(crate) fn python(package: &str, args: &[&str]) -> Command {
+    let python = std::env::var_os("BEELINE_TEST_PYTHON")
+        .expect("BEELINE_TEST_PYTHON names a Python: run tests/run, which makes one");
+    let mut command = Command::new(python);
+    command
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("e2e"))
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .args(["-m", package])
+        .args(args);
+    command
+}
+
 /// A device's home, gone with the value.
 pub(crate) struct Home {
     path: PathBuf,

@@ -1,7 +1,7 @@
 //! The second implementation: a client in Python, written from the specification alone, agrees with
 //! every golden vector and plays the specification's story against real servers.
 
-use crate::process::{Served, beeline, run};
+use crate::process::{Served, beeline, python, run};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use tokio::process::Command;
@@ -12,15 +12,7 @@ fn testdata() -> PathBuf {
 
 /// A command line of the client in Python.
 fn spec_client(args: &[&str]) -> Command {
-    let python = std::env::var_os("BEELINE_TEST_PYTHON")
-        .expect("BEELINE_TEST_PYTHON names a Python: run tests/run, which makes one");
-    let mut command = Command::new(python);
-    command
-        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("e2e"))
-        .env("PYTHONDONTWRITEBYTECODE", "1")
-        .args(["-m", "spec_client"])
-        .args(args);
-    command
+    python("spec_client", args)
 }
 
 fn files(folder: &Path) -> BTreeSet<String> {

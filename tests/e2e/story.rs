@@ -241,9 +241,23 @@ async fn the_demonstration_tells_what_happens_and_ends() {
     // Check local, discovery, the registry as the last resort, WebRTC, the message.
     assert_eq!(order[..5], [1, 2, 5, 3, 4], "{told}");
     let what = |line: &serde_json::Value| line["what"].as_str().unwrap_or_default().to_owned();
-    let delivered: Vec<String> = steps.iter().map(|line| what(line)).collect();
-    let delivered = delivered.iter().filter(|what| what.contains("Delivered"));
-    assert_eq!(delivered.count(), 3, "{told}");
+    let all: Vec<String> = steps.iter().map(|line| what(line)).collect();
+    let delivered = all.iter().filter(|what| what.contains("Delivered"));
+    assert_eq!(delivered.count(), 5, "{told}");
+    // First contact with somebody new while no server is left, through Bob; direct after it.
+    let dead = all.iter().position(|what| what.contains("are gone"));
+    let after = &all[dead.expect("the servers are stopped")..];
+    let found = |what: &&String| what.contains("Delivered") && what.contains("by peers");
+    assert_eq!(after.iter().filter(found).count(), 1, "{told}");
+    let last = after.iter().rfind(|what| what.contains("Delivered"));
+    assert!(
+        last.is_some_and(|what| what.contains("path direct")),
+        "{told}"
+    );
+    assert!(
+        !after.iter().any(|what| what.contains("gateway, sealed")),
+        "{told}"
+    );
     let timed = steps.iter().filter(|line| of(line).is_some());
     assert!(
         timed.into_iter().all(|line| line["elapsedMs"].is_f64()),

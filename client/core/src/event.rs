@@ -66,12 +66,60 @@ pub enum Event {
         /// What was seen, for people.
         detail: String,
     },
+    /// A step of a search among peers, ours or one we helped with.
+    Fabric(Fabric),
     /// Something hostile or broken was refused; for logs and `status`.
     Warned {
         /// What it is, one of a small set, such as `"fingerprint-mismatch"`.
         kind: &'static str,
         /// For people.
         detail: String,
+    },
+}
+
+/// A step of a search among peers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fabric {
+    /// We asked a connected peer for a user: PEER_QUERY.
+    Asked {
+        /// The peer's userId.
+        peer: Label,
+        /// The userId looked for.
+        user: Label,
+    },
+    /// We answered a connected peer: PEER_FOUND.
+    Answered {
+        /// The peer's userId.
+        peer: Label,
+        /// The userId it looked for.
+        user: Label,
+    },
+    /// A connected peer answered us: PEER_FOUND. A hint, until an end-to-end ACK.
+    Found {
+        /// The peer's userId.
+        peer: Label,
+        /// The userId looked for.
+        user: Label,
+        /// Where the device named first is reached, as its record says.
+        signal_addr: String,
+        /// Whether the peer is linked to it and hands parcels on.
+        can_relay: bool,
+    },
+    /// A message of ours goes through a peer linked to its recipient.
+    Through {
+        /// The message.
+        id: MessageId,
+        /// The peer's userId.
+        peer: Label,
+    },
+    /// We handed a parcel on from one linked peer to another.
+    Carried {
+        /// The sender's userId; `None` if it is not known here.
+        from: Option<Label>,
+        /// The recipient's userId; `None` if it is not known here.
+        to: Option<Label>,
+        /// Bytes.
+        bytes: usize,
     },
 }
 

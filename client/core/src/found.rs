@@ -1,5 +1,6 @@
 //! Queries of others: answered from what we hold ourselves, never handed on, and never with a no.
 
+use crate::event::{Event, Fabric};
 use crate::input::LinkId;
 use crate::limits::FOUND_DEVICES_MAX;
 use crate::manager::PeerManager;
@@ -144,6 +145,11 @@ impl PeerManager {
         let len = envelope.len();
         if self.say(id, Kind::PeerFound(envelope)) {
             self.talks.answered(id, len);
+            let peer = self.links.get(id).map(|link| link.user.clone());
+            if let Some((peer, user)) = peer.zip(Label::new(&found.user_id).ok()) {
+                self.out
+                    .event(Event::Fabric(Fabric::Answered { peer, user }));
+            }
         }
     }
 }

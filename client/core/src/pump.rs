@@ -1,13 +1,14 @@
 //! The pump: puts messages on open links, in order, within a window, and watches for their ACKs. A
 //! link carries messages for its own device, and for devices its peer hands them on to.
 
-use crate::event::{DeliveryState, Event, MessageState, Path, Rung};
+use crate::event::{DeliveryState, Event, Fabric, MessageState, Path, Rung};
 use crate::input::LinkId;
 use crate::limits::{LINK_WINDOW, RELAY_WINDOW, RELAYS_AT_ONCE};
 use crate::link::{Flow, Link};
 use crate::manager::PeerManager;
 use crate::outbox::{Entry, Phase};
 use crate::timer::Timer;
+use crate::ways::Way;
 use beeline_proto::chain::Device;
 use beeline_proto::id::{DeviceFp, Label, MessageId};
 use beeline_proto::pb::peer::v1::peer_item::Kind;
@@ -134,11 +135,19 @@ impl PeerManager {
                 flow.in_flight.insert(order, now.mono_ms);
             }
             self.note_rung(message, id, to);
+            self.tell_through(way, message, id);
         }
         if unsealed {
             self.seal_and_write(user);
         }
         self.watch_flow(now, id, user, to);
+    }
+
+    fn tell_through(&mut self, way: Way, id: MessageId, link: LinkId) {
+        let peer = self.links.get(link).map(|link| link.user.clone());
+        if let (Way::Relay(_), Some(peer)) = (way, peer) {
+            self.out.event(Event::Fabric(Fabric::Through { id, peer }));
+        }
     }
 
     /// Where a flow stands, and how many messages it takes now.

@@ -2,7 +2,7 @@
 //! routes and ways, and never stops a ladder.
 
 use crate::crypto::random_id;
-use crate::event::Rung;
+use crate::event::{Event, Fabric, Rung};
 use crate::input::LinkId;
 use crate::limits::{
     FOUND_DEVICES_MAX, FOUND_LEN_MAX, QUERIES_MAX, QUERIES_ON_LINK_MAX, QUERY_MS, QUERY_PEERS_MAX,
@@ -166,6 +166,10 @@ impl PeerManager {
             open: true,
         };
         self.queries.insert(label, device, asked);
+        if let Some(peer) = self.links.get(id).map(|link| link.user.clone()) {
+            let user = label.clone();
+            self.out.event(Event::Fabric(Fabric::Asked { peer, user }));
+        }
         self.timers
             .arm_if_idle(Timer::Query(label.clone()), until_ms);
         true
@@ -218,6 +222,19 @@ impl PeerManager {
         self.climb(now, &label);
     }
 
+    fn tell_found(&mut self, id: LinkId, label: &Label, found: &PeerFound) {
+        let Some(peer) = self.links.get(id).map(|link| link.user.clone()) else {
+            return;
+        };
+        let first = self.routes.of_user(label).next();
+        self.out.event(Event::Fabric(Fabric::Found {
+            peer,
+            user: label.clone(),
+            signal_addr: first.map_or(String::new(), |route| route.row.signal_addr.clone()),
+            can_relay: found.can_relay,
+        }));
+    }
+
     /// Takes what an answer says of a user, as far as it is signed by that user.
     fn take_found(&mut self, now: Now, id: LinkId, label: &Label, rung: Rung, found: &PeerFound) {
         let named = found.devices.len();
@@ -250,6 +267,7 @@ impl PeerManager {
         if self.routes.of_user(label).next().is_none() {
             return;
         }
+        self.tell_found(id, label, found);
         self.seal_and_write(label);
         self.dial_routes(now, label, rung);
         self.pump_user(now, label);

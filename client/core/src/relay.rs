@@ -3,7 +3,7 @@
 //! may send another this way is counted, and both are told when it is too much.
 
 use crate::bounded::Bucket;
-use crate::event::DeliveryState;
+use crate::event::{DeliveryState, Event, Fabric};
 use crate::input::{LinkId, SocketId};
 use crate::limits::{
     RELAY_BYTES_BURST, RELAY_BYTES_PER_S, RELAY_PAIRS_MAX, RELAY_PAUSE_MS_MIN, RELAY_REQUEST_BATCH,
@@ -128,9 +128,17 @@ impl PeerManager {
             self.refuse_parcel(now, out, parcel.id(), both);
             return Err(both);
         }
+        let len = bytes.len();
         if !self.say(out, Kind::Relay(bytes)) {
             return Err((ErrorCode::Full, 1_000));
         }
+        let label = |device| self.contacts.of_device(device).map(|c| c.row.label.clone());
+        let (from, to) = (label(sender), label(header.to));
+        self.out.event(Event::Fabric(Fabric::Carried {
+            from,
+            to,
+            bytes: len,
+        }));
         Ok(())
     }
 

@@ -55,7 +55,9 @@ fn line_of_core(event: &Event, who: &Who) -> Option<Line> {
         ),
         Event::RunningElsewhere { detail } => warning("running-elsewhere", detail.clone()),
         Event::Warned { kind, detail } => warning(kind, detail.clone()),
-        Event::Queued { .. } | Event::Refused { .. } | Event::Done { .. } => None,
+        Event::Queued { .. } | Event::Refused { .. } | Event::Done { .. } | Event::Fabric(_) => {
+            None
+        }
     }
 }
 

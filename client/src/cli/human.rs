@@ -376,6 +376,10 @@ fn render_member(line: &MemberLine, style: Style) -> String {
 }
 
 fn render_step(line: &StepLine, style: Style) -> String {
+    // A chapter of the story.
+    if line.who.is_empty() && line.elapsed_ms.is_none() && line.step.is_none() {
+        return format!("\n{}", style.strong(&safe(&line.what)));
+    }
     let at = match line.elapsed_ms {
         Some(ms) => format!("{ms:>8.1} ms"),
         None => " ".repeat(11),

@@ -97,7 +97,7 @@ class Identity:
         self.chain = data
         return opened
 
-    def record(self) -> bytes:
+    def record(self, can_relay: bool = False, unlisted: bool = False) -> bytes:
         """The envelope of a new DeviceRecord, its bundle inside."""
         self.version = max(self.version + 1, now_ms())
         key = hpke.public_of(self.bundle_secret)
@@ -113,6 +113,8 @@ class Identity:
             user=self.user,
             version=self.version,
             signal_addr=f"{socket}/{self.device_id}",
+            can_relay=can_relay,
+            unlisted=unlisted,
             bundle=envelope.sign(self.device_seed, bundle),
         )
         return envelope.sign(self.device_seed, payload)

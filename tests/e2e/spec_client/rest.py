@@ -199,10 +199,13 @@ def check_token(rest: Rest, jwt: str) -> dict:
     return json.loads(_unpadded(claims))
 
 
-def announce(rest: Rest, me: Identity, jwt: str, coordinators: list[str]) -> dict:
-    """Takes a lease on presence."""
+def announce(
+    rest: Rest, me: Identity, jwt: str, coordinators: list[str], record: bytes | None = None
+) -> dict:
+    """Takes a lease on presence, with a new record unless one is given."""
     make = stubs.message("beeline.registry.v1.AnnounceRequest")
-    request = make(network_id=me.network_id, record=me.record(), coordinators=coordinators)
+    record = me.record() if record is None else record
+    request = make(network_id=me.network_id, record=record, coordinators=coordinators)
     body, route = stubs.to_json(request), "/network/{networkId}/announce"
     answer = rest.ok("post", route, networkId=me.network_id, body=body, token=jwt)
     made = stubs.from_json("beeline.registry.v1.AnnounceResponse", answer)

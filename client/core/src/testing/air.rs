@@ -86,7 +86,9 @@ impl World {
         let Some((other, remote, _)) = self.node(id).ends.get(&link).and_then(|e| e.remote) else {
             return;
         };
-        if other.0 >= self.ids().len() {
+        let pairs = [(id, other), (other, id)];
+        let parted = |pair| self.apart.contains(pair) || self.muted.contains(pair);
+        if other.0 >= self.nodes.len() || pairs.iter().any(parted) {
             return;
         }
         let ready = |end: &End, at: NodeId, link: LinkId| {
@@ -172,6 +174,7 @@ impl World {
         end.last_arrival_ms = end.last_arrival_ms.max(after);
         let at = end.last_arrival_ms;
         let frames = match self.on_frame.as_mut() {
+            _ if self.muted.contains(&(id, other)) => Vec::new(),
             Some(hook) => hook(id, other, frame),
             None => vec![frame],
         };
@@ -215,6 +218,23 @@ impl World {
                 event: RtcEvent::Message(bytes),
             },
         );
+    }
+
+    /// Every connection between two nodes is gone; each end notices in its time.
+    pub fn cut(&mut self, one: NodeId, other: NodeId) {
+        for (at, peer) in [(one, other), (other, one)] {
+            let ends = self.node(at).ends.iter();
+            let theirs = |end: &End| end.remote.is_some_and(|(node, ..)| node == peer);
+            let links: Vec<LinkId> = ends
+                .filter(|(_, end)| theirs(end))
+                .map(|(l, _)| *l)
+                .collect();
+            for link in links {
+                self.node_mut(at).ends.remove(&link);
+                let (after, reason) = (self.timing.dead_ms, "consent was lost".to_owned());
+                self.happen_on(at, link, after, RtcEvent::Closed { reason });
+            }
+        }
     }
 
     /// One end is gone; the other notices.

@@ -23,7 +23,7 @@ use beeline_proto::id::Label;
 use beeline_proto::time::Now;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Outputs one input may cause; more would be a loop.
 const OUTPUTS_MAX: usize = 100_000;
@@ -114,12 +114,20 @@ pub struct World {
     pub budget: usize,
     /// Whether parcels are sealed for real.
     pub real_crypto: bool,
+    /// Pairs between which no connection comes about: their NATs do not let it, or a network ends
+    /// between them. Ordered pairs; either order forbids it.
+    pub apart: BTreeSet<(NodeId, NodeId)>,
+    /// Frames from the first to the second are lost.
+    pub muted: BTreeSet<(NodeId, NodeId)>,
     /// The largest number of outputs one input has caused.
     pub outputs_max: usize,
     /// Signalling frames that reached the gateway, for tests to look at and play again.
     pub signalled: Vec<Signalled>,
     nodes: Vec<Node>,
     agenda: BTreeMap<(u64, u64), (NodeId, u32, Happening)>,
+    /// When each running manager wants to be woken.
+    wakes: BTreeMap<NodeId, u64>,
+    wake_order: BTreeSet<(u64, NodeId)>,
     counter: u64,
     rng: ChaCha8Rng,
 }
@@ -145,10 +153,14 @@ impl World {
             intercepted: false,
             budget: usize::MAX,
             real_crypto: false,
+            apart: BTreeSet::new(),
+            muted: BTreeSet::new(),
             outputs_max: 0,
             signalled: Vec::new(),
             nodes: Vec::new(),
             agenda: BTreeMap::new(),
+            wakes: BTreeMap::new(),
+            wake_order: BTreeSet::new(),
             counter: 0,
             rng: ChaCha8Rng::seed_from_u64(seed),
         }
@@ -159,6 +171,15 @@ impl World {
         Now {
             mono_ms: self.now_ms,
             wall_ms: EPOCH_MS + self.now_ms,
+        }
+    }
+
+    /// The same for one node, whose clock may be wrong.
+    fn now_of(&self, id: NodeId) -> Now {
+        let skew_ms = self.nodes[id.0].wall_skew_ms;
+        Now {
+            wall_ms: self.now().wall_ms.saturating_add_signed(skew_ms),
+            ..self.now()
         }
     }
 
@@ -218,7 +239,7 @@ impl World {
     /// # Panics
     /// If it does not start: its own chain is good in every test.
     pub fn start(&mut self, id: NodeId) {
-        let (now, real) = (self.now(), self.real_crypto);
+        let (now, real) = (self.now_of(id), self.real_crypto);
         let network = self.authority.network();
         let identity = self.node(id).identity(&self.authority);
         self.node_mut(id).start(identity, network, real, now);
@@ -233,6 +254,7 @@ impl World {
     pub fn crash(&mut self, id: NodeId) {
         self.drop_sockets(id);
         let links = self.node_mut(id).crash();
+        self.note_wake(id);
         for link in links {
             self.lose_link(id, &link, self.timing.dead_ms);
         }
@@ -240,12 +262,30 @@ impl World {
 
     /// Gives a manager an input now.
     pub fn input(&mut self, id: NodeId, input: Input) {
-        let now = self.now();
+        let now = self.now_of(id);
         let Some(manager) = self.nodes[id.0].manager.as_mut() else {
             return;
         };
         manager.handle_input(now, input);
         self.drain(id);
+    }
+
+    /// Notes when a manager wants to be woken.
+    fn note_wake(&mut self, id: NodeId) {
+        let manager = self.nodes[id.0].manager.as_ref();
+        let at = manager.and_then(|manager| manager.poll_timeout());
+        let before = match at {
+            Some(at) => self.wakes.insert(id, at),
+            None => self.wakes.remove(&id),
+        };
+        if before != at {
+            if let Some(before) = before {
+                self.wake_order.remove(&(before, id));
+            }
+            if let Some(at) = at {
+                self.wake_order.insert((at, id));
+            }
+        }
     }
 
     /// Sends a text.
@@ -324,9 +364,9 @@ impl World {
             self.check_timeout(id);
             let refused = self.carry_out(id, outputs);
             if refused.is_empty() {
-                return;
+                return self.note_wake(id);
             }
-            let now = self.now();
+            let now = self.now_of(id);
             for (link, refused) in refused {
                 let event = crate::input::RtcEvent::Full { refused };
                 if let Some(manager) = self.nodes[id.0].manager.as_mut() {
@@ -396,12 +436,9 @@ impl World {
 
     /// When something happens next.
     pub fn next_ms(&self) -> Option<u64> {
-        let timeouts = self
-            .nodes
-            .iter()
-            .filter_map(|node| node.manager.as_ref()?.poll_timeout());
+        let wake = self.wake_order.first().map(|(at, _)| *at);
         let agenda = self.agenda.keys().next().map(|(at, _)| *at);
-        timeouts.chain(agenda).min()
+        [wake, agenda].into_iter().flatten().min()
     }
 
     /// Lets the next thing happen; `false` if nothing is to.
@@ -418,16 +455,8 @@ impl World {
             if self.nodes[id.0].boot == boot {
                 self.happen(id, happening);
             }
-            return true;
-        }
-        for id in self.ids() {
-            let manager = self.nodes[id.0].manager.as_ref();
-            if manager
-                .and_then(|m| m.poll_timeout())
-                .is_some_and(|at| at <= self.now_ms)
-            {
-                self.input(id, Input::Timeout);
-            }
+        } else if let Some((_, id)) = self.wake_order.first().copied() {
+            self.input(id, Input::Timeout);
         }
         true
     }

@@ -58,6 +58,10 @@ pub struct Node {
     pub unlisted: bool,
     /// Links it takes at once.
     pub links_max: usize,
+    /// Whether it carries parcels for others.
+    pub can_relay: bool,
+    /// How far its clock is off, milliseconds; may change at any time.
+    pub wall_skew_ms: i64,
     pub(super) boot: u32,
     pub(super) last_commit_ms: u64,
     pub(super) ends: BTreeMap<LinkId, End>,
@@ -80,6 +84,8 @@ impl Node {
             coordinator: false,
             unlisted: false,
             links_max: crate::limits::LINKS_MAX,
+            can_relay: true,
+            wall_skew_ms: 0,
             boot: 0,
             last_commit_ms: 0,
             ends: BTreeMap::new(),
@@ -116,6 +122,7 @@ impl Node {
             coordinator: self.coordinator,
             unlisted: self.unlisted,
             links_max: self.links_max,
+            can_relay: self.can_relay,
             ..Config::new(network, &self.signal_addr)
         };
         let manager = PeerManager::new(config, identity, self.store.load(), crypto, now);

@@ -161,3 +161,32 @@ fn a_parcel_is_relayed_once_and_never_in_circles() {
     );
     assert_eq!(world.node(carol).received(), ["never met"]);
 }
+#[test]
+fn who_may_not_relay_is_not_asked_to() {
+    let mut world = World::new(6);
+    let alice = world.member("alice");
+    let bob = world.member_stopped("bob");
+    world.node_mut(bob).can_relay = false;
+    world.start(bob);
+    let carol = world.member("carol");
+    world.drive(50);
+    world.send(alice, "bob", "hello");
+    world.send(carol, "bob", "hello");
+    assert!(world.drive_until(2_000, |w| delivered(w, alice) == 1
+        && delivered(w, carol) == 1));
+    world.registry.down = true;
+    world.set_gateway(false);
+    world.drive(100);
+    let relayed = Rc::new(Cell::new(0));
+    let count = relayed.clone();
+    world.on_frame = Some(Box::new(move |_, _, bytes| {
+        let carried = items(&bytes)
+            .iter()
+            .any(|item| matches!(item, Kind::Relay(_)));
+        count.set(count.get() + usize::from(carried));
+        vec![bytes]
+    }));
+    world.send(alice, "carol", "never met");
+    world.drive(5_000);
+    assert_eq!((relayed.get(), delivered(&world, alice)), (0, 1));
+}
