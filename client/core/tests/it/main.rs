@@ -15,4 +15,5 @@ mod properties;
 mod queries;
 mod reach;
 mod relay;
+mod routes;
 mod tap;
