@@ -325,20 +325,24 @@ impl PeerManager {
     /// A device was heard of, by a parcel of its own or from a neighbour: what waits for it is
     /// tried at once, not too often.
     pub(crate) fn heard_of(&mut self, now: Now, device: DeviceFp) {
-        let Some(label) = self.contacts.of_device(device).map(|c| c.row.label.clone()) else {
-            return;
-        };
-        if !self.outbox.has_waiting(&label) {
+        if let Some(label) = self.contacts.of_device(device).map(|c| c.row.label.clone()) {
+            self.heard_of_user(now, &label);
+        }
+    }
+
+    /// The same for a user, who may be one we never met.
+    pub(crate) fn heard_of_user(&mut self, now: Now, label: &Label) {
+        if !self.outbox.has_waiting(label) {
             return;
         }
-        let peer = self.peer(now, &label);
+        let peer = self.peer(now, label);
         let pause_ms = now.mono_ms.saturating_sub(peer.heard_ms);
         if peer.ladder.is_some() || pause_ms < HEARD_MS {
-            return self.pump_relays(now, &label);
+            return self.pump_relays(now, label);
         }
         peer.heard_ms = now.mono_ms;
         peer.attempt = 0;
-        self.on_retry(now, &label);
+        self.on_retry(now, label);
     }
 
     /// An attempt for a user ended: goes on climbing, or comes to rest.

@@ -6,7 +6,8 @@ use crate::event::Rung;
 use crate::input::{RegistryCoordinator, SocketId};
 use crate::limits::{
     COORDINATOR_FULL_MS, COORDINATOR_LINKS, COORDINATOR_RETRY_MS_MAX, COORDINATOR_SOCKETS,
-    COORDINATORS_DIALLED_MAX, COORDINATORS_LISTED_MAX, COORDINATORS_MAX, LIST_COORDINATORS_MS,
+    COORDINATORS_DIALLED_MAX, COORDINATORS_LISTED_MAX, COORDINATORS_MAX, LIST_COORDINATORS_MS_MAX,
+    LIST_COORDINATORS_MS_MIN,
 };
 use crate::manager::PeerManager;
 use crate::output::RegistryCall;
@@ -25,7 +26,7 @@ use std::collections::BTreeMap;
 pub(crate) struct Standing {
     /// Links in use and links taken at most, as last heard; (0, 0) before.
     pub(crate) load: (u32, u32),
-    /// The registry lists it, or it says so itself.
+    /// The registry lists it.
     pub(crate) acts: bool,
     /// Tries in a row that came to nothing.
     pub(crate) failures: u32,
@@ -49,8 +50,10 @@ pub(crate) struct OwnSocket {
 pub(crate) struct Coordinators {
     standing: BTreeMap<DeviceFp, Standing>,
     pub(crate) sockets: BTreeMap<SocketId, OwnSocket>,
-    /// When the registry was last asked for them, monotonic milliseconds.
-    listed_ms: Option<u64>,
+    /// When the registry may be asked for them again, monotonic milliseconds.
+    pub(crate) list_ms: u64,
+    /// How often it was asked since the wanted links were there.
+    lists: u32,
     /// deviceIds named in the last announce.
     pub(crate) named: Vec<Label>,
     /// From when on they are dialled whether or not the gateway is there, monotonic milliseconds.
@@ -214,17 +217,23 @@ impl PeerManager {
         }
     }
 
-    /// Asks the registry for coordinators while too few are linked, not too often.
+    /// Asks the registry for coordinators while too few are linked, less and less often.
     pub(crate) fn list_coordinators(&mut self, now: Now) {
         let known = self.known_coordinators();
         let linked = known.iter().filter(|device| self.is_linked(**device));
-        let pause_ms = |listed_ms: u64| now.mono_ms.saturating_sub(listed_ms);
-        let lately = self.coordinators.listed_ms;
-        let asked = lately.is_some_and(|ms| pause_ms(ms) < LIST_COORDINATORS_MS);
-        if asked || linked.count() >= COORDINATOR_LINKS || self.out.asking(&Request::Coordinators) {
+        if linked.count() >= COORDINATOR_LINKS {
+            self.coordinators.lists = 0;
             return;
         }
-        self.coordinators.listed_ms = Some(now.mono_ms);
+        let early = self.coordinators.list_ms > now.mono_ms;
+        if early || !self.presence.online || self.out.asking(&Request::Coordinators) {
+            return;
+        }
+        let random = random_u64(self.crypto.as_mut());
+        let doubling = crate::backoff::pause_ms(self.coordinators.lists, random);
+        let pause_ms = (LIST_COORDINATORS_MS_MIN * doubling / 1_000).min(LIST_COORDINATORS_MS_MAX);
+        self.coordinators.lists = self.coordinators.lists.saturating_add(1);
+        self.coordinators.list_ms = now.mono_ms + pause_ms;
         self.out
             .ask(RegistryCall::ListCoordinators, Request::Coordinators);
     }
@@ -244,6 +253,7 @@ impl PeerManager {
                 continue;
             };
             self.note_load(device, (one.load, one.capacity));
+            self.coordinators.standing(device).acts = true;
         }
         self.tend_soon(now, 1);
     }
@@ -255,8 +265,7 @@ impl PeerManager {
             .get(device)
             .is_some_and(|route| route.coordinator)
         {
-            let standing = self.coordinators.standing(device);
-            (standing.load, standing.acts) = (load, true);
+            self.coordinators.standing(device).load = load;
         }
     }
 

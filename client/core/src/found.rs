@@ -5,6 +5,7 @@ use crate::input::LinkId;
 use crate::limits::FOUND_DEVICES_MAX;
 use crate::manager::PeerManager;
 use crate::routes::Route;
+use crate::sought::Name;
 use beeline_proto::id::{Label, SessionId, UserFp};
 use beeline_proto::pb::peer::v1::peer_found::Found;
 use beeline_proto::pb::peer::v1::peer_item::Kind;
@@ -28,10 +29,29 @@ impl PeerManager {
         if !self.talks.is_new(id, request) {
             return self.out.counters.count("query-again");
         }
+        self.note_sought(id, payload);
         // One that names the fingerprint holds a chain of the user already.
         let pinned = !payload.looking_for.is_empty();
         if let Some(label) = self.sought(payload) {
             self.answer_query(now, id, &label, request, pinned);
+        }
+    }
+
+    /// Remembers who asks for somebody that is not linked to us.
+    fn note_sought(&mut self, id: LinkId, query: &PeerQuery) {
+        let name = match query.looking_for.as_slice() {
+            [] => Label::new(&query.looking_for_id).ok().map(Name::Label),
+            user => UserFp::try_from(user).ok().map(Name::User),
+        };
+        let label = match &name {
+            Some(Name::Label(label)) => Some(label),
+            Some(Name::User(user)) => self.contacts.label_of_user(*user),
+            None => return,
+        };
+        let open = |label: &Label| self.links.of_user(label).any(|link| link.is_ready());
+        let linked = label.is_some_and(open);
+        if let Some(name) = name.filter(|_| !linked) {
+            self.sought.note(name, id);
         }
     }
 

@@ -183,6 +183,54 @@ pub const FOUND_LEN_MAX: usize = 8 * 1024;
 /// send much.
 pub const ANSWER_BYTES_FACTOR: u64 = 4;
 
+/// States of one link looked at per second: one tells all there is in eight.
+pub const STATES_PER_S: u64 = 1;
+
+/// States of one link looked at in one burst: two whole tables of 512 neighbours.
+pub const STATES_BURST: u64 = 16;
+
+/// Users asked for in vain whose coming is told at once: what a busy coordinator hears in minutes.
+pub const SOUGHT_MAX: usize = 1_024;
+
+/// Changes in one state.
+pub const STATE_CHANGES_MAX: usize = 64;
+
+/// A state without changes in its frame, bytes: about 250 are measured.
+pub const STATE_LEN: u64 = 264;
+
+/// One change in a state, bytes.
+pub const STATE_CHANGE_LEN: u64 = 50;
+
+/// A state, bytes: 64 changes, with room.
+pub const STATE_LEN_MAX: usize = 6 * 1024;
+
+/// Bytes of states told to one device per second: under 0.7 MB a day, whatever happens around us.
+pub const STATE_BYTES_PER_S: u64 = 8;
+
+/// Bytes of states told in one burst: a whole table of 512 neighbours.
+pub const STATE_BYTES_BURST: u64 = 32 * 1024;
+
+/// News waits this long for more news, milliseconds.
+pub const STATE_DEBOUNCE_MS: u64 = 1_000;
+
+/// With more links than this news goes out with what is told anyway.
+pub const STATE_EARLY_LINKS_MAX: usize = 16;
+
+/// Shortest pause between two states without news, milliseconds.
+pub const STATE_MS_MIN: u64 = 30_000;
+
+/// Longest pause between two states, on an idle link, milliseconds.
+pub const STATE_MS_MAX: u64 = 5 * 60 * 1_000;
+
+/// A device that comes and goes is told of twice, and then this often, milliseconds.
+pub const FLAP_MS: u64 = 5 * 60 * 1_000;
+
+/// Devices whose coming and going is followed: those linked, and as many that were.
+pub const NEIGHBOURS_MAX: usize = 2 * LINKS_MAX;
+
+/// Devices heard of over all neighbours.
+pub const HEARD_MAX: usize = VIAS_MAX;
+
 /// Coordinators a client keeps links to: one may go at any time.
 pub const COORDINATOR_LINKS: usize = 2;
 
@@ -218,8 +266,12 @@ pub const COORDINATOR_FULL_MS: u64 = 5 * 60 * 1_000;
 /// How long a link made for one lookup is kept beyond the wanted two, milliseconds.
 pub const COORDINATOR_EXTRA_MS: u64 = 60_000;
 
-/// The registry is asked for coordinators this often at most, milliseconds.
-pub const LIST_COORDINATORS_MS: u64 = 10 * 60 * 1_000;
+/// While too few coordinators are linked, the registry is asked for some: after this long,
+/// milliseconds, and each time twice as long.
+pub const LIST_COORDINATORS_MS_MIN: u64 = 10_000;
+
+/// Longest pause between two such questions, milliseconds.
+pub const LIST_COORDINATORS_MS_MAX: u64 = 10 * 60 * 1_000;
 
 /// The registry hears this soon that our coordinators changed, milliseconds.
 pub const ANNOUNCE_CHANGE_MS: u64 = 5_000;

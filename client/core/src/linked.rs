@@ -3,6 +3,7 @@
 use crate::event::Rung;
 use crate::input::LinkId;
 use crate::manager::PeerManager;
+use crate::timer::Timer;
 use beeline_proto::id::DeviceFp;
 use beeline_proto::time::Now;
 
@@ -13,6 +14,8 @@ impl PeerManager {
             return;
         };
         self.talks.start(id, now.mono_ms);
+        self.start_telling(now, id);
+        self.note_neighbour(now, device, true);
         let rung = if self.is_coordinator(device) {
             Rung::Coordinators
         } else {
@@ -27,6 +30,12 @@ impl PeerManager {
     /// A link ended that was open, or (`opened`) never came to be.
     pub(crate) fn on_link_ended(&mut self, now: Now, id: LinkId, device: DeviceFp, opened: bool) {
         self.talks.end(id);
+        self.neighbours.stop_telling(id);
+        self.timers.cancel(&Timer::State(id));
+        if opened && !self.is_linked(device) {
+            self.neighbours.forget(device);
+            self.note_neighbour(now, device, false);
+        }
         if !self.is_coordinator(device) {
             return;
         }

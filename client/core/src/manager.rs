@@ -17,6 +17,7 @@ use crate::limits::{
 };
 use crate::link::Links;
 use crate::me::Me;
+use crate::neighbours::Neighbours;
 use crate::outbox::Outbox;
 use crate::output::Output;
 use crate::outputs::Outputs;
@@ -25,6 +26,7 @@ use crate::presence::Presence;
 use crate::queries::Queries;
 use crate::relay::Carried;
 use crate::routes::Routes;
+use crate::sought::Sought;
 use crate::state::{Identity, Loaded};
 use crate::talk::Talks;
 use crate::timer::{Timer, Timers};
@@ -51,6 +53,8 @@ pub struct PeerManager {
     pub(crate) presence: Presence,
     pub(crate) early: EarlyCandidates,
     pub(crate) talks: Talks,
+    pub(crate) sought: Sought,
+    pub(crate) neighbours: Neighbours,
     pub(crate) coordinators: Coordinators,
     pub(crate) heartbeat: Heartbeat,
     pub(crate) queries: Queries,
@@ -102,6 +106,8 @@ impl PeerManager {
             presence: Presence::default(),
             early: EarlyCandidates::default(),
             talks: Talks::default(),
+            sought: Sought::default(),
+            neighbours: Neighbours::default(),
             coordinators: Coordinators::default(),
             heartbeat: Heartbeat::default(),
             queries: Queries::default(),
@@ -232,6 +238,8 @@ impl PeerManager {
                 // The links with more to send are marked; they go on below, in `settle`.
                 Timer::Frames => {}
                 Timer::Query(user) => self.on_query_timeout(now, &user),
+                Timer::State(link) => self.tell_neighbour(now, link),
+                Timer::Neighbours => self.on_release(now),
                 Timer::Coordinators => self.tend_coordinators(now),
                 Timer::Heartbeat => self.beat(now),
                 Timer::Announce => self.announce(now),

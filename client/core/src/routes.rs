@@ -254,6 +254,15 @@ impl Routes {
         live.then(|| route.row.clone())
     }
 
+    /// Notes that somebody says the device is there.
+    pub(crate) fn hear(&mut self, device: DeviceFp, wall_ms: u64) {
+        if let Some(route) = self.by_device.get_mut(&device) {
+            self.by_age.remove(&(route.row.seen_ms, device));
+            route.row.seen_ms = route.row.seen_ms.max(wall_ms);
+            self.by_age.insert((route.row.seen_ms, device));
+        }
+    }
+
     /// A key named in a NACK or made known otherwise by the device itself: always replaces.
     pub(crate) fn replace_seal(&mut self, device: DeviceFp, seal: SealKey) {
         if let Some(route) = self.by_device.get_mut(&device) {

@@ -1,10 +1,10 @@
 //! Pictures of the manager for `status`, `peers` and `routes`.
 
 use crate::limits::{
-    ACK_DEVICES_MAX, CONTACTS_MAX, COORDINATORS_MAX, EARLY_CANDIDATES_MAX, HELD_TOTAL_MAX,
-    LINKS_MAX, OUTBOX_MAX, PARCELS_SEEN_MAX, PEERS_MAX, QUERIES_MAX, RECEIVE_PENDING_MAX,
-    RELAY_PAIRS_MAX, REQUESTS_MAX, ROUTES_MAX, SESSIONS_SEEN_MAX, SETTLED_MAX, STREAMS_MAX,
-    TIMERS_MAX, VIAS_MAX,
+    ACK_DEVICES_MAX, CONTACTS_MAX, COORDINATORS_MAX, EARLY_CANDIDATES_MAX, HEARD_MAX,
+    HELD_TOTAL_MAX, LINKS_MAX, NEIGHBOURS_MAX, OUTBOX_MAX, PARCELS_SEEN_MAX, PEERS_MAX,
+    QUERIES_MAX, RECEIVE_PENDING_MAX, RELAY_PAIRS_MAX, REQUESTS_MAX, ROUTES_MAX, SESSIONS_SEEN_MAX,
+    SETTLED_MAX, SOUGHT_MAX, STREAMS_MAX, TIMERS_MAX, VIAS_MAX,
 };
 use crate::link::Link;
 use crate::manager::PeerManager;
@@ -62,6 +62,9 @@ impl PeerManager {
             fill("parcels", self.parcels_seen.len(), PARCELS_SEEN_MAX),
             fill("nacked", self.nacked.len(), PARCELS_SEEN_MAX),
             fill("early", self.early.len(), EARLY_CANDIDATES_MAX + LINKS_MAX),
+            fill("neighbours", self.neighbours.len().0, NEIGHBOURS_MAX),
+            fill("heard", self.neighbours.len().1, HEARD_MAX),
+            fill("sought", self.sought.len(), SOUGHT_MAX),
             fill("coordinators", self.coordinators.len(), COORDINATORS_MAX),
             fill("talks", self.talks.len(), LINKS_MAX),
             fill("queries", self.queries.len(), QUERIES_MAX),
@@ -104,9 +107,19 @@ impl PeerManager {
             blocked: contact.is_some_and(|contact| contact.is_blocked()),
             devices: contact.map_or(0, |contact| contact.chain.devices.devices.len()),
             links: links.collect(),
+            vias: self.vias_to(now, label),
             waiting: self.outbox.count_for(label),
             retry_in_ms: retry.map(|at_ms| at_ms.saturating_sub(now.mono_ms)),
         }
+    }
+
+    fn vias_to(&self, now: Now, label: &Label) -> usize {
+        let contact = self.contacts.get(label);
+        let devices = contact.map(|contact| contact.chain.devices.devices.iter());
+        let devices = devices.into_iter().flatten();
+        devices
+            .map(|device| self.vias.usable(device.fp(), now.mono_ms).len())
+            .sum()
     }
 
     /// The routes known, by label and device.

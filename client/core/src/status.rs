@@ -74,6 +74,8 @@ pub struct PeerInfo {
     pub devices: usize,
     /// Open links, by device.
     pub links: Vec<LinkInfo>,
+    /// Connected peers that say they are linked to one of its devices.
+    pub vias: usize,
     /// Messages waiting for it.
     pub waiting: usize,
     /// Milliseconds until the next try; `None` while none is planned.

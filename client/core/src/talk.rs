@@ -3,7 +3,9 @@
 
 use crate::bounded::{Bucket, Seen};
 use crate::input::LinkId;
-use crate::limits::{ANSWER_BYTES_FACTOR, QUERIES_BURST, QUERIES_PER_S, QUERIES_SEEN_MAX};
+use crate::limits::{
+    ANSWER_BYTES_FACTOR, QUERIES_BURST, QUERIES_PER_S, QUERIES_SEEN_MAX, STATES_BURST, STATES_PER_S,
+};
 use crate::manager::PeerManager;
 use beeline_proto::envelope::{Expect, Verified, open};
 use beeline_proto::payload::Payload;
@@ -17,6 +19,8 @@ pub(crate) struct Talk {
     asking: Bucket,
     /// Their queries.
     asked: Bucket,
+    /// Their states.
+    states: Bucket,
     /// Request ids of their queries.
     seen: Seen<[u8; 16]>,
     /// Bytes received.
@@ -30,6 +34,7 @@ impl Talk {
         Self {
             asking: Bucket::new(QUERIES_PER_S, QUERIES_BURST, now_ms),
             asked: Bucket::new(QUERIES_PER_S, QUERIES_BURST, now_ms),
+            states: Bucket::new(STATES_PER_S, STATES_BURST, now_ms),
             seen: Seen::new(QUERIES_SEEN_MAX),
             received: 0,
             answered: 0,
@@ -69,6 +74,12 @@ impl Talks {
     pub(crate) fn may_be_asked(&mut self, id: LinkId, now_ms: u64) -> bool {
         let talk = self.by_link.get_mut(&id);
         talk.is_some_and(|talk| talk.asked.take(now_ms))
+    }
+
+    /// Whether another state of theirs is looked at.
+    pub(crate) fn may_tell(&mut self, id: LinkId, now_ms: u64) -> bool {
+        let talk = self.by_link.get_mut(&id);
+        talk.is_some_and(|talk| talk.states.take(now_ms))
     }
 
     /// Whether their request is new.

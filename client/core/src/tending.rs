@@ -69,6 +69,7 @@ impl PeerManager {
             };
             self.start_coordinator(now, device);
         }
+        self.list_coordinators(now);
         self.plan_tending(now, &known);
     }
 
@@ -78,6 +79,9 @@ impl PeerManager {
         let mut next_ms: Option<u64> = None;
         let mut at = |ms: u64| next_ms = Some(next_ms.map_or(ms, |next: u64| next.min(ms)));
         if linked < COORDINATOR_LINKS {
+            if self.presence.online {
+                at(self.coordinators.list_ms);
+            }
             for device in known.iter().filter(|d| !self.is_linked(**d)) {
                 let standing = self.coordinators.get(*device);
                 if !self.is_making(*device) {

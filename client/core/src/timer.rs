@@ -26,6 +26,10 @@ pub(crate) enum Timer {
     Frames,
     /// Peers asked for the user have not answered.
     Query(Label),
+    /// The neighbour at the other end of the link is told who is linked to us.
+    State(LinkId),
+    /// What is owed of devices that come and go is told.
+    Neighbours,
     /// Links with coordinators are looked after.
     Coordinators,
     /// As a coordinator we tell the registry that we live.

@@ -49,6 +49,9 @@ impl PeerManager {
     fn on_counted_item(&mut self, now: Now, id: LinkId, kind: Kind) {
         // What others had it carry says nothing about the peer itself.
         let carried = matches!(kind, Kind::Relay(_));
+        if !matches!(kind, Kind::NetworkState(_)) {
+            self.neighbours.note_active(id);
+        }
         let before = self.out.warned();
         self.on_item(now, id, kind);
         if carried || self.out.warned() == before {
@@ -72,6 +75,7 @@ impl PeerManager {
             }
             Kind::PeerQuery(envelope) => self.on_peer_query(now, id, &envelope),
             Kind::PeerFound(envelope) => self.on_peer_found_item(now, id, &envelope),
+            Kind::NetworkState(envelope) => self.on_network_state(now, id, &envelope),
             Kind::Records(records) => self.on_records(now, id, &records),
             Kind::Goodbye(envelope) => self.on_goodbye(now, id, &envelope),
             Kind::Relay(bytes) => self.on_relay(now, id, bytes),

@@ -8,6 +8,7 @@ mod glare;
 mod hostile;
 mod keys;
 mod ladder;
+mod neighbours;
 mod order;
 mod presence;
 mod properties;
