@@ -135,6 +135,14 @@ pub struct Candidate {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SocketId(pub u64);
 
+impl SocketId {
+    /// The gateway's.
+    pub const GATEWAY: Self = Self(0);
+    /// A coordinator's own socket at the signalling server it runs itself. While it is up the
+    /// coordinator can be reached at its own address, whatever became of gateway and registry.
+    pub const OWN: Self = Self(u64::MAX);
+}
+
 /// What the signalling side reports.
 #[derive(Debug, Clone, PartialEq)]
 pub enum SignalInput {

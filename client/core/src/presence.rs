@@ -151,6 +151,7 @@ impl PeerManager {
         if socket == GATEWAY {
             self.announce(now);
         }
+        self.tell_online("the socket opened");
         self.retry_all(now);
     }
 
@@ -159,13 +160,16 @@ impl PeerManager {
         if socket == GATEWAY {
             self.presence.announced = false;
             self.timers.cancel(&Timer::Announce);
-            self.tell_online(reason);
         }
+        self.tell_online(reason);
     }
 
     /// Tells whether we can be reached, when that changed.
     fn tell_online(&mut self, reason: &str) {
-        let online = self.presence.announced && self.presence.gateway_up();
+        let listed = self.presence.announced && self.presence.gateway_up();
+        // At its own address a coordinator needs nobody to be found.
+        let own = self.me.config.coordinator && self.presence.sockets.contains(&SocketId::OWN);
+        let online = listed || own;
         if online == self.presence.online {
             return;
         }
