@@ -22,10 +22,10 @@ use crate::handle::Sent;
 use crate::limits::{COMMANDS_PENDING_MAX, DRAIN_TIMEOUT, NETWORK_POLL, STORE_BACKLOG_MAX};
 use crate::report::{ClientEvent, Fact, Snapshot};
 use crate::rtc;
-use crate::socket::{Credentials, SocketEvent, SocketHandle};
+use crate::socket::{Credentials, SocketEvent, Sockets};
 use crate::store::{Answer, NotTaken, Store, Write};
 use beeline_proto::id::{Label, MessageId, UserFp};
-use client_core::input::{Command, CommandId, SignalInput, StoreFailure};
+use client_core::input::{Command, CommandId, SignalInput, SocketId, StoreFailure};
 use client_core::status::{PeerInfo, RouteInfo, Status};
 use client_core::{Input, PeerManager};
 use links::Links;
@@ -89,8 +89,7 @@ pub(crate) struct Driver {
     under_way: usize,
     links: Links,
     rtc_events: mpsc::Receiver<(rtc::LinkId, rtc::RtcEvent)>,
-    /// `None` once this identity runs elsewhere, or while offline on purpose.
-    socket: Option<SocketHandle>,
+    sockets: Sockets,
     credentials: watch::Sender<Credentials>,
     registry: Registry,
     /// Source addresses towards the outside, to notice a change of network.
@@ -116,12 +115,12 @@ impl Driver {
             }
             self.pump();
         }
-        // The socket says goodbye when its handle is dropped; the links close with theirs.
-        self.socket = None;
         if let Some((answer, _)) = self.draining.take() {
             // The caller may have given up waiting.
             let _ = answer.send(());
         }
+        // The links close with their handles.
+        self.sockets.end().await;
     }
 
     /// Waits for one thing to happen and turns it into inputs. `false` when the last handle went.
@@ -132,7 +131,7 @@ impl Driver {
         tokio::select! {
             Some(answer) = self.answers.recv() => self.on_answer(answer),
             Some((link, event)) = self.rtc_events.recv(), if room => self.on_rtc(link, event),
-            Some(event) = next(&mut self.socket), if room => self.on_socket(event),
+            (socket, event) = self.sockets.next(), if room => self.on_socket(socket, event),
             Some(finished) = self.registry.next() => self.on_registry(finished),
             command = self.commands.recv(), if more => match command {
                 Some(command) => self.on_command(command),
@@ -206,22 +205,19 @@ impl Driver {
         }
     }
 
-    fn on_socket(&mut self, event: SocketEvent) {
+    fn on_socket(&mut self, socket: SocketId, event: SocketEvent) {
         match event {
             SocketEvent::Up { gateway } => {
                 self.tell(Fact::SocketUp {
                     gateway: gateway.clone(),
                 });
-                self.snapshot.send_modify(|s| s.socket = Some(gateway));
-                self.signal(SignalInput::Up(outputs::GATEWAY));
+                self.note_socket(socket, Some(gateway));
+                self.signal(SignalInput::Up(socket));
             }
             SocketEvent::Down { gateway, reason } => {
-                let was_up = self.snapshot.borrow().socket.is_some();
                 self.tell(Fact::SocketDown { gateway, reason });
-                self.snapshot.send_modify(|s| s.socket = None);
-                if was_up {
-                    self.signal(SignalInput::Down(outputs::GATEWAY));
-                }
+                self.note_socket(socket, None);
+                self.signal(SignalInput::Down(socket));
             }
             SocketEvent::Signal(input) => self.signal(input),
             SocketEvent::Carried {
@@ -236,13 +232,19 @@ impl Driver {
                 bytes,
             }),
             SocketEvent::Superseded { proof, dial_again } => {
-                let socket = outputs::GATEWAY;
                 self.signal(SignalInput::Superseded { socket, proof });
                 self.pump();
                 let elsewhere = self.snapshot.borrow().running_elsewhere.is_some();
                 // A socket task that is gone needs no answer.
                 let _ = dial_again.send(!elsewhere);
             }
+        }
+    }
+
+    /// Shows where the gateway's socket is open.
+    fn note_socket(&self, socket: SocketId, gateway: Option<String>) {
+        if socket == SocketId::GATEWAY {
+            self.snapshot.send_modify(|s| s.socket = gateway);
         }
     }
 
@@ -326,14 +328,6 @@ impl Driver {
     fn tell(&self, fact: Fact) {
         let at = clock::instant();
         let _ = self.events.send(ClientEvent { at, fact });
-    }
-}
-
-/// The next event of the socket; never, where there is none.
-async fn next(socket: &mut Option<SocketHandle>) -> Option<SocketEvent> {
-    match socket {
-        Some(socket) => socket.events.recv().await,
-        None => None,
     }
 }
 

@@ -23,8 +23,9 @@ pub const EVENT_QUEUE: usize = 4_096;
 /// SCTP the peers.
 pub const RTC_QUEUE: usize = 512;
 
-/// Links open or being made at once: each costs about 260 KiB and a task.
-pub const LINKS_MAX: usize = 256;
+/// Links open or being made at once, as many as the core makes: each costs about 260 KiB and a
+/// task.
+pub const LINKS_MAX: usize = client_core::limits::LINKS_MAX;
 
 /// Writes of the core waiting for the store thread.
 pub const STORE_QUEUE: usize = 1_024;
@@ -75,6 +76,12 @@ pub const SOCKET_SEND_QUEUE: usize = 256;
 
 /// Frames received and waiting for the driver; a full queue stops reading the socket.
 pub const SOCKET_RECEIVE_QUEUE: usize = 256;
+
+/// Signalling sockets at once, as many as the core uses.
+pub const SOCKETS_MAX: usize = client_core::limits::SOCKETS_MAX;
+
+/// Sockets open, or closing politely in the background; the core opens another only after a pause.
+pub const SOCKET_TASKS_MAX: usize = 4 * SOCKETS_MAX;
 
 /// Until the gateway said HELLO and answered ours.
 pub const SOCKET_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);

@@ -1,6 +1,9 @@
 //! The signalling socket: dials a gateway, proves the device, carries frames, and dials again when
 //! it is lost. One task; it translates and waits, and believes nothing it carries.
 //!
+//! A coordinator serves the same socket; a client dials it [once] each time the core says so. All
+//! sockets of a client are its [set].
+//!
 //! ```text
 //! dial ── HELLO{nonce} ─▶ HELLO{proof, chain} ─▶ HELLO{ready} ── frames … ── lost
 //!   ▲                                                                          │
@@ -9,17 +12,20 @@
 
 mod backoff;
 mod frames;
+mod once;
 mod session;
+mod set;
 
 use crate::limits::{GOAWAY_MAX, SOCKET_RECEIVE_QUEUE, SOCKET_SEND_QUEUE};
 use backoff::Backoff;
 use beeline_proto::id::{BootId, Label, NetworkFp};
 use beeline_proto::keys::SigningKey;
 use beeline_proto::pb::identity::v1::Versions;
-use client_core::input::SignalInput;
+use client_core::input::{SignalInput, SocketId};
 use client_core::output::{SignalCommand, SignalKind};
 pub(crate) use session::socket_url;
 use session::{End, Session};
+pub(crate) use set::Sockets;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -75,6 +81,7 @@ pub(crate) struct SocketHandle {
 
 /// Everything the task needs.
 pub(crate) struct Socket {
+    id: SocketId,
     identity: SocketIdentity,
     credentials: watch::Receiver<Credentials>,
     tls: Arc<rustls::ClientConfig>,
@@ -83,8 +90,9 @@ pub(crate) struct Socket {
 }
 
 impl Socket {
-    /// A socket that dials once its task runs.
+    /// A socket that dials once its task runs, and again whenever it is lost.
     pub(crate) fn new(
+        id: SocketId,
         identity: SocketIdentity,
         credentials: watch::Receiver<Credentials>,
         tls: Arc<rustls::ClientConfig>,
@@ -92,6 +100,7 @@ impl Socket {
         let (command_tx, commands) = mpsc::channel(SOCKET_SEND_QUEUE);
         let (events, event_rx) = mpsc::channel(SOCKET_RECEIVE_QUEUE);
         let socket = Self {
+            id,
             identity,
             credentials,
             tls,
@@ -149,7 +158,8 @@ impl Socket {
         backoff: &mut Backoff,
     ) -> End {
         let dialled = tokio::select! {
-            dialled = Session::dial(gateway, &self.identity, credentials, &self.tls) => dialled,
+            dialled =
+                Session::dial(self.id, gateway, &self.identity, credentials, &self.tls) => dialled,
             () = self.events.closed() => return End::DriverGone,
         };
         let (mut session, lists) = match dialled {

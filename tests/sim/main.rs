@@ -2,4 +2,5 @@
 //!
 //! One `mod` line per scenario file, sorted. Nothing here opens a socket or reads a clock.
 
+mod fabric;
 mod rtc_virtual;

@@ -172,6 +172,7 @@ impl PeerManager {
             self.announce(now);
             self.tend_soon(now, 1);
         }
+        self.tell_online("the socket opened");
         self.dial_over(now, socket);
         self.retry_all(now);
     }
@@ -182,14 +183,17 @@ impl PeerManager {
         if socket == GATEWAY {
             self.presence.announced = false;
             self.timers.cancel(&Timer::Announce);
-            self.tell_online(reason);
             self.tend_soon(now, 1);
         }
+        self.tell_online(reason);
     }
 
     /// Tells whether we can be reached, when that changed.
     fn tell_online(&mut self, reason: &str) {
-        let online = self.presence.announced && self.presence.gateway_up();
+        let listed = self.presence.announced && self.presence.gateway_up();
+        // At its own address a coordinator needs nobody to be found.
+        let own = self.me.config.coordinator && self.presence.sockets.contains(&SocketId::OWN);
+        let online = listed || own;
         if online == self.presence.online {
             return;
         }

@@ -17,9 +17,6 @@ use client_core::input::{Candidate, CommandId, Input, LinkId, RtcEvent, SignalIn
 use client_core::output::{Output, RtcCommand, SignalCommand, SocketCommand, StoreTicket};
 use client_core::state::StoreOp;
 
-/// The gateway's socket; a native client has no other.
-pub(super) const GATEWAY: SocketId = SocketId(0);
-
 impl Driver {
     pub(super) fn execute(&mut self, output: Output) {
         match output {
@@ -37,20 +34,21 @@ impl Driver {
     }
 
     fn send_signal(&mut self, command: SignalCommand) {
-        let Some(socket) = &self.socket else {
-            return;
-        };
-        if command.socket != GATEWAY || socket.commands.try_send(command).is_err() {
+        if !self.sockets.send(command) {
             // The core repeats what is not answered, over this route or another.
             tracing::debug!("a signalling frame was dropped: no room, or no such socket");
         }
     }
 
-    /// There is no socket but the gateway's: every other is told to be gone.
     fn command_socket(&mut self, socket: SocketId, command: &SocketCommand) {
-        if matches!(command, SocketCommand::Open { .. }) {
-            let down = SignalInput::Down(socket);
-            self.inputs.push_back(Input::Signal(down));
+        match command {
+            SocketCommand::Open { addr } => {
+                if self.registry.is_offline() || !self.sockets.open(socket, addr) {
+                    let down = SignalInput::Down(socket);
+                    self.inputs.push_back(Input::Signal(down));
+                }
+            }
+            SocketCommand::Close => self.sockets.close(socket),
         }
     }
 

@@ -60,6 +60,11 @@ impl Registry {
         registry
     }
 
+    /// Whether the client stays without servers on purpose.
+    pub(super) fn is_offline(&self) -> bool {
+        self.options.offline
+    }
+
     pub(super) fn network(&self) -> NetworkFp {
         self.identity.network
     }

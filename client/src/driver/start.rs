@@ -14,11 +14,12 @@ use crate::options::Options;
 use crate::report::Snapshot;
 use crate::rest::Gateways;
 use crate::rtc::RtcFactory;
-use crate::socket::{Socket, SocketHandle, SocketIdentity, socket_url};
+use crate::socket::{SocketIdentity, Sockets, socket_url};
 use crate::store::{Opened, Own, Reader, Store};
 use crate::{tls, unix};
 use beeline_proto::id::BootId;
 use client_core::crypto::RealCrypto;
+use client_core::input::SocketId;
 use client_core::{Config, PeerManager, state};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -51,9 +52,16 @@ pub(crate) async fn start(options: Options) -> Result<Inner, StartError> {
     let manager =
         manager(&identity, own, boot_id, loaded, &gateways).map_err(|e| foreign(&home, e))?;
     let (credentials, credentials_rx) = watch::channel(sign_in);
-    let mut tasks = JoinSet::new();
-    let socket = (!options.offline)
-        .then(|| spawn_socket(&mut tasks, &identity, BootId(boot_id), credentials_rx, &tls));
+    let who = SocketIdentity {
+        network: identity.network,
+        device: identity.device.clone(),
+        device_key: identity.device_key.clone(),
+        boot_id: BootId(boot_id),
+    };
+    let mut sockets = Sockets::new(who, credentials_rx.clone(), Arc::clone(&tls));
+    if !options.offline {
+        sockets.keep(SocketId::GATEWAY, credentials_rx);
+    }
     let (rtc_tx, rtc_events) = mpsc::channel(RTC_QUEUE);
     let (command_tx, commands) = mpsc::channel(COMMAND_QUEUE);
     let (events, _) = broadcast::channel(EVENT_QUEUE);
@@ -73,13 +81,14 @@ pub(crate) async fn start(options: Options) -> Result<Inner, StartError> {
         under_way: 0,
         links: Links::new(factory, rtc_tx),
         rtc_events,
-        socket,
+        sockets,
         credentials,
         registry: Registry::new(identity, options, tls, gateways),
         addresses: source_addresses(),
         network_poll: network_poll(),
         draining: None,
     };
+    let mut tasks = JoinSet::new();
     tasks.spawn(driver.run());
     Ok(Inner {
         commands: command_tx,
@@ -134,24 +143,6 @@ fn manager(
     };
     let crypto = Box::new(RealCrypto::new(random()?));
     PeerManager::new(config, who, loaded, crypto, clock::now()).map_err(|e| e.to_string())
-}
-
-fn spawn_socket(
-    tasks: &mut JoinSet<()>,
-    identity: &Identity,
-    boot_id: BootId,
-    credentials: watch::Receiver<crate::socket::Credentials>,
-    tls: &Arc<rustls::ClientConfig>,
-) -> SocketHandle {
-    let who = SocketIdentity {
-        network: identity.network,
-        device: identity.device.clone(),
-        device_key: identity.device_key.clone(),
-        boot_id,
-    };
-    let (socket, handle) = Socket::new(who, credentials, Arc::clone(tls));
-    tasks.spawn(socket.run());
-    handle
 }
 
 fn foreign(home: &Home, why: String) -> StartError {

@@ -10,9 +10,6 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio_tungstenite::tungstenite::Message;
 
-/// The gateway's socket; a client has one.
-pub(super) const GATEWAY: SocketId = SocketId(0);
-
 /// Devices remembered for having written text; beyond it all are forgotten, and answered in binary
 /// until they write again.
 const TEXT_PEERS_MAX: usize = 256;
@@ -36,13 +33,21 @@ pub(super) enum Received {
     Malformed,
 }
 
-/// Which devices write text; they are answered in text, everybody else in binary.
-#[derive(Debug, Default)]
+/// One socket's frames. Which devices write text; they are answered in text, everybody else in
+/// binary.
+#[derive(Debug)]
 pub(super) struct Forms {
+    socket: SocketId,
     text: BTreeSet<String>,
 }
 
 impl Forms {
+    /// Of a socket nothing was heard on yet.
+    pub(super) fn new(socket: SocketId) -> Self {
+        let text = BTreeSet::new();
+        Self { socket, text }
+    }
+
     fn heard(&mut self, from: &str, text: bool) {
         if !text {
             self.text.remove(from);
@@ -91,7 +96,7 @@ impl Forms {
             Type::Answer => SignalKind::Answer,
             Type::IceCandidate => SignalKind::IceCandidate,
             Type::RelayRequest => SignalKind::RelayRequest,
-            Type::Error => return error(frame),
+            Type::Error => return error(self.socket, frame),
             Type::Superseded => return Received::Superseded(frame.proof),
             Type::Goaway => {
                 let wait = Duration::from_millis(frame.retry_after_ms.into());
@@ -101,7 +106,7 @@ impl Forms {
             Type::Unspecified => return Received::Malformed,
         };
         self.heard(&frame.from, text);
-        let (socket, from) = (GATEWAY, frame.from);
+        let (socket, from) = (self.socket, frame.from);
         if frame.parcel.is_empty() {
             return Received::Input(SignalInput::Plain { socket, from });
         }
@@ -116,13 +121,10 @@ impl Forms {
     }
 }
 
-fn error(frame: SignalFrame) -> Received {
+fn error(socket: SocketId, frame: SignalFrame) -> Received {
     let code = ErrorCode::from_name(&frame.code).unwrap_or(ErrorCode::Internal);
-    Received::Input(SignalInput::Error {
-        socket: GATEWAY,
-        code,
-        to: frame.to,
-    })
+    let to = frame.to;
+    Received::Input(SignalInput::Error { socket, code, to })
 }
 
 /// The signed lists a gateway's HELLO hands over, if any.
@@ -140,9 +142,11 @@ mod tests {
     use super::*;
     use beeline_proto::id::Label;
 
+    const SOCKET: SocketId = SocketId(3);
+
     fn command(to: &str) -> SignalCommand {
         SignalCommand {
-            socket: GATEWAY,
+            socket: SOCKET,
             kind: SignalKind::Offer,
             to: Label::new(to).expect("label"),
             parcel: vec![1, 2, 3],
@@ -151,11 +155,11 @@ mod tests {
 
     #[test]
     fn a_frame_survives_both_forms_and_the_form_is_answered_in_kind() {
-        let (mut alice, mut bob) = (Forms::default(), Forms::default());
+        let (mut alice, mut bob) = (Forms::new(SOCKET), Forms::new(SOCKET));
         let offer = alice.encode("alice", command("bob"));
         assert!(offer.is_binary());
         let want = SignalInput::Parcel {
-            socket: GATEWAY,
+            socket: SOCKET,
             kind: SignalKind::Offer,
             from: "alice".to_owned(),
             parcel: vec![1, 2, 3],
@@ -174,19 +178,19 @@ mod tests {
 
     #[test]
     fn everything_else_is_told_apart() {
-        let mut forms = Forms::default();
+        let mut forms = Forms::new(SOCKET);
         let mut read = |json: &str| forms.decode(&Message::text(json));
         assert_eq!(
             read(r#"{"type":"OFFER","from":"a","to":"b","sdp":"v=0"}"#),
             Received::Input(SignalInput::Plain {
-                socket: GATEWAY,
+                socket: SOCKET,
                 from: "a".to_owned()
             })
         );
         assert_eq!(
             read(r#"{"type":"ERROR","code":"PEER_OFFLINE","to":"b"}"#),
             Received::Input(SignalInput::Error {
-                socket: GATEWAY,
+                socket: SOCKET,
                 code: ErrorCode::PeerOffline,
                 to: "b".to_owned()
             })
@@ -209,7 +213,7 @@ mod tests {
 
     #[test]
     fn the_memory_of_forms_is_bounded() {
-        let mut forms = Forms::default();
+        let mut forms = Forms::new(SOCKET);
         for n in 0..10 * TEXT_PEERS_MAX {
             forms.heard(&format!("peer{n}"), true);
             assert!(forms.text.len() <= TEXT_PEERS_MAX);

@@ -1,4 +1,5 @@
-//! One connection to a gateway: dial, prove, carry frames until it ends.
+//! One connection to a gateway, or to a coordinator, which serves the same socket: dial, prove,
+//! carry frames until it ends.
 
 use super::frames::{Forms, Received, lists};
 use super::{Credentials, SocketEvent, SocketIdentity};
@@ -13,7 +14,7 @@ use beeline_proto::limits::SIGNAL_FRAME_LEN_MAX;
 use beeline_proto::origin::normalize;
 use beeline_proto::pb::signal::v1::signal_frame::Type;
 use beeline_proto::pb::signal::v1::{SignalFrame, SocketProof};
-use client_core::input::SignalInput;
+use client_core::input::{SignalInput, SocketId};
 use client_core::output::SignalCommand;
 use futures::{SinkExt as _, StreamExt as _};
 use prost::Message as _;
@@ -56,6 +57,7 @@ pub(super) struct Session {
 impl Session {
     /// Dials `gateway` and signs in. Returns the session and the lists the gateway handed over.
     pub(super) async fn dial(
+        socket: SocketId,
         gateway: &str,
         identity: &SocketIdentity,
         credentials: Credentials,
@@ -80,7 +82,7 @@ impl Session {
         let mut session = Self {
             stream,
             device: identity.device.to_string(),
-            forms: Forms::default(),
+            forms: Forms::new(socket),
             since: clock::instant(),
         };
         let signing_in = session.sign_in(gateway, identity, credentials);
@@ -260,6 +262,13 @@ pub(crate) fn socket_url(gateway: &str, device: &str) -> Option<String> {
     let (scheme, host) = origin.split_once("://")?;
     let scheme = if scheme == "https" { "wss" } else { "ws" };
     Some(format!("{scheme}://{host}/{device}"))
+}
+
+/// The origin to dial for a coordinator's address, `wss://host/{its deviceId}`; `None` for what is
+/// no such address.
+pub(super) fn origin_of(addr: &str) -> Option<String> {
+    let is_socket = addr.starts_with("ws://") || addr.starts_with("wss://");
+    normalize(addr).filter(|_| is_socket)
 }
 
 /// Signs the gateway's nonce, for the origin as dialled: carried to another gateway it is void.

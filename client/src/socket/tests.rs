@@ -25,28 +25,39 @@ struct World {
     tasks: JoinSet<()>,
 }
 
-/// A socket whose only gateway is a listener of the test's.
-async fn world() -> World {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
-    let address = listener.local_addr().expect("bound");
-    let gateway = format!("http://{address}");
-    let key = SigningKey::from_seed(&[5; 32]);
+/// Who dials, and what it signs in with at this gateway.
+fn alice(gateway: &str) -> (SocketIdentity, Credentials) {
     let identity = SocketIdentity {
         network: NETWORK,
         device: Label::new("alice_1").expect("label"),
-        device_key: key.clone(),
+        device_key: SigningKey::from_seed(&[5; 32]),
         boot_id: BOOT,
     };
-    let (credentials, credentials_rx) = watch::channel(Credentials {
-        gateways: vec![gateway.clone()],
+    let credentials = Credentials {
+        gateways: vec![gateway.to_owned()],
         chain: vec![1, 2, 3],
         versions: Versions {
             descriptor: 5,
             ..Versions::default()
         },
-    });
+    };
+    (identity, credentials)
+}
+
+async fn listener() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+    let address = listener.local_addr().expect("bound");
+    (listener, format!("http://{address}"))
+}
+
+/// A socket whose only gateway is a listener of the test's.
+async fn world() -> World {
+    let (listener, gateway) = listener().await;
+    let (identity, credentials) = alice(&gateway);
+    let key = identity.device_key.clone();
+    let (credentials, credentials_rx) = watch::channel(credentials);
     let tls = crate::tls::client_config(None).expect("made");
-    let (socket, handle) = Socket::new(identity, credentials_rx, tls);
+    let (socket, handle) = Socket::new(SocketId::GATEWAY, identity, credentials_rx, tls);
     let mut tasks = JoinSet::new();
     tasks.spawn(socket.run());
     World {
@@ -278,4 +289,166 @@ async fn without_a_gateway_it_waits_for_one_and_ends_with_its_driver() {
         .expect("it ended well");
     let last = peer.next().await.expect("a goodbye").expect("sound");
     assert!(last.is_close(), "{last:?}");
+}
+
+/// The sockets of a client, signed in at a gateway of the test's.
+async fn sockets() -> (Sockets, Peer) {
+    let (listener, gateway) = listener().await;
+    let (identity, credentials) = alice(&gateway);
+    let (_, credentials) = watch::channel(credentials);
+    let tls = crate::tls::client_config(None).expect("made");
+    let mut sockets = Sockets::new(identity, credentials.clone(), tls);
+    sockets.keep(SocketId::GATEWAY, credentials);
+    let (peer, _) = sign_in(&listener).await;
+    let (id, event) = sockets.next().await;
+    assert!(matches!(event, SocketEvent::Up { .. }), "{event:?}");
+    assert_eq!(id, SocketId::GATEWAY);
+    (sockets, peer)
+}
+
+/// Where a coordinator serves, and its address as its record says it.
+async fn coordinator() -> (TcpListener, String) {
+    let (listener, origin) = listener().await;
+    let addr = format!("{}/bob_1", origin.replace("http", "ws"));
+    (listener, addr)
+}
+
+fn offer(socket: SocketId) -> SignalCommand {
+    SignalCommand {
+        socket,
+        kind: SignalKind::Offer,
+        to: Label::new("carol_1").expect("label"),
+        parcel: vec![9; 50],
+    }
+}
+
+#[tokio::test]
+async fn frames_of_several_sockets_are_told_apart() {
+    let (mut sockets, mut at_gateway) = sockets().await;
+    let (listener, addr) = coordinator().await;
+    let bob = SocketId(2);
+    assert!(sockets.open(bob, &addr));
+    let (mut at_bob, proof) = sign_in(&listener).await;
+    assert_eq!(proof.from, "alice_1");
+    let (id, SocketEvent::Up { gateway }) = sockets.next().await else {
+        panic!("it is ready");
+    };
+    assert_eq!(
+        (id, &addr),
+        (bob, &format!("{}/bob_1", gateway.replace("http", "ws")))
+    );
+
+    // A frame goes where it is sent, and comes with the name of where it came from.
+    assert!(sockets.send(offer(bob)));
+    assert_eq!(hear(&mut at_bob).await.to, "carol_1");
+    assert!(matches!(
+        sockets.next().await,
+        (SocketId(2), SocketEvent::Carried { .. })
+    ));
+    for (peer, want) in [(&mut at_bob, bob), (&mut at_gateway, SocketId::GATEWAY)] {
+        let answer = SignalFrame {
+            r#type: Type::Answer.into(),
+            from: "carol_1".to_owned(),
+            parcel: vec![1, 2, 3],
+            ..SignalFrame::default()
+        };
+        say(peer, answer).await;
+        assert!(matches!(
+            sockets.next().await.1,
+            SocketEvent::Carried { .. }
+        ));
+        let (id, event) = sockets.next().await;
+        let SocketEvent::Signal(SignalInput::Parcel { socket, .. }) = event else {
+            panic!("a parcel came");
+        };
+        assert_eq!((id, socket), (want, want));
+    }
+
+    // One of them ends; the other does not care.
+    at_bob.close(None).await.expect("closed");
+    assert!(matches!(
+        sockets.next().await,
+        (SocketId(2), SocketEvent::Down { .. })
+    ));
+    assert!(sockets.send(offer(SocketId::GATEWAY)));
+    assert_eq!(hear(&mut at_gateway).await.parcel, [9; 50]);
+}
+
+#[tokio::test]
+async fn a_coordinators_socket_is_dialled_once_and_its_end_is_told_once() {
+    let (mut sockets, _at_gateway) = sockets().await;
+    let bob = SocketId(1);
+    let (gone, nowhere) = coordinator().await;
+    drop(gone);
+    for addr in [
+        nowhere.as_str(),
+        "bob_1",
+        "ftp://127.0.0.1/bob_1",
+        "http://127.0.0.1:1/b",
+    ] {
+        assert!(sockets.open(bob, addr));
+        let (id, event) = sockets.next().await;
+        assert!(
+            matches!(event, SocketEvent::Down { .. }),
+            "{addr}: {event:?}"
+        );
+        assert_eq!(id, bob);
+    }
+    // Refused in its first words, and not dialled again by itself.
+    let (listener, addr) = coordinator().await;
+    assert!(sockets.open(bob, &addr));
+    drop(accept(&listener).await);
+    let (id, event) = sockets.next().await;
+    assert!(matches!(event, SocketEvent::Down { .. }) && id == bob);
+    assert!(sockets.open(bob, &addr));
+    let (mut peer, _) = sign_in(&listener).await;
+    assert!(matches!(
+        sockets.next().await,
+        (SocketId(1), SocketEvent::Up { .. })
+    ));
+    let superseded = SignalFrame {
+        r#type: Type::Superseded.into(),
+        proof: vec![8],
+        ..SignalFrame::default()
+    };
+    say(&mut peer, superseded).await;
+    let (_, SocketEvent::Superseded { proof, .. }) = sockets.next().await else {
+        panic!("the core judges it");
+    };
+    assert_eq!(proof, [8]);
+    assert!(matches!(sockets.next().await.1, SocketEvent::Down { .. }));
+}
+
+#[tokio::test]
+async fn a_closed_socket_says_goodbye_and_nothing_more_is_heard_of_it() {
+    let (mut sockets, mut at_gateway) = sockets().await;
+    let (listener, addr) = coordinator().await;
+    assert!(sockets.open(SocketId(1), &addr));
+    let (mut peer, _) = sign_in(&listener).await;
+    assert!(matches!(sockets.next().await.1, SocketEvent::Up { .. }));
+    let text = r#"{"type":"OFFER","from":"carol_1","to":"alice_1","parcel":"AQID"}"#;
+    peer.send(Message::text(text)).await.expect("sent");
+    sockets.close(SocketId(1));
+    let last = peer.next().await.expect("a goodbye").expect("sound");
+    assert!(last.is_close(), "{last:?}");
+    at_gateway.send(Message::text(text)).await.expect("sent");
+    assert_eq!(sockets.next().await.0, SocketId::GATEWAY);
+    // One that is still being dialled is closed as well.
+    assert!(sockets.open(SocketId(1), &addr));
+    let mut peer = accept(&listener).await;
+    sockets.close(SocketId(1));
+    assert!(!matches!(peer.next().await, Some(Ok(Message::Binary(_)))));
+    let ended = async { while at_gateway.next().await.is_some_and(|last| last.is_ok()) {} };
+    tokio::join!(sockets.end(), ended);
+}
+
+#[tokio::test]
+async fn sockets_are_bounded() {
+    let (mut sockets, _at_gateway) = sockets().await;
+    let (_listener, addr) = coordinator().await;
+    let most = crate::limits::SOCKETS_MAX as u64;
+    let opened = (1..100).filter(|n| sockets.open(SocketId(*n), &addr));
+    assert_eq!(opened.count() as u64, most - 1, "the gateway's counts too");
+    let again = (0..1_000).filter(|_| sockets.open(SocketId(1), &addr));
+    assert!(again.count() < crate::limits::SOCKET_TASKS_MAX);
 }

@@ -2,7 +2,8 @@
 docs/PROTOCOL.md and the schema in proto/.
 
 It stands on `spec_client` beside it: keys, signing, sealing, chains, joining, tokens. It shares no
-code with the Rust implementation, so where both agree, the documents are enough.
+code with the Rust implementation, so where both agree, the documents are enough. It needs Python
+3.11 or newer.
 
     python -m spec_client join LINK --user ID --home DIR     makes the home it runs in
     python -m py_peer run|listen|send --home DIR …           one peer of a network

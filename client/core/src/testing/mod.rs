@@ -8,6 +8,7 @@ mod fabric;
 mod node;
 mod servers;
 mod store;
+pub mod tap;
 
 pub use authority::{Authority, User, key_of, label};
 pub use crypto::CheapCrypto;

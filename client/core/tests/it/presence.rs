@@ -1,9 +1,9 @@
 //! Presence: announced in time, renewed, honest about being offline, one process per identity.
 
-use client_core::Input;
 use client_core::event::Event;
 use client_core::input::{SignalInput, SocketId};
-use client_core::testing::{EPOCH_MS, NodeId, World, key_of};
+use client_core::testing::{CheapCrypto, EPOCH_MS, MemoryStore, NodeId, World, key_of};
+use client_core::{Config, Input, Output, PeerManager};
 
 fn online(world: &World, id: NodeId) -> Vec<bool> {
     let told = world
@@ -168,4 +168,37 @@ fn superseded_is_believed_only_with_our_own_signature_of_another_process() {
     let other = proof(&world, "alice_phone", [9; 16]);
     world.input(alice, superseded(other));
     assert!(world.node(alice).told(elsewhere));
+}
+
+#[test]
+fn a_coordinator_is_online_at_its_own_address_without_any_server() {
+    let mut world = World::new(1);
+    let user = world.authority.admit("bob", "bob", &["box"], EPOCH_MS * 2);
+    let told = |coordinator: bool| {
+        let config = Config {
+            coordinator,
+            ..Config::new(world.authority.network(), "ws://127.0.0.1:8090/bob_box")
+        };
+        let identity = world.authority.identity(&user, 0, 1);
+        let (store, crypto) = (MemoryStore::new(1), Box::new(CheapCrypto::new(1)));
+        let now = world.now();
+        let manager = PeerManager::new(config, identity, store.load(), crypto, now);
+        let mut manager = manager.expect("its own chain is good");
+        for signal in [
+            SignalInput::Up(SocketId::OWN),
+            SignalInput::Down(SocketId::GATEWAY),
+            SignalInput::Down(SocketId::OWN),
+        ] {
+            manager.handle_input(now, Input::Signal(signal));
+        }
+        let outputs = std::iter::from_fn(|| manager.poll_output());
+        let online = outputs.filter_map(|output| match output {
+            Output::Event(Event::Online) => Some(true),
+            Output::Event(Event::Offline { .. }) => Some(false),
+            _ => None,
+        });
+        online.collect::<Vec<bool>>()
+    };
+    assert_eq!(told(true), [true, false]);
+    assert_eq!(told(false), Vec::<bool>::new());
 }

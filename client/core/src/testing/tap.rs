@@ -1,0 +1,68 @@
+//! A tap on links: reads what goes by, and makes what a lying member would say.
+
+use super::{NodeId, User, World};
+use beeline_proto::envelope::{Context, sign, split};
+use beeline_proto::id::{MessageId, NetworkFp, SessionId};
+use beeline_proto::keys::SigningKey;
+use beeline_proto::payload::Payload;
+use beeline_proto::pb::envelope::v1::Context as PbContext;
+use beeline_proto::pb::peer::v1::peer_item::Kind;
+use beeline_proto::pb::peer::v1::{PeerFrame, PeerItem};
+use prost::Message as _;
+use std::cell::RefCell;
+use std::rc::Rc;
+
+/// Something a test and a hook share.
+pub type Shared<T> = Rc<RefCell<T>>;
+
+/// Makes one.
+pub fn shared<T>(value: T) -> Shared<T> {
+    Rc::new(RefCell::new(value))
+}
+
+/// The items of a frame.
+///
+/// # Panics
+/// If it is not one: managers make no others.
+pub fn items(frame: &[u8]) -> Vec<Kind> {
+    let frame = PeerFrame::decode(frame).expect("a frame");
+    frame.items.into_iter().filter_map(|i| i.kind).collect()
+}
+
+/// A frame of one item.
+pub fn frame(kind: Kind) -> Vec<u8> {
+    let item = PeerItem { kind: Some(kind) };
+    PeerFrame { items: vec![item] }.encode_to_vec()
+}
+
+/// What an envelope holds.
+///
+/// # Panics
+/// If it is not one, or holds something else.
+pub fn payload<T: Payload>(envelope: &[u8]) -> T {
+    let raw = split(envelope).expect("an envelope");
+    T::decode(raw.payload).expect("its payload")
+}
+
+/// Signs as a user's first device.
+pub fn sign_as<T: Payload>(user: &User, payload: &T) -> Vec<u8> {
+    sign(&user.devices[0].1, payload)
+}
+
+/// A context for a user's first device on a link.
+///
+/// # Panics
+/// If the session is not 16 bytes.
+pub fn context(network: NetworkFp, to: &SigningKey, session: &[u8], n: u8) -> PbContext {
+    let id = MessageId([n; 16]);
+    let session = SessionId::try_from(session).expect("a session");
+    let context = Context::unordered(network, to.verify_key().fp(), id);
+    context.on_link(session).to_pb()
+}
+
+/// How often a kind of refusal was counted.
+pub fn counted(world: &World, id: NodeId, kind: &str) -> u64 {
+    let status = world.node(id).running().status(world.now());
+    let of_kind = status.refused.iter().filter(|(k, _)| *k == kind);
+    of_kind.map(|(_, n)| n).sum()
+}

@@ -1,0 +1,75 @@
+//! The fabric under trouble: whole networks of real peer managers in virtual time, with crashes,
+//! dead servers, broken links, wrong clocks and liars, held to a reference model after every step.
+//!
+//! ```sh
+//! tests/sim/run                    # 20,000 schedules, optimized
+//! BEELINE_SIM_SEED=7 tests/run one_schedule      # one again, with what was wrong
+//! ```
+
+mod liars;
+mod model;
+mod schedule;
+
+use schedule::run;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Schedules of an ordinary test run: about a minute on two cores.
+const SCHEDULES: u64 = 400;
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+/// Runs `count` schedules from seed 1 on all cores; the seeds that failed, and why.
+fn run_all(count: u64) -> Vec<(u64, String)> {
+    let next = AtomicU64::new(1);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        let worker = || {
+            let mut failed = Vec::new();
+            loop {
+                let seed = next.fetch_add(1, Ordering::Relaxed);
+                if seed > count {
+                    return failed;
+                }
+                if let Some(why) = run(seed).violation {
+                    failed.push((seed, why));
+                }
+            }
+        };
+        let workers: Vec<_> = (0..cores).map(|_| scope.spawn(worker)).collect();
+        let ended = workers.into_iter().map(|worker| worker.join());
+        ended
+            .flat_map(|failed| failed.expect("a schedule panicked"))
+            .collect()
+    })
+}
+
+#[test]
+fn schedules_come_right() {
+    let count = number("BEELINE_SIM_SCHEDULES").unwrap_or(SCHEDULES);
+    let failed = run_all(count);
+    assert!(
+        failed.is_empty(),
+        "{} of {count} schedules failed; the first: BEELINE_SIM_SEED={} ({})",
+        failed.len(),
+        failed[0].0,
+        failed[0].1
+    );
+}
+
+#[test]
+fn one_schedule_of_a_seed() {
+    let seed = number("BEELINE_SIM_SEED").unwrap_or(1);
+    let outcome = run(seed);
+    assert_eq!(outcome.violation, None, "seed {seed}");
+    assert!(outcome.messages > 0 && outcome.events > 0);
+}
+
+#[test]
+fn a_seed_decides_everything() {
+    let count = number("BEELINE_SIM_TWICE").unwrap_or(20);
+    for seed in 1..=count {
+        assert_eq!(run(seed), run(seed), "seed {seed}");
+    }
+}

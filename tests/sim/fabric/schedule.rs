@@ -1,0 +1,258 @@
+//! One schedule: a small world made from a seed, a time of trouble, then a time of peace in which
+//! everything must come right.
+
+use super::liars::{LIES, corrupt, shuffle_signals};
+use super::model::Model;
+use beeline_proto::id::sha256;
+use client_core::testing::tap::Shared;
+use client_core::testing::{NodeId, World};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
+
+/// Everything that goes wrong in one schedule.
+const TROUBLES: u64 = 40;
+
+/// Peace lasts this long, milliseconds: two of the longest pauses between tries.
+const PEACE_MS: u64 = 25 * 60 * 1_000;
+
+/// One schedule in this many seals for real.
+const REAL_CRYPTO_EVERY: u64 = 100;
+
+/// What came of a schedule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Outcome {
+    /// SHA-256 over everything that was told to everybody.
+    pub(super) hash: [u8; 32],
+    /// What must not have happened.
+    pub(super) violation: Option<String>,
+    /// Messages that were durable.
+    pub(super) messages: usize,
+    /// Events the model looked at.
+    pub(super) events: u64,
+}
+
+struct Run {
+    world: World,
+    rng: ChaCha8Rng,
+    model: Model,
+    people: Vec<NodeId>,
+    liar: Option<NodeId>,
+    shuffling: Shared<bool>,
+    sent: u64,
+}
+
+/// Runs the schedule of a seed.
+pub(super) fn run(seed: u64) -> Outcome {
+    let mut run = Run::new(seed);
+    run.meet();
+    run.trouble();
+    run.peace();
+    let mut told = Vec::new();
+    let mut messages = 0;
+    for id in run.world.ids() {
+        let node = run.world.node(id);
+        messages += node.store.outbox.len();
+        told.extend_from_slice(format!("{:?}", node.events).as_bytes());
+    }
+    Outcome {
+        hash: sha256(&told),
+        violation: run.model.violation,
+        messages,
+        events: run.model.events,
+    }
+}
+
+impl Run {
+    fn new(seed: u64) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let mut world = World::new(rng.next_u64());
+        world.real_crypto = seed.is_multiple_of(REAL_CRYPTO_EVERY);
+        world.timing.jitter_ms = rng.next_u64() % 30;
+        world.timing.link_ms = 1 + rng.next_u64() % 80;
+        world.timing.ice_ms = 5 + 6 * world.timing.link_ms;
+        world.timing.dead_ms = 500 + rng.next_u64() % 8_000;
+        if rng.next_u64().is_multiple_of(4) {
+            world.budget = 1 + (rng.next_u64() % 8) as usize;
+        }
+        let shuffling = shuffle_signals(&mut world, rng.next_u64());
+        *shuffling.borrow_mut() = false;
+        let mut run = Self {
+            world,
+            rng,
+            model: Model::default(),
+            people: Vec::new(),
+            liar: None,
+            shuffling,
+            sent: 0,
+        };
+        run.populate();
+        run
+    }
+
+    fn below(&mut self, n: u64) -> u64 {
+        self.rng.next_u64() % n.max(1)
+    }
+
+    fn populate(&mut self) {
+        for n in 0..self.below(3) {
+            let name = format!("host{n}");
+            let id = self.world.coordinator(&name);
+            self.people.push(id);
+        }
+        for n in 0..3 + self.below(4) {
+            let id = self.world.member(&format!("peer{n}"));
+            self.people.push(id);
+        }
+        if self.below(3) == 0 {
+            let liar = self.anybody();
+            let lie = LIES[self.below(LIES.len() as u64) as usize];
+            corrupt(&mut self.world, liar, lie);
+            self.liar = Some(liar);
+            self.model.liars = true;
+        }
+    }
+
+    fn anybody(&mut self) -> NodeId {
+        let n = self.below(self.people.len() as u64) as usize;
+        self.people[n]
+    }
+
+    fn two(&mut self) -> (NodeId, NodeId) {
+        let one = self.anybody();
+        let mut other = self.anybody();
+        while other == one {
+            other = self.anybody();
+        }
+        (one, other)
+    }
+
+    /// Lets time pass; the model looks at every step.
+    fn pass(&mut self, ms: u64) {
+        let model = &mut self.model;
+        let end = self.world.now_ms + ms;
+        self.world.drive_until(ms, |world| {
+            model.look(world);
+            model.violation.is_some()
+        });
+        self.world.now_ms = self.world.now_ms.max(end);
+    }
+
+    fn send(&mut self) {
+        let (from, to) = self.two();
+        self.sent += 1;
+        let text = format!("m{}", self.sent);
+        let to = self.world.node(to).user.label.clone();
+        self.world.send(from, to.as_str(), &text);
+    }
+
+    /// Some get to know each other while all is well.
+    fn meet(&mut self) {
+        self.pass(100);
+        for _ in 0..self.people.len() {
+            self.send();
+            let ms = self.below(300);
+            self.pass(ms);
+        }
+        self.pass(3_000);
+    }
+
+    fn trouble(&mut self) {
+        *self.shuffling.borrow_mut() = true;
+        for _ in 0..TROUBLES {
+            if self.model.violation.is_some() {
+                return;
+            }
+            self.one_trouble();
+            self.model.check_bounds(&self.world);
+            let ms = match self.below(4) {
+                0 => self.below(20),
+                1 | 2 => self.below(400),
+                _ => self.below(6_000),
+            };
+            self.pass(ms);
+        }
+    }
+
+    fn one_trouble(&mut self) {
+        match self.below(16) {
+            0 | 1 => {
+                let id = self.anybody();
+                self.world.crash(id);
+            }
+            2 | 3 => self.start_somebody(),
+            4 => {
+                let up = self.below(2) == 0;
+                self.world.set_gateway(up);
+            }
+            5 => self.world.registry.down = self.below(2) == 0,
+            6 => {
+                let id = self.anybody();
+                self.world.node_mut(id).failing_writes = 1 + self.below(3) as u32;
+            }
+            7 => {
+                let id = self.anybody();
+                let input = client_core::Input::NetworkChanged;
+                self.world.input(id, input);
+            }
+            8 => {
+                let pair = self.two();
+                self.world.muted.insert(pair);
+                if self.below(2) == 0 {
+                    self.world.cut(pair.0, pair.1);
+                }
+            }
+            9 => {
+                let (one, other) = self.two();
+                self.world.apart.insert((one, other));
+            }
+            10 => {
+                let (one, other) = self.two();
+                self.world.cut(one, other);
+            }
+            11 => {
+                let id = self.anybody();
+                let day_ms = 24 * 3_600 * 1_000;
+                let skew_ms = self.below(6 * day_ms) as i64 - 3 * day_ms as i64;
+                self.world.node_mut(id).wall_skew_ms = skew_ms;
+            }
+            _ => self.send(),
+        }
+    }
+
+    fn start_somebody(&mut self) {
+        let down = |id: &&NodeId| self.world.node(**id).manager.is_none();
+        let down: Vec<NodeId> = self.people.iter().filter(down).copied().collect();
+        if !down.is_empty() {
+            let n = self.below(down.len() as u64) as usize;
+            self.world.start(down[n]);
+        }
+    }
+
+    /// Everything works again, but for NATs and the liar; whatever was durable must arrive.
+    fn peace(&mut self) {
+        *self.shuffling.borrow_mut() = false;
+        // What was lost on a link without its end was a dead link.
+        for (one, other) in std::mem::take(&mut self.world.muted) {
+            self.world.cut(one, other);
+        }
+        self.world.registry.down = false;
+        self.world.set_gateway(true);
+        for id in self.people.clone() {
+            self.world.node_mut(id).failing_writes = 0;
+            if self.world.node(id).manager.is_none() {
+                self.world.start(id);
+            }
+        }
+        let end = self.world.now_ms + PEACE_MS;
+        while self.world.now_ms < end && self.model.violation.is_none() {
+            self.pass(5_000);
+            self.model.check_bounds(&self.world);
+            if self.model.missing(&self.world, self.liar).is_none() {
+                return;
+            }
+        }
+        if self.model.violation.is_none() {
+            self.model.violation = self.model.missing(&self.world, self.liar);
+        }
+    }
+}
