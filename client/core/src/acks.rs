@@ -35,7 +35,7 @@ struct Gathering {
 struct Pace {
     /// Yes or no.
     waits: bool,
-    /// ACKs in a row that went at once, each quickly after another.
+    /// ACKs that went at once, each quickly after another, since the last one that waited.
     quick: u32,
     /// After so many of them one waits, to see whether others come meanwhile.
     tries: u32,
@@ -61,7 +61,7 @@ impl Pace {
             self.quick = 0;
             self.tries = self.tries.saturating_mul(2).min(ACK_TRIES_MAX);
         } else if !self.waits {
-            self.quick = if quickly { self.quick + 1 } else { 0 };
+            self.quick += u32::from(quickly);
             self.waits = self.quick >= self.tries;
         }
     }

@@ -52,7 +52,7 @@ fn a_message_that_comes_alone_is_acknowledged_at_once() {
     let times = ping_pong(&mut world, alice, 300);
     assert_eq!(acks.get(), 300, "one ACK for each");
     let waited = times.iter().filter(|time| **time > 0).count();
-    // After 8 quick ones, 16 more, 32, 64, 128, one waits in vain.
+    // After 8 quick ones, 16 more, 32, 64, then every 128, one waits in vain.
     assert_eq!(waited, 5, "of 300 waited for others");
     assert!(times.iter().all(|time| *time <= ACK_GATHER_MS));
 }
@@ -94,4 +94,27 @@ fn a_ping_pong_after_a_stream_is_quick_again_and_a_stream_after_it_gathers_again
         let waited = times.iter().filter(|time| **time > 0).count();
         assert!(waited <= 3, "round {round}: {waited} of 20 waited");
     }
+}
+
+#[test]
+fn a_stream_with_pauses_after_a_ping_pong_gathers_too() {
+    let (mut world, alice, acks) = on_a_fast_link();
+    world.timing.link_ms = 0;
+    ping_pong(&mut world, alice, 300);
+    for _ in 0..100 {
+        for _ in 0..4 {
+            world.send(alice, "carol", "drop");
+        }
+        world.drive(5);
+    }
+    let before = acks.get();
+    for _ in 0..4 {
+        world.send(alice, "carol", "drop");
+    }
+    world.drive(5);
+    assert_eq!(
+        acks.get() - before,
+        2,
+        "the first at once, the others together"
+    );
 }
