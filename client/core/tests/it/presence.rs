@@ -1,5 +1,6 @@
 //! Presence: announced in time, renewed, honest about being offline, one process per identity.
 
+use beeline_proto::pb::identity::v1::Role;
 use client_core::event::Event;
 use client_core::input::{SignalInput, SocketId};
 use client_core::testing::{CheapCrypto, EPOCH_MS, MemoryStore, NodeId, World, key_of};
@@ -173,7 +174,10 @@ fn superseded_is_believed_only_with_our_own_signature_of_another_process() {
 #[test]
 fn a_coordinator_is_online_at_its_own_address_without_any_server() {
     let mut world = World::new(1);
-    let user = world.authority.admit("bob", "bob", &["box"], EPOCH_MS * 2);
+    let role = Role::Coordinator;
+    let user = world
+        .authority
+        .admit_as(role, ("bob", "bob"), &["box"], EPOCH_MS * 2);
     let told = |coordinator: bool| {
         let config = Config {
             coordinator,
