@@ -1,8 +1,12 @@
-//! ACKs we give: only for committed rows, by the way the messages came. One that is alone goes at
-//! once; where many come, they gather for a moment and share a parcel. Without any way back they
+//! ACKs we give: only for committed rows, by the way the messages came. Without any way back they
 //! are dropped: the device will send again, and be told then, another way than the last.
+//!
+//! An ACK costs as much cryptography as a message, so in a stream one speaks for many. A message
+//! that comes alone is told about at once: whoever waits for the ACK before saying more would pay
+//! each wait in full. Which of the two it is cannot be seen from one message. So an ACK waits only
+//! while waiting pays, and after many quick ACKs one waits to find out.
 
-use crate::limits::{ACK_DEVICES_MAX, ACK_GATHER_MS};
+use crate::limits::{ACK_DEVICES_MAX, ACK_GATHER_MS, ACK_TRIES_MAX, ACK_TRIES_MIN};
 use crate::manager::PeerManager;
 use crate::timer::Timer;
 use crate::ways::Way;
@@ -12,7 +16,7 @@ use beeline_proto::pb::identity::v1::Versions;
 use beeline_proto::pb::peer::v1::peer_item::Kind;
 use beeline_proto::pb::peer::v1::{Ack, ack};
 use beeline_proto::time::Now;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// ACKs that gather for one device.
 #[derive(Debug)]
@@ -22,8 +26,50 @@ struct Gathering {
     came: Way,
     /// Whether one of them was acknowledged before, so that the last ACK did not get through.
     repeated: bool,
-    /// When the last ACK went to the device, how, and whether it carried more than one item.
-    sent: Option<(u64, Way, bool)>,
+    /// Writes that committed them.
+    writes: u32,
+    /// Whether they wait for more.
+    waited: bool,
+    /// When the last ACK went to the device, and how.
+    sent: Option<(u64, Way)>,
+    pace: Pace,
+}
+
+/// Whether an ACK that follows another within [`ACK_GATHER_MS`] waits for more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Pace {
+    /// Yes or no.
+    waits: bool,
+    /// ACKs that went at once, each quickly after another, since the last one that waited.
+    quick: u32,
+    /// After so many of them one waits, to see whether others come meanwhile.
+    tries: u32,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            waits: false,
+            quick: 0,
+            tries: ACK_TRIES_MIN,
+        }
+    }
+}
+
+impl Pace {
+    /// After an ACK for so many writes that waited, or came quickly after another, or neither.
+    fn sent(&mut self, writes: u32, waited: bool, quickly: bool) {
+        if waited && writes > 1 {
+            self.tries = ACK_TRIES_MIN;
+        } else if waited {
+            self.waits = false;
+            self.quick = 0;
+            self.tries = self.tries.saturating_mul(2).min(ACK_TRIES_MAX);
+        } else if !self.waits {
+            self.quick += u32::from(quickly);
+            self.waits = self.quick >= self.tries;
+        }
+    }
 }
 
 /// ACKs on their way, by device; what is remembered of the last one makes a repeated one go
@@ -31,6 +77,8 @@ struct Gathering {
 #[derive(Debug, Default)]
 pub(crate) struct Acks {
     by_device: BTreeMap<DeviceFp, Gathering>,
+    /// Devices with items of the write that is being looked at.
+    fresh: BTreeSet<DeviceFp>,
 }
 
 impl Acks {
@@ -44,7 +92,7 @@ impl Acks {
         if self.by_device.len() < ACK_DEVICES_MAX || self.by_device.contains_key(&device) {
             return;
         }
-        let sent_ms = |gathering: &Gathering| gathering.sent.map_or(0, |(at, _, _)| at);
+        let sent_ms = |gathering: &Gathering| gathering.sent.map_or(0, |(at, _)| at);
         let idle = self.by_device.iter().filter(|(_, g)| g.items.is_empty());
         let oldest = idle.min_by_key(|(_, gathering)| sent_ms(gathering));
         let oldest = oldest.or(self.by_device.iter().next());
@@ -55,8 +103,8 @@ impl Acks {
 }
 
 impl PeerManager {
-    /// Acknowledges a committed message to the device that sent it; `repeated` if it was
-    /// acknowledged before.
+    /// Acknowledges a committed message to the device that sent it, `repeated` if it was
+    /// acknowledged before; [`Self::time_acks`] follows.
     pub(crate) fn acknowledge(
         &mut self,
         now: Now,
@@ -66,26 +114,43 @@ impl PeerManager {
         repeated: bool,
     ) {
         self.acks.make_room(device);
-        let gathering = self.acks.by_device.entry(device).or_insert(Gathering {
+        let new = || Gathering {
             items: Vec::new(),
             came,
             repeated: false,
+            writes: 0,
+            waited: false,
             sent: None,
-        });
+            pace: Pace::default(),
+        };
+        let gathering = self.acks.by_device.entry(device).or_insert_with(new);
         gathering.items.push(item);
         gathering.came = came;
         gathering.repeated |= repeated;
-        let full = gathering.items.len() >= ACK_ITEMS_MAX;
-        let due_ms = match gathering.sent {
-            Some((sent_ms, _, true)) => sent_ms + ACK_GATHER_MS,
-            _ => 0,
-        };
-        if full {
+        if self.acks.fresh.insert(device) {
+            gathering.writes = gathering.writes.saturating_add(1);
+        }
+        if gathering.items.len() >= ACK_ITEMS_MAX {
+            self.acks.fresh.remove(&device);
             self.flush_acks(now, device);
-        } else {
-            // Due now, it fires at the end of this input: all that it commits goes in one ACK.
-            let at_ms = due_ms.max(now.mono_ms);
-            self.timers.arm_if_idle(Timer::Acks(device), at_ms);
+        }
+    }
+
+    /// A write is done: says when the ACKs for what it committed go.
+    pub(crate) fn time_acks(&mut self, now: Now) {
+        for device in std::mem::take(&mut self.acks.fresh) {
+            let Some(gathering) = self.acks.by_device.get_mut(&device) else {
+                continue;
+            };
+            let gathers = gathering.sent.filter(|_| gathering.pace.waits);
+            let due_ms = gathers.map_or(0, |(sent_ms, _)| sent_ms + ACK_GATHER_MS);
+            if due_ms > now.mono_ms {
+                gathering.waited = true;
+                self.timers.arm_if_idle(Timer::Acks(device), due_ms);
+            } else {
+                // Fires at the end of this input, so that all it committed goes in one ACK.
+                self.timers.arm(Timer::Acks(device), now.mono_ms);
+            }
         }
     }
 
@@ -97,8 +162,10 @@ impl PeerManager {
         };
         let items = std::mem::take(&mut gathering.items);
         let repeated = std::mem::take(&mut gathering.repeated);
+        let writes = std::mem::take(&mut gathering.writes);
+        let waited = std::mem::take(&mut gathering.waited);
         let (came, sent) = (gathering.came, gathering.sent);
-        let tried = sent.map(|(_, way, _)| way).filter(|_| repeated);
+        let tried = sent.map(|(_, way)| way).filter(|_| repeated);
         let Some(way) = self.way_back(now, device, came, tried) else {
             self.acks.by_device.remove(&device);
             return;
@@ -109,7 +176,6 @@ impl PeerManager {
         if items.is_empty() {
             return;
         }
-        let many = items.len() > 1;
         let ack = Ack {
             context: self.me.context(self.crypto.as_mut(), user),
             items,
@@ -121,7 +187,9 @@ impl PeerManager {
             self.send_parcel(now, way, device, Kind::Ack(parcel));
         }
         if let Some(gathering) = self.acks.by_device.get_mut(&device) {
-            gathering.sent = Some((now.mono_ms, way, many));
+            let quickly = sent.is_some_and(|(last_ms, _)| now.mono_ms < last_ms + ACK_GATHER_MS);
+            gathering.pace.sent(writes, waited, quickly);
+            gathering.sent = Some((now.mono_ms, way));
         }
     }
 

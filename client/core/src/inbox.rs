@@ -193,6 +193,7 @@ impl PeerManager {
             }
             self.on_received(now, arrived, &releases, result);
         }
+        self.time_acks(now);
         for key in self.inbox.streams.holding() {
             self.release_if_late(key);
             self.watch_stream(now, key);

@@ -124,8 +124,16 @@ pub const HELD_TOTAL_MAX: usize = 8_000;
 /// How long later messages wait for an earlier one, milliseconds.
 pub const GAP_MS: u64 = 30_000;
 
-/// How long ACKs of one device gather once one was just sent, milliseconds.
+/// How long ACKs of one device gather once one was just sent, milliseconds: some ten messages of a
+/// stream. They gather only while more than one write falls into it.
 pub const ACK_GATHER_MS: u64 = 2;
+
+/// ACKs within [`ACK_GATHER_MS`] of each other before one waits for others: few for a stream.
+pub const ACK_TRIES_MIN: u32 = 8;
+
+/// The same once waiting was in vain again and again: of a long ping-pong one in so many pays it,
+/// less than one in a hundred.
+pub const ACK_TRIES_MAX: u32 = 128;
 
 /// Delivered and expired messages remembered, so that a READ or a late ACK finds them.
 pub const SETTLED_MAX: usize = 4_096;

@@ -62,7 +62,7 @@ fn schedules_come_right() {
 fn one_schedule_of_a_seed() {
     let seed = number("BEELINE_SIM_SEED").unwrap_or(1);
     let outcome = run(seed);
-    assert_eq!(outcome.violation, None, "seed {seed}");
+    assert_eq!(outcome.violation, None, "seed {seed}:\n{}", outcome.story);
     assert!(outcome.messages > 0 && outcome.events > 0);
 }
 

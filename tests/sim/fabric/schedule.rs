@@ -29,6 +29,8 @@ pub(super) struct Outcome {
     pub(super) messages: usize,
     /// Events the model looked at.
     pub(super) events: u64,
+    /// What was done to the world, and told in it, in order; empty unless something was wrong.
+    pub(super) story: String,
 }
 
 struct Run {
@@ -39,6 +41,8 @@ struct Run {
     liar: Option<NodeId>,
     shuffling: Shared<bool>,
     sent: u64,
+    /// What was done to the world.
+    done: Vec<(u64, String)>,
 }
 
 /// Runs the schedule of a seed.
@@ -54,8 +58,11 @@ pub(super) fn run(seed: u64) -> Outcome {
         messages += node.store.outbox.len();
         told.extend_from_slice(format!("{:?}", node.events).as_bytes());
     }
+    let wrong = run.model.violation.is_some();
+    let story = if wrong { run.story() } else { String::new() };
     Outcome {
         hash: sha256(&told),
+        story,
         violation: run.model.violation,
         messages,
         events: run.model.events,
@@ -84,9 +91,28 @@ impl Run {
             liar: None,
             shuffling,
             sent: 0,
+            done: Vec::new(),
         };
         run.populate();
         run
+    }
+
+    /// Everything in order.
+    fn story(&self) -> String {
+        let mut lines: Vec<(u64, String)> = self.done.clone();
+        for id in self.world.ids() {
+            let node = self.world.node(id);
+            let events = node.events.iter();
+            lines.extend(events.map(|(at, e)| (*at, format!("{}: {e:?}", node.user.label))));
+        }
+        lines.sort_by_key(|(at, _)| *at);
+        let lines = lines.iter().map(|(at, line)| format!("{at:>9} {line}\n"));
+        lines.collect()
+    }
+
+    fn note(&mut self, what: String) {
+        let at = self.world.now_ms;
+        self.done.push((at, format!("---- {what}")));
     }
 
     fn below(&mut self, n: u64) -> u64 {
@@ -174,49 +200,55 @@ impl Run {
     }
 
     fn one_trouble(&mut self) {
-        match self.below(16) {
+        let kind = self.below(16);
+        let (one, other) = self.two();
+        let coin = self.below(2) == 0;
+        let what = match kind {
             0 | 1 => {
-                let id = self.anybody();
-                self.world.crash(id);
+                self.world.crash(one);
+                format!("{one:?} is killed")
             }
-            2 | 3 => self.start_somebody(),
+            2 | 3 => return self.start_somebody(),
             4 => {
-                let up = self.below(2) == 0;
-                self.world.set_gateway(up);
+                self.world.set_gateway(coin);
+                format!("the gateway is up: {coin}")
             }
-            5 => self.world.registry.down = self.below(2) == 0,
+            5 => {
+                self.world.registry.down = coin;
+                format!("the registry is down: {coin}")
+            }
             6 => {
-                let id = self.anybody();
-                self.world.node_mut(id).failing_writes = 1 + self.below(3) as u32;
+                self.world.node_mut(one).failing_writes = 1 + self.below(3) as u32;
+                format!("{one:?} has no room on its disk")
             }
             7 => {
-                let id = self.anybody();
-                let input = client_core::Input::NetworkChanged;
-                self.world.input(id, input);
+                self.world.input(one, client_core::Input::NetworkChanged);
+                format!("{one:?} moves to another network")
             }
             8 => {
-                let pair = self.two();
-                self.world.muted.insert(pair);
-                if self.below(2) == 0 {
-                    self.world.cut(pair.0, pair.1);
+                self.world.muted.insert((one, other));
+                if coin {
+                    self.world.cut(one, other);
                 }
+                format!("{other:?} does not hear {one:?}, noticed: {coin}")
             }
             9 => {
-                let (one, other) = self.two();
                 self.world.apart.insert((one, other));
+                format!("{one:?} and {other:?} cannot connect")
             }
             10 => {
-                let (one, other) = self.two();
                 self.world.cut(one, other);
+                format!("{one:?} and {other:?} lose their connection")
             }
             11 => {
-                let id = self.anybody();
                 let day_ms = 24 * 3_600 * 1_000;
                 let skew_ms = self.below(6 * day_ms) as i64 - 3 * day_ms as i64;
-                self.world.node_mut(id).wall_skew_ms = skew_ms;
+                self.world.node_mut(one).wall_skew_ms = skew_ms;
+                format!("the clock of {one:?} is wrong by {skew_ms} ms")
             }
-            _ => self.send(),
-        }
+            _ => return self.send(),
+        };
+        self.note(what);
     }
 
     fn start_somebody(&mut self) {
@@ -225,11 +257,14 @@ impl Run {
         if !down.is_empty() {
             let n = self.below(down.len() as u64) as usize;
             self.world.start(down[n]);
+            self.note(format!("{:?} starts", down[n]));
         }
     }
 
     /// Everything works again, but for NATs and the liar; whatever was durable must arrive.
     fn peace(&mut self) {
+        let liar = self.liar;
+        self.note(format!("peace; the liar is {liar:?}"));
         *self.shuffling.borrow_mut() = false;
         // What was lost on a link without its end was a dead link.
         for (one, other) in std::mem::take(&mut self.world.muted) {

@@ -1,5 +1,6 @@
 //! Behaviour of the core, in virtual time: one file per promise.
 
+mod acks;
 mod coordinators;
 mod crash;
 mod first;
