@@ -136,16 +136,18 @@ impl PeerManager {
         }
     }
 
-    /// Makes the link for an offer that was verified; `found_by` is ours if we were dialling too.
+    /// Makes the link for an offer that was verified; `before` is which rung led to a call of ours
+    /// that gave way to it, and how many calls came to nothing before.
     pub(crate) fn accept_offer(
         &mut self,
         now: Now,
         label: &Label,
         device: (DeviceFp, Label),
         offer: (SessionId, EnvelopeHash, String),
-        found_by: Option<Rung>,
+        before: (Option<Rung>, u32),
     ) {
         let (session, hash, sdp) = offer;
+        let (found_by, redials) = before;
         let id = self.out.fresh_link();
         self.add_link(
             now,
@@ -157,7 +159,7 @@ impl PeerManager {
                 session,
                 side: Side::Answerer,
                 found_by,
-                redials: 0,
+                redials,
                 stage: Stage::Negotiating(Negotiation::answering(hash)),
             },
         );

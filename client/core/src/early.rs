@@ -113,19 +113,21 @@ impl PeerManager {
             return;
         }
         let device = (ended.device, ended.device_label.clone());
-        self.answer(now, &ended.user, device, offer, ended.found_by);
+        let before = (ended.found_by, ended.redials.saturating_add(1));
+        self.answer(now, &ended.user, device, offer, before);
     }
 
-    /// Answers a verified offer.
+    /// Answers a verified offer; `before` is which rung led to a call of ours that gave way to it,
+    /// and how many calls with the device came to nothing before.
     pub(crate) fn answer(
         &mut self,
         now: Now,
         user: &beeline_proto::id::Label,
         device: (DeviceFp, beeline_proto::id::Label),
         offer: Offered,
-        found_by: Option<Rung>,
+        before: (Option<Rung>, u32),
     ) {
         let parts = (offer.session, offer.hash, offer.sdp);
-        self.accept_offer(now, user, device, parts, found_by);
+        self.accept_offer(now, user, device, parts, before);
     }
 }
