@@ -62,8 +62,7 @@ impl PeerManager {
         let Some(device_label) = contact.device(device).map(|device| device.label.clone()) else {
             return;
         };
-        let before = instead_of.and_then(|id| self.links.get(id));
-        let redials = before.map_or(0, |link| link.redials.saturating_add(1));
+        let redials = self.links.count_call(device);
         let id = self.out.fresh_link();
         let session = SessionId(crate::crypto::random_id(self.crypto.as_mut()));
         let stage = Stage::Negotiating(Negotiation::offering());
@@ -136,18 +135,17 @@ impl PeerManager {
         }
     }
 
-    /// Makes the link for an offer that was verified; `before` is which rung led to a call of ours
-    /// that gave way to it, and how many calls came to nothing before.
+    /// Makes the link for an offer that was verified; `found_by` is ours if we were dialling too.
     pub(crate) fn accept_offer(
         &mut self,
         now: Now,
         label: &Label,
         device: (DeviceFp, Label),
         offer: (SessionId, EnvelopeHash, String),
-        before: (Option<Rung>, u32),
+        found_by: Option<Rung>,
     ) {
         let (session, hash, sdp) = offer;
-        let (found_by, redials) = before;
+        let redials = self.links.count_call(device.0);
         let id = self.out.fresh_link();
         self.add_link(
             now,

@@ -75,6 +75,11 @@ impl PeerManager {
         let peer = self.peer(now, label);
         if peer.ladder.is_none() {
             peer.ladder = Some(Ladder::new(now.mono_ms));
+            let contact = self.contacts.get(label);
+            let devices = contact.map(|contact| contact.chain.devices.devices.iter());
+            for device in devices.into_iter().flatten() {
+                self.links.forget_calls(device.fp());
+            }
             self.move_peer(now, label, &[Move::Discover], "looking for a way");
         }
         self.climb(now, label);

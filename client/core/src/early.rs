@@ -113,21 +113,19 @@ impl PeerManager {
             return;
         }
         let device = (ended.device, ended.device_label.clone());
-        let before = (ended.found_by, ended.redials.saturating_add(1));
-        self.answer(now, &ended.user, device, offer, before);
+        self.answer(now, &ended.user, device, offer, ended.found_by);
     }
 
-    /// Answers a verified offer; `before` is which rung led to a call of ours that gave way to it,
-    /// and how many calls with the device came to nothing before.
+    /// Answers a verified offer.
     pub(crate) fn answer(
         &mut self,
         now: Now,
         user: &beeline_proto::id::Label,
         device: (DeviceFp, beeline_proto::id::Label),
         offer: Offered,
-        before: (Option<Rung>, u32),
+        found_by: Option<Rung>,
     ) {
         let parts = (offer.session, offer.hash, offer.sdp);
-        self.accept_offer(now, user, device, parts, before);
+        self.accept_offer(now, user, device, parts, found_by);
     }
 }

@@ -208,12 +208,10 @@ impl PeerManager {
         if !calm || self.links.by_id.len() >= LINKS_MAX {
             return self.out.counters.count("too-many-calls");
         }
-        let (mut found_by, mut redials) = (None, 0);
+        let mut found_by = None;
         let superseded = self.links.ids(|link| of_device(link) && !link.is_ready());
         for id in superseded {
             if let Some(link) = self.links.remove(id) {
-                // Two that call each other in turn without a link coming of it end, too.
-                redials = redials.max(link.redials.saturating_add(1));
                 // Ours gives way in glare; theirs is an older call of the same device.
                 if link.side == Side::Offerer {
                     found_by = link.found_by;
@@ -226,7 +224,7 @@ impl PeerManager {
                 self.out.command(id, RtcCommand::Close);
             }
         }
-        self.answer(now, label, device, offer, (found_by, redials));
+        self.answer(now, label, device, offer, found_by);
     }
 
     fn on_answer(&mut self, now: Now, said: Option<&str>, opened: &Opened) {

@@ -3,7 +3,7 @@
 use crate::event::Rung;
 use crate::frames::SendQueue;
 use crate::input::LinkId;
-use crate::limits::{ROUTE_ACK_MS_MAX, ROUTE_ACK_MS_MIN};
+use crate::limits::{LINKS_MAX, ROUTE_ACK_MS_MAX, ROUTE_ACK_MS_MIN};
 use crate::negotiation::{Negotiation, Side};
 use beeline_proto::id::{DeviceFp, Label, SessionId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,7 +19,7 @@ pub(crate) struct Link {
     pub(crate) side: Side,
     /// The rung that led to it; `None` if the peer found us.
     pub(crate) found_by: Option<Rung>,
-    /// How many calls before it came to nothing and led to this one.
+    /// How many calls with the device came to nothing before it.
     pub(crate) redials: u32,
     pub(crate) stage: Stage,
 }
@@ -184,9 +184,27 @@ pub(crate) struct Links {
     pub(crate) by_id: BTreeMap<LinkId, Link>,
     by_user: BTreeMap<Label, BTreeSet<LinkId>>,
     by_device: BTreeMap<DeviceFp, BTreeSet<LinkId>>,
+    /// Calls with a device, either side's, since a link came of one or a climb began.
+    calls: BTreeMap<DeviceFp, u32>,
 }
 
 impl Links {
+    /// Counts another call with a device; how many before came to nothing.
+    pub(crate) fn count_call(&mut self, device: DeviceFp) -> u32 {
+        if self.calls.len() >= LINKS_MAX && !self.calls.contains_key(&device) {
+            self.calls.pop_first();
+        }
+        let calls = self.calls.entry(device).or_default();
+        let before = *calls;
+        *calls = calls.saturating_add(1);
+        before
+    }
+
+    /// A link came of a call, or there is a new reason to call.
+    pub(crate) fn forget_calls(&mut self, device: DeviceFp) {
+        self.calls.remove(&device);
+    }
+
     pub(crate) fn insert(&mut self, link: Link) {
         let users = self.by_user.entry(link.user.clone()).or_default();
         users.insert(link.id);

@@ -13,6 +13,7 @@ impl PeerManager {
         let Some(device) = self.links.get(id).map(|link| link.device) else {
             return;
         };
+        self.links.forget_calls(device);
         self.talks.start(id, now.mono_ms);
         self.start_telling(now, id);
         self.note_neighbour(now, device, true);

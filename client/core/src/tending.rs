@@ -121,6 +121,7 @@ impl PeerManager {
     /// either is under way now.
     pub(crate) fn start_coordinator(&mut self, now: Now, device: DeviceFp) -> bool {
         self.coordinators.standing(device).tried_ms = now.mono_ms;
+        self.links.forget_calls(device);
         let own = self.coordinators.socket_at(device);
         let reached = own.is_some_and(|(_, own)| own.up)
             || self.presence.gateway_up()

@@ -1,6 +1,6 @@
 //! Glare: both sides call at once; the offer of the lower device fingerprint stands.
 
-use client_core::event::DeliveryState;
+use client_core::event::{DeliveryState, PeerState};
 use client_core::output::SignalKind;
 use client_core::testing::{NodeId, World};
 
@@ -85,4 +85,44 @@ fn an_offer_does_not_touch_an_open_link_until_the_new_one_is_open() {
         world.node(alice).received(),
         ["over the old link", "over the new link"]
     );
+}
+
+#[test]
+fn two_that_cannot_link_do_not_call_each_other_for_ever() {
+    let mut world = World::new(5);
+    let (alice, carol) = (world.member("alice"), world.member("carol"));
+    world.drive(50);
+    world.send(alice, "carol", "hello");
+    world.drive(2_000);
+    world.crash(alice);
+    world.crash(carol);
+    world.drive(10_000);
+    // No packet passes between them, and the gateway carries no message.
+    world.apart.insert((alice, carol));
+    world.apart.insert((carol, alice));
+    world.on_signal = Some(Box::new(|frame| {
+        let message = frame.kind == SignalKind::RelayRequest;
+        if message { Vec::new() } else { vec![frame] }
+    }));
+    world.start(alice);
+    world.start(carol);
+    world.drive(50);
+    let before = world.signalled.len();
+    world.send(alice, "carol", "x");
+    world.send(carol, "alice", "y");
+    world.drive(3_600_000);
+    let offers = world.signalled[before..].iter();
+    let offers = offers.filter(|s| s.kind == SignalKind::Offer).count();
+    assert!(offers <= 200, "{offers} offers in an hour");
+    for (id, other) in [(alice, "carol"), (carol, "alice")] {
+        let states = world.node(id).peer_states(other);
+        assert!(states.contains(&PeerState::StoreAndForward));
+    }
+    // The next try of each finds the way out.
+    world.on_signal = None;
+    let done = |w: &World| {
+        let delivered = |id| w.node(id).count(DeliveryState::Delivered);
+        delivered(alice) == 2 && delivered(carol) == 1
+    };
+    assert!(world.drive_until(15 * 60_000, done));
 }
