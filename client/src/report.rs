@@ -4,7 +4,7 @@
 use beeline_proto::id::{DeviceFp, Label, MessageId, NetworkFp, UserFp};
 use client_core::event::{DeliveryState, Event, Path, Rung};
 use client_core::output::SignalKind;
-pub use client_core::status::{LinkInfo, PeerInfo, RouteInfo};
+pub use client_core::status::{CoordinatorInfo, LinkInfo, PeerInfo, RouteInfo};
 use std::time::Instant;
 
 /// Something that happened, and when.

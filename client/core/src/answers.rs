@@ -10,7 +10,7 @@ use crate::output::{RegistryCall, RequestId, StoreTicket};
 use crate::outputs::{Request, Write};
 use crate::presence::describe;
 use crate::routes::read_record;
-use crate::state::{StoreOp, StoreResult};
+use crate::state::{RouteRow, StoreOp, StoreResult};
 use crate::timer::Timer;
 use beeline_proto::code::ErrorCode;
 use beeline_proto::id::{DeviceFp, Label, MessageId};
@@ -131,6 +131,16 @@ impl PeerManager {
         self.climb(now, label);
     }
 
+    /// Keeps what was learned of a device, and forgets in the store what is forgotten here.
+    pub(crate) fn keep_route(&mut self, now: Now, row: Option<RouteRow>) {
+        for device in self.routes.take_gone() {
+            self.lazily(now, StoreOp::RemoveRoute(device));
+        }
+        if let Some(row) = row {
+            self.lazily(now, StoreOp::PutRoute(row));
+        }
+    }
+
     /// Takes a record that somebody handed on; the device it is of, if it verifies.
     pub(crate) fn learn_record(
         &mut self,
@@ -144,9 +154,8 @@ impl PeerManager {
         match read_record(bytes, self.me.network(), contact.row.user, devices) {
             Ok(record) => {
                 let device = record.device;
-                if let Some(row) = self.routes.learn(contact, record, found_by, false, now) {
-                    self.lazily(now, StoreOp::PutRoute(row));
-                }
+                let row = self.routes.learn(contact, record, found_by, false, now);
+                self.keep_route(now, row);
                 self.tend_if_news(now, device);
                 Some(device)
             }
@@ -212,6 +221,7 @@ impl PeerManager {
                     let route = self.routes.get(row.device);
                     route.map(|route| StoreOp::PutRoute(route.row.clone()))
                 }
+                StoreOp::RemoveRoute(device) if self.routes.get(device).is_some() => None,
                 StoreOp::PutOwnChain { .. } => Some(self.me.keep()),
                 // Another write has recorded what came after it.
                 StoreOp::SetState { id, state, .. } if self.outbox.is_beyond(&id, state) => None,

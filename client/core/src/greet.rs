@@ -11,7 +11,6 @@ use crate::negotiation::Side;
 use crate::output::RtcCommand;
 use crate::peer::Move;
 use crate::routes::read_record;
-use crate::state::StoreOp;
 use crate::timer::Timer;
 use beeline_proto::envelope::{Expect, Verified, open};
 use beeline_proto::limits::{FRAME_ITEMS_MAX, HELLO_TIMEOUT_MS};
@@ -211,9 +210,8 @@ impl PeerManager {
         let read = read_record(record, self.me.network(), contact.row.user, devices);
         match read.map(|record| (record.device == link.device).then_some(record)) {
             Ok(Some(record)) => {
-                if let Some(row) = self.routes.learn(contact, record, found_by, true, now) {
-                    self.lazily(now, StoreOp::PutRoute(row));
-                }
+                let row = self.routes.learn(contact, record, found_by, true, now);
+                self.keep_route(now, row);
             }
             Ok(None) => self.out.counters.count("record-of-another"),
             Err(error) => self.out.warn(now, "record-refused", error.to_string()),

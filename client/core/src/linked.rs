@@ -33,6 +33,10 @@ impl PeerManager {
         self.neighbours.stop_telling(id);
         self.timers.cancel(&Timer::State(id));
         if opened && !self.is_linked(device) {
+            // It was there until now.
+            self.routes.hear(device, now.wall_ms);
+            let row = self.routes.get(device).map(|route| route.row.clone());
+            self.keep_route(now, row);
             self.neighbours.forget(device);
             self.note_neighbour(now, device, false);
         }

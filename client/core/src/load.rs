@@ -4,14 +4,17 @@ use crate::limits::{OUTBOX_MAX, ROUTES_MAX};
 use crate::manager::PeerManager;
 use crate::outbox::Phase;
 use crate::routes::read_record;
-use crate::state::{OutboxRow, RouteRow};
+use crate::state::{OutboxRow, RouteRow, StoreOp};
 use beeline_proto::time::Now;
 
 impl PeerManager {
     /// Takes the stored routes of contacts whose records still verify; the newest heard of first.
     pub(crate) fn load_routes(&mut self, mut rows: Vec<RouteRow>, now: Now) {
         rows.sort_by_key(|row| std::cmp::Reverse(row.seen_ms));
-        for row in rows.into_iter().take(ROUTES_MAX) {
+        for row in rows.split_off(rows.len().min(ROUTES_MAX)) {
+            self.lazily(now, StoreOp::RemoveRoute(row.device));
+        }
+        for row in rows {
             let own = row.device == self.me.device;
             let contact = self.contacts.get(&row.user_label).filter(|_| !own);
             let (user, devices) = match contact {
@@ -26,6 +29,7 @@ impl PeerManager {
                     None => self.presence.remember_version(record.version),
                 },
                 Err(error) => {
+                    self.lazily(now, StoreOp::RemoveRoute(row.device));
                     let detail = format!("the stored route to {}: {error}", row.user_label);
                     self.out.warn(now, "stored-route", detail);
                 }

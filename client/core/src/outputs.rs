@@ -61,6 +61,7 @@ fn in_force(op: &StoreOp) -> bool {
         StoreOp::SetState { state, .. } => *state > DeliveryState::Trying,
         StoreOp::PutContact(_)
         | StoreOp::PutRoute(_)
+        | StoreOp::RemoveRoute(_)
         | StoreOp::PutOwnChain { .. }
         | StoreOp::SetIncarnation(_)
         | StoreOp::EraseBundle(_) => true,

@@ -97,6 +97,7 @@ impl PeerManager {
     fn drop_devices(&mut self, now: Now, removed: &[DeviceFp]) {
         for device in removed {
             self.routes.remove(*device);
+            self.keep_route(now, None);
             for id in self.links.ids(|link| link.device == *device) {
                 self.close_link(now, id, "the device was removed by its user");
             }
@@ -186,6 +187,7 @@ impl PeerManager {
             for device in routes.collect::<Vec<DeviceFp>>() {
                 self.routes.remove(device);
             }
+            self.keep_route(now, None);
             self.me.incarnation = incarnation;
             self.outbox.restart_seqs();
         }

@@ -93,6 +93,17 @@ impl PeerManager {
             self.out.write(ops, Write::Plain);
         }
         self.expire_messages(now);
+        self.age_routes(now);
+    }
+
+    /// Routes of open links stay fresh; those nobody has heard of for a month are forgotten.
+    fn age_routes(&mut self, now: Now) {
+        let open = self.links.by_id.values().filter(|link| link.is_ready());
+        for link in open {
+            self.routes.hear(link.device, now.wall_ms);
+        }
+        self.routes.forget_old(now.wall_ms);
+        self.keep_route(now, None);
     }
 
     /// A bundle is stored, or could not be.

@@ -2,7 +2,7 @@
 
 use crate::contacts::Contact;
 use crate::event::Rung;
-use crate::limits::{ROUTE_DEMOTED_MS, ROUTE_FRESH_MS, ROUTES_MAX};
+use crate::limits::{ROUTE_DEMOTED_MS, ROUTE_FRESH_MS, ROUTE_KEPT_MS, ROUTES_MAX};
 use crate::state::RouteRow;
 use beeline_proto::chain::Device;
 use beeline_proto::envelope::{Expect, OpenError, Verified, open};
@@ -113,6 +113,8 @@ pub(crate) struct Routes {
     by_user: BTreeMap<Label, BTreeSet<DeviceFp>>,
     by_age: BTreeSet<(u64, DeviceFp)>,
     coordinators: BTreeSet<DeviceFp>,
+    /// Forgotten here, and not yet in the store.
+    gone: BTreeSet<DeviceFp>,
 }
 
 /// Whether a user's membership lets its devices coordinate.
@@ -277,7 +279,29 @@ impl Routes {
         Some(route.row.clone())
     }
 
+    /// Devices whose routes the store shall forget too, once.
+    pub(crate) fn take_gone(&mut self) -> BTreeSet<DeviceFp> {
+        std::mem::take(&mut self.gone)
+    }
+
+    /// Forgets what nobody has heard of for a month.
+    pub(crate) fn forget_old(&mut self, wall_ms: u64) {
+        while let Some((seen_ms, device)) = self.by_age.first().copied()
+            && seen_ms.saturating_add(ROUTE_KEPT_MS) < wall_ms
+        {
+            self.remove(device);
+        }
+    }
+
+    /// Forgets a route, here and in the store.
     pub(crate) fn remove(&mut self, device: DeviceFp) {
+        if self.by_device.contains_key(&device) {
+            self.gone.insert(device);
+        }
+        self.take_out(device);
+    }
+
+    fn take_out(&mut self, device: DeviceFp) {
         let Some(route) = self.by_device.remove(&device) else {
             return;
         };
@@ -293,7 +317,8 @@ impl Routes {
 
     fn insert(&mut self, route: Route) {
         let device = route.row.device;
-        self.remove(device);
+        self.take_out(device);
+        self.gone.remove(&device);
         self.by_age.insert((route.row.seen_ms, device));
         let of_user = self.by_user.entry(route.row.user_label.clone());
         of_user.or_default().insert(device);

@@ -8,7 +8,7 @@ use crate::limits::{
 };
 use crate::link::Link;
 use crate::manager::PeerManager;
-use crate::status::{Fill, LinkInfo, PeerInfo, RouteInfo, Status};
+use crate::status::{CoordinatorInfo, Fill, LinkInfo, PeerInfo, RouteInfo, Status};
 use crate::timer::Timer;
 use beeline_proto::id::Label;
 use beeline_proto::time::Now;
@@ -44,8 +44,27 @@ impl PeerManager {
             device_list_version: versions.device_list,
             membership_expires_ms: self.me.chain.membership.verified.payload().expires_ms,
             bundle_made_ms: self.bundles.newest().map_or(0, |row| row.made_ms),
+            coordinators: self.coordinator_infos(),
             refused: self.out.counters.all(),
         }
+    }
+
+    fn coordinator_infos(&self) -> Vec<CoordinatorInfo> {
+        let info = |device| {
+            let (user_label, device_label) = self.labels_of(device)?;
+            let (load, capacity) = self.coordinators.get(device).load;
+            let socket = self.coordinators.socket_at(device);
+            Some(CoordinatorInfo {
+                user_label,
+                device_label,
+                linked: self.is_linked(device),
+                socket_up: socket.is_some_and(|(_, own)| own.up),
+                load,
+                capacity,
+            })
+        };
+        let known = self.known_coordinators().into_iter();
+        known.filter_map(info).collect()
     }
 
     /// How full the bounded collections are: none is ever beyond its bound.
@@ -134,6 +153,7 @@ impl PeerManager {
                 found_by: route.row.found_by,
                 connected_ms: route.row.connected_ms,
                 seen_ms: route.row.seen_ms,
+                fresh: route.is_fresh(now.wall_ms),
                 demoted: route.is_demoted(now.wall_ms),
             })
             .collect();

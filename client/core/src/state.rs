@@ -219,6 +219,8 @@ pub enum StoreOp {
     /// Insert or replace the route to this device. Our own device has one too: it keeps the version
     /// of our record.
     PutRoute(RouteRow),
+    /// Remove the route to this device, if there is one.
+    RemoveRoute(DeviceFp),
     /// Insert a new bundle of ours; the older ones are superseded at its `made_ms`.
     PutBundle(BundleRow),
     /// Erase a bundle's secret.

@@ -42,8 +42,27 @@ pub struct Status {
     pub membership_expires_ms: u64,
     /// When the bundle in use was made, Unix ms; 0 before there is one.
     pub bundle_made_ms: u64,
+    /// Coordinators known, by device.
+    pub coordinators: Vec<CoordinatorInfo>,
     /// Inputs of others that were refused or dropped, by kind.
     pub refused: Vec<(&'static str, u64)>,
+}
+
+/// One coordinator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CoordinatorInfo {
+    /// Its userId.
+    pub user_label: Label,
+    /// Its deviceId.
+    pub device_label: Label,
+    /// Whether a link to it is open.
+    pub linked: bool,
+    /// Whether our own socket at it is up.
+    pub socket_up: bool,
+    /// Links in use there, as last heard.
+    pub load: u32,
+    /// Links it takes at most; 0 before it was heard of.
+    pub capacity: u32,
 }
 
 /// How full one bounded collection is.
@@ -112,6 +131,8 @@ pub struct RouteInfo {
     pub connected_ms: u64,
     /// When it was last heard of, Unix ms.
     pub seen_ms: u64,
+    /// Whether it was heard of lately; a stale one is dialled only if there is no fresh one.
+    pub fresh: bool,
     /// Whether it failed lately and is passed over for now.
     pub demoted: bool,
 }

@@ -3,12 +3,14 @@
 
 use super::fail::Failure;
 use super::line::{
-    HistoryLine, Line, LinkPart, PeerLine, RouteLine, StatusLine, VerifyLine, WhyLine,
+    CoordinatorPart, HistoryLine, Line, LinkPart, PeerLine, RouteLine, StatusLine, VerifyLine,
+    WhyLine,
 };
 use beeline::Client;
 use beeline::error::QueryError;
 use beeline::report::{
-    Counts, HistoryItem, LinkInfo, PeerInfo, RouteInfo, SafetyNumber, Story, StoryStep, Who,
+    CoordinatorInfo, Counts, HistoryItem, LinkInfo, PeerInfo, RouteInfo, SafetyNumber, Story,
+    StoryStep, Who,
 };
 use beeline::store::Reader;
 use beeline_proto::code::ErrorCode;
@@ -156,6 +158,7 @@ fn peer_lines(known: Vec<PeerInfo>, routes: &[RouteInfo]) -> Vec<Line> {
         fingerprint: peer.user.map(|user| user.to_string()),
         verified: peer.verified,
         key_changed: peer.blocked,
+        via: peer.vias as u64,
         waiting: peer.waiting as u64,
         retry_in_ms: peer.retry_in_ms,
         links: peer.links.iter().map(link_part).collect(),
@@ -191,6 +194,7 @@ fn route_lines(routes: Vec<RouteInfo>) -> Vec<Line> {
             found_by: route.found_by.name().to_owned(),
             seen_at: at(route.seen_ms),
             connected_at: (route.connected_ms > 0).then(|| at(route.connected_ms)),
+            freshness: if route.fresh { "fresh" } else { "stale" }.to_owned(),
             demoted: route.demoted,
         })
     };
@@ -251,9 +255,21 @@ pub(crate) async fn status(client: &Client) -> Result<Line, Failure> {
     line.store_failed = status.store_failed;
     line.links = status.core.links_open as u64;
     line.connecting = status.core.links_pending as u64;
+    line.coordinators = status.core.coordinators.iter().map(coordinator).collect();
     let counted = |(kind, count): &(&'static str, u64)| ((*kind).to_owned(), *count);
     line.refused = status.core.refused.iter().map(counted).collect();
     Ok(Line::Status(Box::new(line)))
+}
+
+fn coordinator(info: &CoordinatorInfo) -> CoordinatorPart {
+    CoordinatorPart {
+        user: info.user_label.to_string(),
+        device: info.device_label.to_string(),
+        linked: info.linked,
+        socket: info.socket_up,
+        load: info.load,
+        capacity: info.capacity,
+    }
 }
 
 /// The status of a home that nobody runs.

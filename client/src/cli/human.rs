@@ -2,8 +2,8 @@
 //! and reordering characters are shown, not obeyed.
 
 use super::line::{
-    HistoryLine, Line, MemberLine, MessageLine, PeerLine, RouteLine, StateLine, StatusLine,
-    StepLine, VerifyLine, WhyLine,
+    CoordinatorPart, HistoryLine, Line, MemberLine, MessageLine, PeerLine, RouteLine, StateLine,
+    StatusLine, StepLine, VerifyLine, WhyLine,
 };
 use std::fmt::Write as _;
 
@@ -206,6 +206,9 @@ fn render_peer(line: &PeerLine, style: Style) -> String {
         Some(rtt) => format!("{}, {rtt} ms", link.device),
         None => link.device.clone(),
     }));
+    if line.via > 0 {
+        facts.push(format!("linked to {} of our peers", line.via));
+    }
     if line.waiting > 0 {
         facts.push(format!("{} waiting", line.waiting));
     }
@@ -231,8 +234,8 @@ fn render_route(line: &RouteLine, style: Style) -> String {
     let device = line.device.get(..12).unwrap_or(&line.device);
     let demoted = if line.demoted { ", failed lately" } else { "" };
     let facts = format!(
-        "found by {}, heard of {}{demoted}",
-        line.found_by, line.seen_at
+        "{}, found by {}, heard of {}{demoted}",
+        line.freshness, line.found_by, line.seen_at
     );
     let addr = safe(&line.signal_addr);
     format!("{:<20} {device}  {addr}  {}", line.user, style.dim(&facts))
@@ -339,6 +342,9 @@ fn render_status(line: &StatusLine, style: Style) -> String {
         ("outbox", format!("{} waiting", line.outbox)),
         ("inbox", format!("{} not shown yet", line.unshown)),
     ];
+    for coordinator in &line.coordinators {
+        rows.push(("coordinator", coordinator_state(coordinator, style)));
+    }
     if let Some(detail) = &line.running_elsewhere {
         rows.push(("elsewhere", style.bad(&safe(detail))));
     }
@@ -350,8 +356,24 @@ fn render_status(line: &StatusLine, style: Style) -> String {
     }
     let rows = rows
         .iter()
-        .map(|(name, value)| format!("{name:<10}{value}"));
+        .map(|(name, value)| format!("{name:<13}{value}"));
     rows.collect::<Vec<_>>().join("\n")
+}
+
+fn coordinator_state(part: &CoordinatorPart, style: Style) -> String {
+    let linked = if part.linked {
+        style.good("linked")
+    } else {
+        style.dim("not linked")
+    };
+    let mut text = format!("{} ({}), {linked}", part.user, part.device);
+    if part.capacity > 0 {
+        let _ = write!(text, ", {} of {} links in use", part.load, part.capacity);
+    }
+    if part.socket {
+        text.push_str(", by its own socket");
+    }
+    text
 }
 
 fn status_state(line: &StatusLine, style: Style) -> String {

@@ -186,6 +186,9 @@ pub(crate) struct PeerLine {
     /// Another key claims the name; sending is blocked.
     #[serde(default)]
     pub(crate) key_changed: bool,
+    /// Connected peers that say they are linked to it.
+    #[serde(default)]
+    pub(crate) via: u64,
     /// Messages waiting for it.
     #[serde(default)]
     pub(crate) waiting: u64,
@@ -230,6 +233,9 @@ pub(crate) struct RouteLine {
     /// When a link was last open, RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) connected_at: Option<String>,
+    /// `fresh`, or `stale`: dialled only if there is no fresh one.
+    #[serde(default)]
+    pub(crate) freshness: String,
     /// It failed lately and is passed over for now.
     #[serde(default)]
     pub(crate) demoted: bool,
@@ -343,9 +349,30 @@ pub(crate) struct StatusLine {
     pub(crate) outbox: u64,
     /// Messages for us that nobody was shown yet.
     pub(crate) unshown: u64,
+    /// Coordinators known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) coordinators: Vec<CoordinatorPart>,
     /// How often what was refused since the start, by kind.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) refused: BTreeMap<String, u64>,
+}
+
+/// A coordinator, and how it stands with us.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct CoordinatorPart {
+    /// The user.
+    pub(crate) user: String,
+    /// The deviceId.
+    pub(crate) device: String,
+    /// A link to it is open.
+    pub(crate) linked: bool,
+    /// Our socket at its own signalling server is open.
+    pub(crate) socket: bool,
+    /// Links in use there, as last heard.
+    pub(crate) load: u32,
+    /// Links it takes at most; 0 before it was heard of.
+    pub(crate) capacity: u32,
 }
 
 /// A member as administrators see it.

@@ -73,6 +73,10 @@ fn apply_one(conn: &Connection, op: &StoreOp, at_ms: u64) -> Result<StoreResult,
         }
         StoreOp::PutContact(row) => put_contact(conn, row)?,
         StoreOp::PutRoute(row) => put_route(conn, row)?,
+        StoreOp::RemoveRoute(device) => {
+            let sql = "DELETE FROM peer_routes WHERE device_fp = ?1";
+            conn.prepare_cached(sql)?.execute([device.0])?;
+        }
         StoreOp::PutBundle(row) => put_bundle(conn, row)?,
         StoreOp::EraseBundle(id) => erase_bundle(conn, *id)?,
         StoreOp::PutOwnChain { chain, revocations } => {

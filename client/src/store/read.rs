@@ -16,6 +16,7 @@ use beeline_proto::id::{DeviceFp, Label, MessageId, NetworkFp, UserFp};
 use beeline_proto::keys::VerifyKey;
 use beeline_proto::safety::safety_number;
 use client_core::event::DeliveryState;
+use client_core::limits::ROUTE_FRESH_MS;
 use client_core::state::ContactRow;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use std::path::Path;
@@ -87,6 +88,7 @@ impl Reader {
             found_by: row.found_by,
             connected_ms: row.connected_ms,
             seen_ms: row.seen_ms,
+            fresh: row.seen_ms.max(row.connected_ms) + ROUTE_FRESH_MS > wall_ms,
             demoted: row.demoted_until_ms > wall_ms,
         });
         Ok(info.collect())

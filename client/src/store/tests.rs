@@ -278,7 +278,7 @@ fn messages_are_shown_in_the_order_of_release_and_again_after_a_crash() {
 }
 
 #[test]
-fn bundles_contacts_and_routes_survive() {
+fn bundles_and_contacts_survive() {
     let place = place();
     let db = conn(&place);
     let bundle = |n: u8, made_ms| BundleRow {
@@ -326,7 +326,12 @@ fn bundles_contacts_and_routes_survive() {
         load::load(&db, &own()).expect("loaded").0.contacts,
         [changed]
     );
+}
 
+#[test]
+fn routes_survive_until_they_are_removed() {
+    let place = place();
+    let db = conn(&place);
     let route = RouteRow {
         user_label: label("carol"),
         user: UserFp([1; 32]),
@@ -347,6 +352,8 @@ fn bundles_contacts_and_routes_survive() {
     assert_eq!(load::load(&db, &own()).expect("loaded").0.routes, [newer]);
     let routes = reader(&place).routes(2).expect("asked");
     assert_eq!((routes.len(), routes[0].demoted), (1, true));
+    done(&db, &[StoreOp::RemoveRoute(DeviceFp([2; 32]))]);
+    assert_eq!(load::load(&db, &own()).expect("loaded").0.routes, []);
 }
 
 #[test]

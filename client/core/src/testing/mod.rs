@@ -9,6 +9,7 @@ mod node;
 mod servers;
 mod store;
 pub mod tap;
+mod timing;
 
 pub use authority::{Authority, User, key_of, label};
 pub use crypto::CheapCrypto;
@@ -16,6 +17,7 @@ pub use fabric::{Fabric, Lease};
 pub use node::{Node, NodeId};
 pub use servers::Registry;
 pub use store::MemoryStore;
+pub use timing::Timing;
 
 use crate::input::{Command, CommandId, Input, LinkId, SignalInput, SocketId};
 use crate::output::{Output, SignalKind, StoreTicket};
@@ -28,42 +30,6 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Outputs one input may cause; more would be a loop.
 const OUTPUTS_MAX: usize = 100_000;
-
-/// How long everything takes, milliseconds; each is lengthened by up to `jitter_ms` by chance.
-#[derive(Debug, Clone, Copy)]
-pub struct Timing {
-    /// One way through the gateway.
-    pub signal_ms: u64,
-    /// One way over a link.
-    pub link_ms: u64,
-    /// From both descriptions to an open channel.
-    pub ice_ms: u64,
-    /// A question to the registry and back.
-    pub registry_ms: u64,
-    /// From a write to its commit.
-    pub commit_ms: u64,
-    /// From a commit to its answer.
-    pub answer_ms: u64,
-    /// Until the other side notices that a process is gone.
-    pub dead_ms: u64,
-    /// Chance added to each of these.
-    pub jitter_ms: u64,
-}
-
-impl Default for Timing {
-    fn default() -> Self {
-        Self {
-            signal_ms: 3,
-            link_ms: 2,
-            ice_ms: 8,
-            registry_ms: 6,
-            commit_ms: 2,
-            answer_ms: 1,
-            dead_ms: 6_000,
-            jitter_ms: 0,
-        }
-    }
-}
 
 /// A frame on its way through the gateway.
 #[derive(Debug, Clone, PartialEq)]

@@ -141,6 +141,9 @@ impl MemoryStore {
             StoreOp::PutRoute(row) => {
                 self.routes.insert(row.device, row.clone());
             }
+            StoreOp::RemoveRoute(device) => {
+                self.routes.remove(device);
+            }
             StoreOp::PutBundle(row) => {
                 for old in self.bundles.iter_mut().filter(|old| old.superseded_ms == 0) {
                     old.superseded_ms = row.made_ms;

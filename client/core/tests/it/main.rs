@@ -16,4 +16,5 @@ mod properties;
 mod queries;
 mod reach;
 mod relay;
+mod routes;
 mod tap;
