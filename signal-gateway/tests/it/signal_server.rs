@@ -40,7 +40,7 @@ fn authority(network: &Network, clock: Clock) -> Arc<OfflineAuthority> {
     Arc::new(authority.expect("they verify"))
 }
 
-async fn hub() -> Hub {
+fn hub() -> Hub {
     let network = Network::new("home", 50);
     let clock = Clock::start();
     let authority = authority(&network, clock);
@@ -70,7 +70,7 @@ async fn answer(
 
 #[tokio::test]
 async fn devices_find_each_other_without_any_registry() {
-    let hub = hub().await;
+    let hub = hub();
     let (alice, carol) = (Member::new("alice", 1), Member::new("carol", 2));
     let mut a = Socket::proven(hub.addr, &hub.network, &alice).await;
     let mut c = Socket::proven(hub.addr, &hub.network, &carol).await;
@@ -99,7 +99,7 @@ async fn devices_find_each_other_without_any_registry() {
 
 #[tokio::test]
 async fn only_a_member_with_its_own_signature_is_let_in() {
-    let hub = hub().await;
+    let hub = hub();
     let (alice, mallory) = (Member::new("alice", 1), Member::new("mallory", 3));
     let refused = |frame: SignalFrame| {
         assert_eq!(frame.r#type(), Type::Error, "{frame:?}");
@@ -151,7 +151,7 @@ async fn only_a_member_with_its_own_signature_is_let_in() {
 
 #[tokio::test]
 async fn the_newest_lists_hold_for_open_sockets_too() {
-    let mut hub = hub().await;
+    let mut hub = hub();
     let (alice, carol) = (Member::new("alice", 1), Member::new("carol", 2));
     let mut a = Socket::proven(hub.addr, &hub.network, &alice).await;
     let old = hub.network.lists();
@@ -221,7 +221,7 @@ async fn with_tls_its_own_device_still_needs_no_certificate() {
 /// Everybody calls a coordinator that came back, and it answers them all.
 #[tokio::test]
 async fn the_coordinators_own_socket_may_speak_to_hundreds_at_once() {
-    let hub = hub().await;
+    let hub = hub();
     let (alice, bob) = (Member::new("alice", 1), Member::new("bob", 4));
     let mut b = Socket::proven(hub.addr, &hub.network, &bob).await;
     let mut a = Socket::proven(hub.addr, &hub.network, &alice).await;
