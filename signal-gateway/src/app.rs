@@ -8,12 +8,13 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::core::ice_servers::IceConfig;
 use crate::error::StartError;
-use crate::http::accept::{Acceptor, bind};
+use crate::http::accept::Acceptor;
 use crate::http::rest::App;
 use crate::http::{metrics, routes};
 use crate::limits::{
     ConnectionLimits, DRAIN_TIMEOUT_MS, GOAWAY_RETRY_MS, ICE_URLS_MAX, Limits, SECRET_FILE_LEN_MAX,
 };
+use crate::listen::{listen, own_origins, public_urls};
 use crate::metrics::Metrics;
 use crate::registry_client::disk::{self, Remembered};
 use crate::registry_client::reporter::{Reporter, random};
@@ -21,9 +22,8 @@ use crate::registry_client::{RegistryClient, polling};
 use crate::signalling::{Parts, Signalling};
 use crate::switchboard::{SocketWatcher, Switchboard};
 use crate::tls;
-use beeline_proto::origin::normalize;
 use std::io::Read as _;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -65,14 +65,7 @@ impl Gateway {
             config.limits.connections.per_ip = count;
         }
         let clock = Clock::start();
-        let tls = match (&config.tls_cert, &config.tls_key) {
-            (Some(cert), Some(key)) => Some(tls::acceptor(cert, key)?),
-            (None, None) => None,
-            _ => {
-                let text = "--tls-cert and --tls-key go together";
-                return Err(StartError::Flag(text.into()));
-            }
-        };
+        let tls = tls::from_flags(config.tls_cert.as_deref(), config.tls_key.as_deref())?;
         let ice = ice_config(&config)?;
         let remembered = match config.cache_dir.clone() {
             Some(dir) => remembered(dir).await,
@@ -82,12 +75,12 @@ impl Gateway {
         remembered.restore(&authority);
 
         let (listener, addr) = listen(config.listen)?;
-        let public = public_urls(&config, addr, tls.is_some())?;
+        let public = public_urls(&config.edge.public_urls, addr, tls.is_some())?;
         let metrics = Arc::new(Metrics::default());
         let reporter = Arc::new(Reporter::default());
         let watcher: Arc<dyn SocketWatcher> = Arc::<Reporter>::clone(&reporter);
         let signalling = Arc::new(Signalling::new(Parts {
-            switchboard: Switchboard::new(bus, watcher),
+            switchboard: Switchboard::new(bus, watcher, None),
             authority: Arc::<RegistryAuthority>::clone(&authority),
             clock,
             limits: config.limits,
@@ -224,15 +217,6 @@ fn authority(
     Ok(Arc::new(RegistryAuthority::new(Arc::new(client), clock)))
 }
 
-/// Listens, and says on which port.
-fn listen(addr: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
-    let bound = bind(addr).and_then(|listener| {
-        let addr = listener.local_addr()?;
-        Ok((listener, addr))
-    });
-    bound.map_err(|error| StartError::Listen { addr, error })
-}
-
 fn read_file(what: &'static str, path: &Path) -> Result<Vec<u8>, StartError> {
     let mut bytes = Vec::new();
     let read = std::fs::File::open(path).and_then(|file| {
@@ -281,39 +265,4 @@ fn ice_config(config: &Config) -> Result<IceConfig, StartError> {
         turn: edge.turn_urls.clone(),
         secret,
     })
-}
-
-/// The origins under which clients reach the gateway, the one to dial first.
-fn public_urls(config: &Config, addr: SocketAddr, tls: bool) -> Result<Vec<String>, StartError> {
-    let normalized = config.edge.public_urls.iter().map(|url| {
-        let origin = normalize(url).filter(|_| url.starts_with("http"));
-        origin.ok_or_else(|| StartError::PublicUrl(url.clone()))
-    });
-    let mut urls = normalized.collect::<Result<Vec<_>, _>>()?;
-    let scheme = if tls { "https" } else { "http" };
-    urls.extend(normalize(&format!("{scheme}://{addr}")));
-    Ok(urls)
-}
-
-/// The origins a proof may name: those under which clients reach the gateway, and by name where it
-/// listens on the machine itself.
-fn own_origins(public: &[String], addr: SocketAddr) -> Vec<String> {
-    let mut origins = public.to_vec();
-    let local = addr.ip().is_loopback() || addr.ip().is_unspecified();
-    let scheme = public.last().and_then(|url| url.split_once("://"));
-    if let Some((scheme, _)) = scheme.filter(|_| local) {
-        let hosts = ["localhost".to_owned(), loopback_of(addr.ip()).to_owned()];
-        let named = hosts
-            .iter()
-            .map(|host| format!("{scheme}://{host}:{}", addr.port()));
-        origins.extend(named.filter_map(|url| normalize(&url)));
-    }
-    origins
-}
-
-fn loopback_of(ip: IpAddr) -> &'static str {
-    match ip {
-        IpAddr::V4(_) => "127.0.0.1",
-        IpAddr::V6(_) => "[::1]",
-    }
 }

@@ -4,7 +4,7 @@
 //! It keeps no state but open sockets. [`core`] decides, as pure data; [`http`] moves bytes;
 //! [`authority`] says who may speak for a device; [`registry_client`] asks the registry; [`bus`]
 //! joins nodes. [`signalling::Signalling`] with [`http::ws`] is also what a coordinator embeds to
-//! serve the same socket, with an [`authority::Authority`] of its own.
+//! serve the same socket, with an [`authority::Authority`] of its own: [`SignalServer`].
 //!
 //! [`Gateway::start`] runs one; [`Running::shutdown`] drains it.
 
@@ -17,9 +17,11 @@ pub mod core;
 pub mod error;
 pub mod http;
 pub mod limits;
+mod listen;
 pub mod metrics;
 pub mod outbox;
 pub mod registry_client;
+pub mod signal_server;
 pub mod signalling;
 pub mod switchboard;
 pub mod tls;
@@ -27,3 +29,4 @@ pub mod tls;
 pub use app::{Gateway, Running};
 pub use config::{Config, EdgeArgs};
 pub use error::StartError;
+pub use signal_server::{SignalConfig, SignalServer};

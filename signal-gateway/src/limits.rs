@@ -20,6 +20,10 @@ pub const QUEUE_FRAMES_MAX: usize = 64;
 /// Bytes waiting for one socket: four frames of full size, or 64 of 4 KiB.
 pub const QUEUE_LEN_MAX: usize = 256 * 1024;
 
+/// How many times as much may wait for the socket of a coordinator's own device, which hundreds
+/// call at once.
+pub const QUEUE_OWN_FACTOR: usize = 16;
+
 /// One write to a socket, milliseconds; a reader slower than that is cut.
 pub const WRITE_TIMEOUT_MS: u64 = 10_000;
 
@@ -91,6 +95,9 @@ pub const UNKNOWN_NETWORKS_MAX: usize = 1_024;
 
 /// How long such an answer holds, milliseconds.
 pub const UNKNOWN_NETWORK_TTL_MS: u64 = 5_000;
+
+/// Users whose device lists a coordinator remembers, at most 16 deviceIds each: about 4 MiB.
+pub const CLAIMS_MAX: usize = 4_096;
 
 /// Sign-ins under way at once: bounds signature checks and calls to the registry.
 pub const SIGN_INS_MAX: usize = 64;
@@ -212,6 +219,18 @@ impl Default for SocketLimits {
             ping_after_ms: PING_AFTER_MS,
             dead_after_ms: DEAD_AFTER_MS,
             write_ms: WRITE_TIMEOUT_MS,
+        }
+    }
+}
+
+impl SocketLimits {
+    /// For the socket of a coordinator's own device: when it comes back, hundreds call it within
+    /// seconds, and each is answered with up to a score of frames.
+    pub fn own(self) -> Self {
+        Self {
+            frame_rate: Rate::per_second(1_000, 8_192),
+            offer_rate: Rate::per_second(100, 1_024),
+            ..self
         }
     }
 }

@@ -36,6 +36,8 @@ pub struct Outbox {
     pub id: SocketId,
     /// Whose it is.
     pub identity: Arc<Identity>,
+    /// How many times the usual may wait.
+    room: usize,
     queue: Mutex<Queue>,
     waker: AtomicWaker,
 }
@@ -47,11 +49,12 @@ impl PartialEq for Outbox {
 }
 
 impl Outbox {
-    /// Nothing waiting.
-    pub fn new(id: SocketId, identity: Arc<Identity>) -> Self {
+    /// Nothing waiting, and room for `room` times the usual.
+    pub fn new(id: SocketId, identity: Arc<Identity>, room: usize) -> Self {
         Self {
             id,
             identity,
+            room,
             queue: Mutex::default(),
             waker: AtomicWaker::new(),
         }
@@ -64,7 +67,8 @@ impl Outbox {
             return false;
         }
         let len = queue.len + frame.len();
-        let taken = queue.frames.len() < QUEUE_FRAMES_MAX && len <= QUEUE_LEN_MAX;
+        let taken =
+            queue.frames.len() < QUEUE_FRAMES_MAX * self.room && len <= QUEUE_LEN_MAX * self.room;
         if taken {
             queue.len = len;
             queue.frames.push_back(frame);
@@ -109,9 +113,14 @@ impl Outbox {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::QUEUE_OWN_FACTOR;
     use beeline_proto::id::{DeviceFp, NetworkFp};
 
     fn outbox() -> Outbox {
+        outbox_with(1)
+    }
+
+    fn outbox_with(room: usize) -> Outbox {
         let identity = Identity {
             network: NetworkFp([1; 32]),
             network_label: "home".into(),
@@ -120,7 +129,7 @@ mod tests {
             serial: None,
             expires_ms: None,
         };
-        Outbox::new(1, Arc::new(identity))
+        Outbox::new(1, Arc::new(identity), room)
     }
 
     fn taken(outbox: &Outbox) -> (usize, Option<End>) {
@@ -139,6 +148,9 @@ mod tests {
             (pushed, taken(&small)),
             (QUEUE_FRAMES_MAX, (0, Some(End::Overflow)))
         );
+        let own = outbox_with(QUEUE_OWN_FACTOR);
+        let pushed = (0..10_000).take_while(|_| own.push(Message::text("x")));
+        assert_eq!(pushed.count(), QUEUE_OWN_FACTOR * QUEUE_FRAMES_MAX);
         let large = outbox();
         let frame = Message::text("x".repeat(64 * 1024));
         let pushed = (0..100).take_while(|_| large.push(frame.clone())).count();

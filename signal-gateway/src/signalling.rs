@@ -3,9 +3,10 @@
 
 use crate::authority::{AuthError, Authority, Identity, ProofClaim};
 use crate::clock::Clock;
+use crate::core::name::Name;
 use crate::core::quota::Table;
 use crate::core::session::{Grant, SignIn};
-use crate::limits::{CALLERS_MAX, Limits, SIGN_IN_TIMEOUT_MS, SIGN_INS_MAX};
+use crate::limits::{CALLERS_MAX, Limits, SIGN_IN_TIMEOUT_MS, SIGN_INS_MAX, SocketLimits};
 use crate::metrics::{Metrics, RefusalLabels};
 use crate::switchboard::Switchboard;
 use beeline_proto::code::ErrorCode;
@@ -71,6 +72,15 @@ impl Signalling {
             sign_ins: Semaphore::new(SIGN_INS_MAX),
             sign_in_rates: Mutex::new(Table::new(parts.limits.sign_in_rate, CALLERS_MAX)),
             limits: parts.limits,
+        }
+    }
+
+    /// What the socket of a device is held to.
+    pub fn socket_limits(&self, device: &Name) -> SocketLimits {
+        let limits = self.limits.sockets;
+        match self.switchboard.is_own(device.as_str()) {
+            true => limits.own(),
+            false => limits,
         }
     }
 

@@ -5,7 +5,7 @@ use crate::authority::{Authority, Identity};
 use crate::bus::{Bus, BusListener, BusMessage, NodeId};
 use crate::core::frame_head::{self, Form};
 use crate::core::hub::{Admission, Entry, Hub, SocketId};
-use crate::limits::HUB_SHARDS;
+use crate::limits::{HUB_SHARDS, QUEUE_OWN_FACTOR};
 use crate::outbox::{End, Outbox};
 use beeline_proto::id::NetworkFp;
 use bytes::Bytes;
@@ -32,12 +32,19 @@ pub struct Switchboard {
     bus: Arc<dyn Bus>,
     node: OnceLock<NodeId>,
     watcher: Arc<dyn SocketWatcher>,
+    /// The deviceId of the server's own device, if it has one.
+    own: Option<String>,
 }
 
 impl Switchboard {
-    /// No sockets yet; joins the bus.
-    pub fn new(bus: Arc<dyn Bus>, watcher: Arc<dyn SocketWatcher>) -> Arc<Self> {
+    /// No sockets yet; joins the bus. `own` is the deviceId of a coordinator's own device.
+    pub fn new(
+        bus: Arc<dyn Bus>,
+        watcher: Arc<dyn SocketWatcher>,
+        own: Option<String>,
+    ) -> Arc<Self> {
         let switchboard = Arc::new(Self {
+            own,
             shards: (0..HUB_SHARDS).map(|_| Shard::default()).collect(),
             next_id: AtomicU64::new(1),
             bus,
@@ -59,7 +66,11 @@ impl Switchboard {
         proof: &[u8],
     ) -> Option<Arc<Outbox>> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let outbox = Arc::new(Outbox::new(id, Arc::clone(&identity)));
+        let room = match self.is_own(&identity.device_label) {
+            true => QUEUE_OWN_FACTOR,
+            false => 1,
+        };
+        let outbox = Arc::new(Outbox::new(id, Arc::clone(&identity), room));
         let entry = Entry {
             id,
             proven,
@@ -85,6 +96,11 @@ impl Switchboard {
             .publish(self.node(), &network, device, opened)
             .await;
         Some(outbox)
+    }
+
+    /// Whether a deviceId is that of the server's own device.
+    pub fn is_own(&self, device: &str) -> bool {
+        self.own.as_deref() == Some(device)
     }
 
     fn admit(

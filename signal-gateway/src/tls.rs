@@ -8,6 +8,24 @@ use std::path::Path;
 use std::sync::Arc;
 use tokio_rustls::TlsAcceptor;
 
+/// The acceptor of `--tls-cert` and `--tls-key`, which go together; `None` without both.
+///
+/// # Errors
+/// [`StartError`]: a file is not usable, or one of the two is missing.
+pub fn from_flags(
+    cert: Option<&Path>,
+    key: Option<&Path>,
+) -> Result<Option<TlsAcceptor>, StartError> {
+    match (cert, key) {
+        (Some(cert), Some(key)) => Ok(Some(acceptor(cert, key)?)),
+        (None, None) => Ok(None),
+        _ => {
+            let text = "--tls-cert and --tls-key go together";
+            Err(StartError::Flag(text.into()))
+        }
+    }
+}
+
 /// Reads a certificate chain and its key. HTTP/1.1 is all that is offered (RFC 7301).
 pub fn acceptor(cert: &Path, key: &Path) -> Result<TlsAcceptor, StartError> {
     let unusable = |path: &Path, error: &dyn std::fmt::Display| {

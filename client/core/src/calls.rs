@@ -4,7 +4,7 @@
 use crate::event::Rung;
 use crate::input::{Candidate, LinkId, SocketId};
 use crate::limits::{REDIAL_CONNECTING_MS, REDIAL_UNANSWERED_MS, REDIALS_MAX};
-use crate::link::{Flow, Link, Stage};
+use crate::link::{Before, Flow, Link, Stage};
 use crate::manager::PeerManager;
 use crate::negotiation::{Negotiation, Side};
 use crate::output::{RtcCommand, SignalKind};
@@ -119,8 +119,12 @@ impl PeerManager {
             return self.close_link(now, id, "the offer was not answered");
         }
         // Without a socket nothing was said yet, and what waits is said when one comes up; after
-        // some tries the session ends in its time, and the growing pauses between climbs begin.
-        if link.redials >= REDIALS_MAX || self.presence.sockets().is_empty() {
+        // some tries the session ends in its time, and the growing pauses between climbs begin. A
+        // later climb calls once.
+        let reached =
+            !self.presence.sockets().is_empty() || !self.relays_to(now, device).is_empty();
+        let again = self.peers.get(&user).is_some_and(|peer| peer.attempt > 0);
+        if link.redials >= REDIALS_MAX || !reached || again {
             return;
         }
         let rung = link.found_by.unwrap_or(Rung::Cache);
@@ -135,14 +139,14 @@ impl PeerManager {
         }
     }
 
-    /// Makes the link for an offer that was verified; `found_by` is ours if we were dialling too.
+    /// Makes the link for an offer that was verified, after what there was `before`.
     pub(crate) fn accept_offer(
         &mut self,
         now: Now,
         label: &Label,
         device: (DeviceFp, Label),
         offer: (SessionId, EnvelopeHash, String),
-        found_by: Option<Rung>,
+        before: Before,
     ) {
         let (session, hash, sdp) = offer;
         let redials = self.links.count_call(device.0);
@@ -156,8 +160,8 @@ impl PeerManager {
                 device_label: device.1,
                 session,
                 side: Side::Answerer,
-                found_by,
-                redials,
+                found_by: before.found_by,
+                redials: before.redials.max(redials),
                 stage: Stage::Negotiating(Negotiation::answering(hash)),
             },
         );

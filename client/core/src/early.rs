@@ -1,9 +1,8 @@
 //! What came too early: candidates before their offer, and the peer's offer while ours stands.
 
-use crate::event::Rung;
 use crate::input::Candidate;
 use crate::limits::{EARLY_CANDIDATES_MAX, LINKS_MAX};
-use crate::link::Link;
+use crate::link::{Before, Link};
 use crate::manager::PeerManager;
 use crate::negotiation::Side;
 use beeline_proto::id::{DeviceFp, EnvelopeHash, SessionId};
@@ -113,7 +112,11 @@ impl PeerManager {
             return;
         }
         let device = (ended.device, ended.device_label.clone());
-        self.answer(now, &ended.user, device, offer, ended.found_by);
+        let before = Before {
+            found_by: ended.found_by,
+            redials: ended.redials.saturating_add(1),
+        };
+        self.answer(now, &ended.user, device, offer, before);
     }
 
     /// Answers a verified offer.
@@ -123,9 +126,9 @@ impl PeerManager {
         user: &beeline_proto::id::Label,
         device: (DeviceFp, beeline_proto::id::Label),
         offer: Offered,
-        found_by: Option<Rung>,
+        before: Before,
     ) {
         let parts = (offer.session, offer.hash, offer.sdp);
-        self.accept_offer(now, user, device, parts, found_by);
+        self.accept_offer(now, user, device, parts, before);
     }
 }

@@ -5,6 +5,7 @@
 use crate::early::Offered;
 use crate::input::Candidate;
 use crate::limits::LINKS_MAX;
+use crate::link::Before;
 use crate::link::Link;
 use crate::manager::PeerManager;
 use crate::negotiation::Side;
@@ -208,13 +209,15 @@ impl PeerManager {
         if !calm || self.links.by_id.len() >= LINKS_MAX {
             return self.out.counters.count("too-many-calls");
         }
-        let mut found_by = None;
+        let mut before = Before::default();
         let superseded = self.links.ids(|link| of_device(link) && !link.is_ready());
         for id in superseded {
             if let Some(link) = self.links.remove(id) {
+                // Two that call each other anew in turn come to rest as one alone would.
+                before.redials = before.redials.max(link.redials.saturating_add(1));
                 // Ours gives way in glare; theirs is an older call of the same device.
                 if link.side == Side::Offerer {
-                    found_by = link.found_by;
+                    before.found_by = link.found_by;
                 } else {
                     let detail = format!("{label} calls anew: our answer came to nothing");
                     self.out.warn(now, "answer-unheard", detail);
@@ -224,7 +227,7 @@ impl PeerManager {
                 self.out.command(id, RtcCommand::Close);
             }
         }
-        self.answer(now, label, device, offer, found_by);
+        self.answer(now, label, device, offer, before);
     }
 
     fn on_answer(&mut self, now: Now, said: Option<&str>, opened: &Opened) {

@@ -24,6 +24,15 @@ pub(crate) struct Link {
     pub(crate) stage: Stage,
 }
 
+/// What a call takes over from those to the same device that it replaces.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Before {
+    /// The rung that led to ours; `None` if the peer found us.
+    pub(crate) found_by: Option<Rung>,
+    /// How many calls came to nothing.
+    pub(crate) redials: u32,
+}
+
 /// How far a link is.
 #[derive(Debug)]
 pub(crate) enum Stage {

@@ -20,6 +20,7 @@ use super::assembly::AssemblyGuard;
 use super::bind::BindPlan;
 use super::config::{ConfigError, RtcConfig};
 use super::handler::{Handler, Signal};
+use super::landing::Landing;
 use super::limits;
 use super::link::Link;
 use super::peer::RtcPeer;
@@ -48,6 +49,7 @@ pub struct RtcFactory {
     config: Arc<RtcConfig>,
     runtime: Arc<dyn Runtime>,
     crypto: Arc<dyn RTCCryptoProvider>,
+    landing: Landing,
     links: TaskTracker,
 }
 
@@ -77,6 +79,7 @@ impl RtcFactory {
             config: Arc::new(config),
             runtime,
             crypto,
+            landing: Landing::new(),
             links: TaskTracker::new(),
         })
     }
@@ -128,7 +131,8 @@ impl RtcFactory {
         shared: &Arc<LinkShared>,
         signals: mpsc::Sender<Signal>,
     ) -> webrtc::error::Result<Arc<dyn PeerConnection>> {
-        let runtime = LinkRuntime::new(Arc::clone(&self.runtime), Arc::clone(shared));
+        let base = Arc::clone(&self.runtime);
+        let runtime = LinkRuntime::new(base, Arc::clone(shared), self.landing.clone());
         let mut start = [0u8; 4];
         // Without randomness the first port of the range is as good as any.
         let _ = self.crypto.random().fill(&mut start);

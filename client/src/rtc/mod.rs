@@ -18,6 +18,7 @@ mod factory;
 mod flow;
 mod gate;
 mod handler;
+mod landing;
 pub mod limits;
 mod link;
 mod pacer;

@@ -15,6 +15,7 @@ use webrtc::runtime::{
     AsyncInterval, AsyncTcpListener, AsyncTcpStream, AsyncUdpSocket, JoinHandle, Runtime,
 };
 
+use super::landing::Landing;
 use super::limits::{CONNECTING_SLEEP, SOCKET_BUFFER};
 use super::shared::LinkShared;
 use super::socket::FilteredSocket;
@@ -25,11 +26,16 @@ type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub(super) struct LinkRuntime {
     base: Arc<dyn Runtime>,
     shared: Arc<LinkShared>,
+    landing: Landing,
 }
 
 impl LinkRuntime {
-    pub(super) fn new(base: Arc<dyn Runtime>, shared: Arc<LinkShared>) -> Self {
-        Self { base, shared }
+    pub(super) fn new(base: Arc<dyn Runtime>, shared: Arc<LinkShared>, landing: Landing) -> Self {
+        Self {
+            base,
+            shared,
+            landing,
+        }
     }
 }
 
@@ -66,6 +72,7 @@ impl Runtime for LinkRuntime {
             inner,
             Arc::clone(&self.shared),
             Arc::clone(&self.base),
+            self.landing.clone(),
         )))
     }
 

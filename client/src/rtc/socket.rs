@@ -1,15 +1,16 @@
 //! The UDP socket given to the crate: it shows only what [`AddressGate`](super::gate::AddressGate)
-//! admits, paces checks, and remembers what may have to be repeated.
+//! admits, a few datagrams at a time, paces checks, and remembers what may have to be repeated.
 
 use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use webrtc::runtime::{AsyncUdpSocket, RecvMeta, Runtime, Transmit};
 
 use super::gate::is_ice_check;
-use super::limits::MAX_DROPS_PER_POLL;
+use super::landing::{Landing, Rest};
+use super::limits::{GRO_SEGMENTS, MAX_DROPS_PER_POLL};
 use super::shared::LinkShared;
 
 #[derive(Debug)]
@@ -17,6 +18,8 @@ pub(super) struct FilteredSocket {
     inner: Arc<dyn AsyncUdpSocket>,
     shared: Arc<LinkShared>,
     runtime: Arc<dyn Runtime>,
+    landing: Landing,
+    rest: Mutex<Rest>,
 }
 
 impl FilteredSocket {
@@ -24,11 +27,14 @@ impl FilteredSocket {
         inner: Arc<dyn AsyncUdpSocket>,
         shared: Arc<LinkShared>,
         runtime: Arc<dyn Runtime>,
+        landing: Landing,
     ) -> Self {
         Self {
             inner,
             shared,
             runtime,
+            landing,
+            rest: Mutex::default(),
         }
     }
 
@@ -148,17 +154,26 @@ impl AsyncUdpSocket for FilteredSocket {
             meta[0].stride = NUDGE.len();
             return Poll::Ready(Ok(1));
         }
+        let (Some(room), Some(told)) = (bufs.first_mut(), meta.first_mut()) else {
+            return Poll::Ready(Ok(0));
+        };
+        let mut rest = self.rest.lock().unwrap_or_else(PoisonError::into_inner);
+        if rest.take(room, told) {
+            return Poll::Ready(Ok(1));
+        }
+        let mut landing = self.landing.lock();
         for _ in 0..MAX_DROPS_PER_POLL {
-            let count = match self.inner.poll_recv(cx, bufs, meta) {
-                Poll::Ready(Ok(count)) => count,
+            let mut arrived = [RecvMeta::default()];
+            let mut whole = [IoSliceMut::new(&mut landing)];
+            match self.inner.poll_recv(cx, &mut whole, &mut arrived) {
+                Poll::Ready(Ok(_)) => {}
                 other => return other,
-            };
-            let mut any = false;
-            for (buffer, meta) in bufs.iter_mut().zip(meta.iter_mut()).take(count) {
-                any |= self.filter(buffer, meta);
             }
-            if any {
-                return Poll::Ready(Ok(count));
+            let [mut arrived] = arrived;
+            if self.filter(&mut landing, &mut arrived)
+                && rest.fill(&landing[..arrived.len], arrived, room, told)
+            {
+                return Poll::Ready(Ok(1));
             }
         }
         cx.waker().wake_by_ref();
@@ -170,7 +185,7 @@ impl AsyncUdpSocket for FilteredSocket {
     }
 
     fn max_gro_segments(&self) -> usize {
-        self.inner.max_gro_segments()
+        self.inner.max_gro_segments().min(GRO_SEGMENTS)
     }
 }
 

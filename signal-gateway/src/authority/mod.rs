@@ -1,8 +1,10 @@
 //! Who may speak for a device: the question behind every sign-in.
 //!
 //! The signalling server knows devices only through [`Authority`], so that a coordinator can serve
-//! the same socket with what it knows offline. The gateway's own answer is [`registry`].
+//! the same socket with what it knows offline. The gateway's own answer is [`registry`], a
+//! coordinator's [`offline`].
 
+pub mod offline;
 pub mod proof;
 pub mod registry;
 pub mod token;

@@ -1,7 +1,8 @@
 //! The checks of a `SocketProof`, offline: the chain leads from the network to the device, and the
 //! device signed this gateway's origin and this socket's nonce.
 
-use super::{AuthError, ProofClaim};
+use super::{AuthError, Identity, ProofClaim, Proven};
+use crate::registry_client::lists::Network;
 use beeline_proto::chain::{ChainError, Descriptor, Device, VerifiedChain};
 use beeline_proto::envelope::{Expect, open, split};
 use beeline_proto::id::{BootId, NetworkFp};
@@ -101,4 +102,34 @@ pub fn check_proof(
         ));
     }
     Ok(())
+}
+
+/// What a device whose chain and proof hold is told: who it is here, and the lists it has older.
+pub fn proven(
+    network: &Network,
+    chain: &VerifiedChain,
+    device: &Device,
+    claim: &ProofClaim<'_>,
+) -> Proven {
+    let lists = network.to_lists();
+    let newer = |ours: u64, theirs: u64, bytes: Vec<u8>| {
+        if ours > theirs { bytes } else { Vec::new() }
+    };
+    let (descriptor, versions) = (&network.descriptor, claim.versions);
+    Proven {
+        identity: Identity {
+            network: network.fp(),
+            network_label: network.label.clone(),
+            device: device.fp(),
+            device_label: claim.device_label.into(),
+            serial: Some(chain.membership.serial()),
+            expires_ms: None,
+        },
+        descriptor: newer(descriptor.version(), versions.descriptor, lists.descriptor),
+        revocations: newer(
+            network.revocations_version(),
+            versions.revocations,
+            lists.revocations,
+        ),
+    }
 }

@@ -1,6 +1,6 @@
 //! The gateway's authority: what the registry says, and what is remembered of it while it is down.
 
-use super::proof::{check_membership, check_proof, claimed_network, open_chain};
+use super::proof::{check_membership, check_proof, claimed_network, open_chain, proven};
 use super::token::{Claims, Keys, TokenCache, TokenError};
 use super::{AuthError, Authority, Identity, ProofClaim, Proven};
 use crate::clock::Clock;
@@ -329,27 +329,7 @@ impl Authority for RegistryAuthority {
         }
         let revocations = network.revocations.as_ref().map(|list| list.payload());
         check_membership(&chain, revocations, self.clock.now().wall_ms)?;
-        let lists = network.to_lists();
-        let newer = |ours: u64, theirs: u64, bytes: Vec<u8>| {
-            if ours > theirs { bytes } else { Vec::new() }
-        };
-        let (descriptor, versions) = (&network.descriptor, claim.versions);
-        Ok(Proven {
-            identity: Identity {
-                network: network.fp(),
-                network_label: Arc::clone(&network.label),
-                device: device.fp(),
-                device_label: claim.device_label.into(),
-                serial: Some(chain.membership.serial()),
-                expires_ms: None,
-            },
-            descriptor: newer(descriptor.version(), versions.descriptor, lists.descriptor),
-            revocations: newer(
-                network.revocations_version(),
-                versions.revocations,
-                lists.revocations,
-            ),
-        })
+        Ok(proven(&network, &chain, &device, &claim))
     }
 
     /// While the registry is down, what the token or proof said stands.

@@ -5,11 +5,12 @@
 //! * [`session`]: one socket's life, hello → challenge → ready → closing.
 //! * [`hub`]: which sockets are open on this node, and where a frame goes.
 //! * [`frame_head`]: `type`, `from`, `to` of a frame, its bytes left untouched.
-//! * [`connections`]: how many, from where.
+//! * [`connections`]: how many, from where. [`claims`]: device lists that were shown.
 //! * [`quota`]: token buckets. [`grace`]: what still holds while the registry is down.
 //! * [`reports`]: socket opens and closes on their way to the registry.
 //! * [`subject`]: names on the bus. [`ice_servers`]: short-lived TURN credentials.
 
+pub mod claims;
 pub mod connections;
 pub mod frame_head;
 pub mod grace;

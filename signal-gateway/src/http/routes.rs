@@ -2,11 +2,13 @@
 
 use crate::http::problem::{self, Problem};
 use crate::http::rest::{self, App};
+use crate::http::upgrade;
 use crate::limits::{BODY_LEN_MAX, URI_LEN_MAX};
 use crate::metrics::RequestLabels;
+use crate::signalling::Signalling;
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
+use axum::extract::{DefaultBodyLimit, MatchedPath, Path, Request, State};
 use axum::http::header::{
     AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
 };
@@ -121,18 +123,38 @@ impl Route {
     }
 }
 
-/// The router with what surrounds every route, outermost last.
+/// The router with what surrounds every route.
 pub fn router(app: Arc<App>) -> Router {
     let add = |router: Router<Arc<App>>, route: Route| router.route(route.path(), route.handler());
     let routes = Route::ALL.into_iter().fold(Router::new(), add);
+    let (signalling, tls) = (Arc::clone(&app.signalling), app.tls);
+    surround(routes.with_state(app), signalling, tls)
+}
+
+/// The routes of a server that does nothing but signalling: the socket, and whether it lives.
+pub fn signalling_router(signalling: Arc<Signalling>, tls: bool) -> Router {
+    let socket = |State(signalling): State<Arc<Signalling>>,
+                  Path(device): Path<String>,
+                  request| async move {
+        upgrade::upgrade(signalling, &device, request).await
+    };
+    let routes = Router::new()
+        .route(Route::Healthz.path(), get(rest::healthz))
+        .route(Route::Socket.path(), get(socket))
+        .with_state(Arc::clone(&signalling));
+    surround(routes, signalling, tls)
+}
+
+/// What surrounds every route, outermost last.
+fn surround(routes: Router, signalling: Arc<Signalling>, tls: bool) -> Router {
+    let cors = cors(&signalling.web_origins);
     routes
         .layer(DefaultBodyLimit::max(BODY_LEN_MAX))
-        .layer(from_fn_with_state(Arc::clone(&app), limit_and_count))
+        .layer(from_fn_with_state(signalling, limit_and_count))
         .layer(map_response(problem::enforce))
-        .layer(cors(&app.signalling.web_origins))
-        .layer(from_fn_with_state(Arc::clone(&app), harden))
+        .layer(cors)
+        .layer(from_fn_with_state(tls, harden))
         .layer(from_fn(refuse_long_uris))
-        .with_state(app)
 }
 
 async fn refuse_long_uris(request: Request, next: Next) -> Response {
@@ -150,12 +172,12 @@ async fn refuse_long_uris(request: Request, next: Next) -> Response {
 
 /// A deadline for the whole request, and a count by route and status.
 async fn limit_and_count(
-    State(app): State<Arc<App>>,
+    State(signalling): State<Arc<Signalling>>,
     path: Option<MatchedPath>,
     request: Request<Body>,
     next: Next,
 ) -> Response {
-    let limit = Duration::from_millis(app.signalling.limits.connections.request_ms);
+    let limit = Duration::from_millis(signalling.limits.connections.request_ms);
     let response = match tokio::time::timeout(limit, next.run(request)).await {
         Ok(response) => response,
         Err(_) => Problem::new(ErrorCode::Timeout, "the request took too long").into_response(),
@@ -164,19 +186,19 @@ async fn limit_and_count(
         route: path.map_or_else(|| "none".to_owned(), |path| path.as_str().to_owned()),
         status: response.status().as_u16(),
     };
-    app.signalling.metrics.requests.get_or_create(&labels).inc();
+    signalling.metrics.requests.get_or_create(&labels).inc();
     response
 }
 
 /// Headers of every answer: nothing is cached unless a handler says so, nothing is sniffed.
-async fn harden(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+async fn harden(State(tls): State<bool>, request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     headers
         .entry(CACHE_CONTROL)
         .or_insert(HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    if app.tls {
+    if tls {
         let year = HeaderValue::from_static("max-age=31536000");
         headers.insert(STRICT_TRANSPORT_SECURITY, year);
     }

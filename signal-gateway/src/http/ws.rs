@@ -94,7 +94,7 @@ pub async fn run(
     let bearer = granted.map(|(_, grant)| grant).filter(|_| !is_refused);
     let mut socket = Socket {
         ws: ws.await,
-        session: Session::new(name, nonce, signalling.limits.sockets, bearer, now),
+        session: Session::new(name, nonce, signalling.socket_limits(&name), bearer, now),
         timer: Box::pin(sleep_until(signalling.clock.instant(now.mono_ms))),
         timer_ms: now.mono_ms,
         signalling,

@@ -84,7 +84,7 @@ impl Network {
     }
 
     /// Takes from `newer` what has a higher version; true if anything did.
-    fn update(&mut self, newer: Self) -> bool {
+    pub(crate) fn update(&mut self, newer: Self) -> bool {
         let before = (self.descriptor.version(), self.revocations_version());
         if newer.revocations_version() > self.revocations_version() {
             self.revocations = newer.revocations;

@@ -11,6 +11,7 @@ mod relay;
 mod rest;
 mod schema;
 mod secrets;
+mod signal_server;
 mod stack;
 mod tls;
 mod tokens;

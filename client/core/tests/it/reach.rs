@@ -9,6 +9,33 @@ fn delivered(world: &World, id: client_core::testing::NodeId) -> usize {
 }
 
 #[test]
+fn two_that_cannot_connect_come_to_rest_and_are_reached_another_way() {
+    let mut world = World::new(3);
+    let (alice, carol) = (world.member("alice"), world.member("carol"));
+    world.drive(50);
+    world.apart.insert((alice, carol));
+    // What goes past the call is lost as well, at first.
+    world.on_signal = Some(Box::new(|frame| {
+        let past = frame.kind == SignalKind::RelayRequest;
+        if past { Vec::new() } else { vec![frame] }
+    }));
+    world.send(alice, "carol", "from Alice");
+    world.send(carol, "alice", "from Carol");
+    world.drive(10 * 60 * 1_000);
+    let offers = world.signalled.iter();
+    let offers = offers
+        .filter(|frame| frame.kind == SignalKind::Offer)
+        .count();
+    assert!(offers < 60, "{offers} offers in ten minutes");
+    world.on_signal = None;
+    let both = |w: &World| {
+        let done = |id| w.node(id).count(DeliveryState::Delivered) == 1;
+        done(alice) && done(carol)
+    };
+    assert!(world.drive_until(11 * 60 * 1_000, both));
+}
+
+#[test]
 fn a_receiver_that_was_offline_gets_it_when_it_comes_online() {
     let mut world = World::new(1);
     let (alice, carol) = (world.member("alice"), world.member("carol"));
