@@ -126,7 +126,15 @@ impl PeerManager {
         let may = |link: &&Link| {
             link.is_ready() && link.user != *label && !self.queries.was_asked(label, link.device)
         };
-        let mut best: Vec<_> = self.links.by_id.values().filter(may).map(rank).collect();
+        let known = self.known_coordinators();
+        let first: BTreeSet<DeviceFp> = known.into_iter().chain(through.iter().copied()).collect();
+        let first = first.into_iter().filter_map(|d| self.links.ready_to(d));
+        let first = first.filter_map(|id| self.links.get(id)).filter(may);
+        let mut best: Vec<_> = first.map(rank).collect();
+        // Only where these are too few are all links looked at.
+        if best.len() < QUERY_PEERS_MAX {
+            best = self.links.by_id.values().filter(may).map(rank).collect();
+        }
         best.sort_unstable();
         best.truncate(QUERY_PEERS_MAX);
         best.into_iter().map(|(.., id)| id).collect()
