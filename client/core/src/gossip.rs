@@ -142,11 +142,12 @@ impl PeerManager {
     }
 
     fn neighbour(&self, device: DeviceFp, connected: bool) -> network_state::Neighbour {
+        let route = self.routes.get(device).filter(|_| connected);
         network_state::Neighbour {
             device: device.to_vec(),
             connected,
-            record_version: self.routes.get(device).map_or(0, |route| route.version),
-            coordinator: self.is_coordinator(device),
+            record_version: route.map_or(0, |route| route.version),
+            coordinator: connected && self.is_coordinator(device),
         }
     }
 

@@ -197,8 +197,8 @@ pub const STATES_PER_S: u64 = 1;
 /// States of one link looked at in one burst: two whole tables of 512 neighbours.
 pub const STATES_BURST: u64 = 16;
 
-/// Users asked for in vain whose coming is told at once: what a busy coordinator hears in minutes.
-pub const SOUGHT_MAX: usize = 1_024;
+/// Users asked for in vain on one link whose coming is told at once: those of one busy sender.
+pub const SOUGHT_PER_LINK_MAX: usize = 32;
 
 /// Changes in one state.
 pub const STATE_CHANGES_MAX: usize = 64;

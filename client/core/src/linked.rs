@@ -31,6 +31,7 @@ impl PeerManager {
     /// A link ended that was open, or (`opened`) never came to be.
     pub(crate) fn on_link_ended(&mut self, now: Now, id: LinkId, device: DeviceFp, opened: bool) {
         self.talks.end(id);
+        self.sought.forget(id);
         self.neighbours.stop_telling(id);
         self.timers.cancel(&Timer::State(id));
         if opened && !self.is_linked(device) {

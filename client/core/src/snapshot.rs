@@ -4,7 +4,7 @@ use crate::limits::{
     ACK_DEVICES_MAX, CONTACTS_MAX, COORDINATORS_MAX, EARLY_CANDIDATES_MAX, HEARD_MAX,
     HELD_TOTAL_MAX, LINKS_MAX, NEIGHBOURS_MAX, OUTBOX_MAX, PARCELS_SEEN_MAX, PEERS_MAX,
     QUERIES_MAX, RECEIVE_PENDING_MAX, RELAY_PAIRS_MAX, REQUESTS_MAX, ROUTES_MAX, SESSIONS_SEEN_MAX,
-    SETTLED_MAX, SOUGHT_MAX, STREAMS_MAX, TIMERS_MAX, VIAS_MAX,
+    SETTLED_MAX, SOUGHT_PER_LINK_MAX, STREAMS_MAX, TIMERS_MAX, VIAS_MAX,
 };
 use crate::link::Link;
 use crate::manager::PeerManager;
@@ -83,7 +83,7 @@ impl PeerManager {
             fill("early", self.early.len(), EARLY_CANDIDATES_MAX + LINKS_MAX),
             fill("neighbours", self.neighbours.len().0, NEIGHBOURS_MAX),
             fill("heard", self.neighbours.len().1, HEARD_MAX),
-            fill("sought", self.sought.len(), SOUGHT_MAX),
+            fill("sought", self.sought.len(), SOUGHT_PER_LINK_MAX * LINKS_MAX),
             fill("coordinators", self.coordinators.len(), COORDINATORS_MAX),
             fill("talks", self.talks.len(), LINKS_MAX),
             fill("queries", self.queries.len(), QUERIES_MAX),

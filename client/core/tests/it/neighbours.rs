@@ -262,6 +262,47 @@ fn one_that_comes_and_goes_does_not_make_others_speak() {
     assert!(bytes <= calm + 2_000, "{bytes} bytes, {calm} without");
 }
 
+/// Bytes that one node sends, and all others, in frames and by signalling, while `act` runs.
+fn all_traffic(world: &mut World, of: NodeId, act: impl FnOnce(&mut World)) -> (usize, usize) {
+    let bytes = shared((0, 0));
+    let name = world.node(of).device_label().clone();
+    let count = |own: bool, len: usize, bytes: &Shared<(usize, usize)>| {
+        let mut bytes = bytes.borrow_mut();
+        bytes.0 += if own { len } else { 0 };
+        bytes.1 += if own { 0 } else { len };
+    };
+    let (frames, signals) = (bytes.clone(), bytes.clone());
+    world.on_frame = Some(Box::new(move |from, _, frame| {
+        count(from == of, frame.len(), &frames);
+        vec![frame]
+    }));
+    world.on_signal = Some(Box::new(move |signal| {
+        count(signal.from == name, signal.parcel.len(), &signals);
+        vec![signal]
+    }));
+    act(world);
+    (world.on_frame, world.on_signal) = (None, None);
+    *bytes.borrow()
+}
+
+#[test]
+fn one_that_comes_and_goes_costs_others_little_more_than_itself() {
+    let (mut world, _ids) = network(60);
+    let mallory = world.member("mallory");
+    world.drive(600_000);
+    let (_, calm) = all_traffic(&mut world, mallory, |world| world.drive(600_000));
+    let (sent, caused) = all_traffic(&mut world, mallory, |world| {
+        for _ in 0..60 {
+            world.crash(mallory);
+            world.drive(8_000);
+            world.start(mallory);
+            world.drive(2_000);
+        }
+    });
+    let caused = caused.saturating_sub(calm);
+    assert!(caused <= 5 * sent, "{caused} bytes caused by {sent}");
+}
+
 #[test]
 fn who_was_sought_in_vain_is_told_of_at_once_even_among_many() {
     let (mut world, ids) = network(40);
