@@ -165,10 +165,9 @@ impl PeerManager {
         if payload.changes.len() > STATE_CHANGES_MAX {
             return self.out.counters.count("too-many-states");
         }
-        let Some(heard) = self.neighbours.hear(from, payload.sequence) else {
+        if !self.neighbours.hear(from, payload.sequence) {
             return self.out.counters.count("state-again");
-        };
-        heard.load = (payload.load, payload.capacity);
+        }
         self.note_load(from, (payload.load, payload.capacity));
         let mut strangers = false;
         for change in &payload.changes {

@@ -50,11 +50,9 @@ impl Default for Telling {
 
 /// What one neighbour told.
 #[derive(Debug, Default)]
-pub(crate) struct Heard {
+struct Heard {
     /// The number of its last state.
-    pub(crate) sequence: u64,
-    /// Links in use and links at most.
-    pub(crate) load: (u32, u32),
+    sequence: u64,
     connected: BTreeSet<DeviceFp>,
     digest: [u8; 16],
 }
@@ -218,14 +216,12 @@ impl Neighbours {
         budget.take_many(bytes, now_ms)
     }
 
-    /// What a neighbour told, to change; `None` if its state is not newer than the last.
-    pub(crate) fn hear(&mut self, from: DeviceFp, sequence: u64) -> Option<&mut Heard> {
+    /// Takes the number of a neighbour's state; `false` if it is not newer than the last.
+    pub(crate) fn hear(&mut self, from: DeviceFp, sequence: u64) -> bool {
         let heard = self.heard.entry(from).or_default();
-        if sequence <= heard.sequence {
-            return None;
-        }
-        heard.sequence = sequence;
-        Some(heard)
+        let newer = sequence > heard.sequence;
+        heard.sequence = heard.sequence.max(sequence);
+        newer
     }
 
     /// A neighbour says that a device is linked to it, or not any more; whether that is news.
@@ -339,7 +335,7 @@ mod tests {
         }
         ours.set(them, true, 0);
         ours.set(device(7), false, 0);
-        assert!(theirs.hear(us, 1).is_some());
+        assert!(theirs.hear(us, 1));
         for (_, device, said) in ours.after(0, them) {
             theirs.heard_of(us, device, said);
         }
@@ -363,8 +359,8 @@ mod tests {
             neighbours.len()
         );
         for from in 0..100 {
-            assert!(neighbours.hear(device(from), 1).is_some());
-            assert!(neighbours.hear(device(from), 1).is_none(), "told again");
+            assert!(neighbours.hear(device(from), 1));
+            assert!(!neighbours.hear(device(from), 1), "told again");
             for n in 1_000..2_000 {
                 neighbours.heard_of(device(from), device(n), true);
             }

@@ -250,3 +250,73 @@ fn linking_with_coordinators_is_told_as_any_link() {
     let states = world.node(alice).peer_states("ca");
     assert_eq!(states.last(), Some(&PeerState::Connected));
 }
+
+#[test]
+fn a_lookup_follows_the_timeline_of_the_specification() {
+    let mut world = World::new(10);
+    coordinators(&mut world, &["ca", "cb", "cc"]);
+    let (alice, carol) = (world.member("alice"), world.member("carol"));
+    world.drive(3_000);
+    world.send(alice, "carol", "hello");
+    world.drive(3_000);
+    world.crash(carol);
+    world.drive(10_000);
+    // What is said to Carol's device is swallowed: nobody says that she is gone.
+    world.on_signal = Some(Box::new(|frame| {
+        let to_carol = frame.to.as_str() == "carol_phone";
+        if to_carol { Vec::new() } else { vec![frame] }
+    }));
+    world.send(alice, "carol", "where are you?");
+    world.drive(3_000);
+    let last = world.node(alice).last_queued();
+    let states = world.node(alice).message_states();
+    let told: Vec<(Rung, u64)> = states
+        .iter()
+        .filter(|s| Some(s.id) == last && s.reason.is_none())
+        .filter_map(|s| Some((s.rung?, s.elapsed_ms)))
+        .collect();
+    // Three milliseconds are the commit's; no link to her is open, so the cache comes at once.
+    let want = [
+        (Rung::Cache, 3),
+        (Rung::Peers, 53),
+        (Rung::Coordinators, 203),
+        (Rung::Registry, 503),
+        (Rung::StoreAndForward, 1_003),
+    ];
+    assert_eq!(told, want);
+}
+
+#[test]
+fn a_first_coordinator_is_found_by_members_that_run_already() {
+    let mut world = World::new(11);
+    let alice = world.member("alice");
+    world.drive(30 * 60_000);
+    assert_eq!(open(&world, alice), 0);
+    world.coordinator("ca");
+    assert!(world.drive_until(10 * 60_000, |w| open(w, alice) == 1));
+}
+
+#[test]
+fn a_socket_at_a_coordinator_closes_when_it_is_needed_no_more() {
+    let mut world = World::new(12);
+    coordinators(&mut world, &["ca", "cb"]);
+    let alice = world.member("alice");
+    world.drive(3_000);
+    assert!(world.fabric.sockets.is_empty(), "the gateway was there");
+    world.crash(alice);
+    kill_servers(&mut world);
+    world.drive(10_000);
+    world.start(alice);
+    world.drive(5_000);
+    assert_eq!(open(&world, alice), 2);
+    assert_eq!(
+        world.fabric.sockets.len(),
+        1,
+        "the last way others can call"
+    );
+    world.registry.down = false;
+    world.set_gateway(true);
+    world.drive(1_000);
+    assert!(world.fabric.sockets.is_empty());
+    assert_eq!(open(&world, alice), 2);
+}
