@@ -18,8 +18,7 @@ impl PeerManager {
     /// A device is linked to us, or not any more: neighbours will hear of it, unless it is
     /// unlisted.
     pub(crate) fn note_neighbour(&mut self, now: Now, device: DeviceFp, connected: bool) {
-        let unlisted = self.routes.get(device).is_some_and(|route| route.unlisted);
-        if connected && unlisted {
+        if connected && !self.may_name(device) {
             return;
         }
         if self.neighbours.set(device, connected, now.mono_ms) {
@@ -29,6 +28,12 @@ impl PeerManager {
             self.tell_seekers(now, device);
         }
         self.plan_release(now);
+    }
+
+    /// Whether others may hear of a device: its record says so, and there is one.
+    pub(crate) fn may_name(&self, device: DeviceFp) -> bool {
+        let route = self.routes.get(device);
+        route.is_some_and(|route| !route.unlisted)
     }
 
     /// While there are few neighbours, news goes to all of them soon. To many it goes with what

@@ -80,9 +80,8 @@ impl PeerManager {
 
     /// deviceIds linked to us that may be named.
     fn connected_labels(&self) -> BTreeSet<Label> {
-        let listed = |device: DeviceFp| !self.routes.get(device).is_some_and(|r| r.unlisted);
         let links = self.links.by_id.values();
-        let links = links.filter(|link| link.is_ready() && listed(link.device));
+        let links = links.filter(|link| link.is_ready() && self.may_name(link.device));
         links
             .map(|link| link.device_label.clone())
             .take(LINKS_MAX)
