@@ -8,6 +8,7 @@
 
 use crate::limits::{ACK_DEVICES_MAX, ACK_GATHER_MS, ACK_TRIES_MAX, ACK_TRIES_MIN};
 use crate::manager::PeerManager;
+use crate::state::InboxRow;
 use crate::timer::Timer;
 use crate::ways::Way;
 use beeline_proto::id::{DeviceFp, Label};
@@ -136,6 +137,17 @@ impl PeerManager {
         }
     }
 
+    /// Acknowledges at once.
+    pub(crate) fn acknowledge_row(&mut self, now: Now, row: &InboxRow, came: Way) {
+        let item = ack::Item {
+            msg_id: row.id.to_vec(),
+            envelope_hash: row.hash.to_vec(),
+            seq_reused: false,
+        };
+        self.acknowledge(now, row.device, item, came, false);
+        self.time_acks(now);
+    }
+
     /// A write is done: says when the ACKs for what it committed go.
     pub(crate) fn time_acks(&mut self, now: Now) {
         for device in std::mem::take(&mut self.acks.fresh) {
@@ -166,7 +178,8 @@ impl PeerManager {
         let waited = std::mem::take(&mut gathering.waited);
         let (came, sent) = (gathering.came, gathering.sent);
         let tried = sent.map(|(_, way)| way).filter(|_| repeated);
-        let Some(way) = self.way_back(now, device, came, tried) else {
+        let way = self.way_back(now, device, came, tried);
+        let Some(way) = way.filter(|way| way.direct().is_some() || !planted!(AckOnlyDirect)) else {
             self.acks.by_device.remove(&device);
             return;
         };

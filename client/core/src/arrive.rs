@@ -35,11 +35,16 @@ impl PeerManager {
             self.make_row(now, header.from, &message, way)
         });
         match verdict {
-            Ok(row) => self.inbox.push(Arrived {
-                row,
-                parcel: parcel.id(),
-                way,
-            }),
+            Ok(row) => {
+                if planted!(AckBeforeCommit) {
+                    self.acknowledge_row(now, &row, way);
+                }
+                self.inbox.push(Arrived {
+                    row,
+                    parcel: parcel.id(),
+                    way,
+                });
+            }
             Err((reason, message)) => {
                 let subject = (parcel.id(), message);
                 self.say_nack(now, header.from, subject, reason, way);

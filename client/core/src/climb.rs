@@ -203,7 +203,8 @@ impl PeerManager {
     /// Tells one message which rung is tried for it.
     pub(crate) fn tell_trying_one(&mut self, now: Now, id: MessageId, rung: Rung) {
         // A state never goes back: a relayed message is not told what else is tried for it.
-        let further = |entry: &Entry| entry.row.state > DeliveryState::Trying;
+        let further =
+            |entry: &Entry| entry.row.state > DeliveryState::Trying && !planted!(StateGoesBack);
         if self.outbox.get(&id).is_some_and(further) {
             return;
         }
@@ -285,7 +286,7 @@ impl PeerManager {
 
     /// Plans the next try, if anything waits.
     pub(crate) fn plan_retry(&mut self, now: Now, label: &Label) {
-        if !self.outbox.has_waiting(label) || self.draining {
+        if !self.outbox.has_waiting(label) || self.draining || planted!(RetryNotArmed) {
             return;
         }
         let attempt = self.peers.get(label).map_or(0, |peer| peer.attempt);
@@ -376,6 +377,9 @@ impl PeerManager {
         let (Some(link), Some(user)) = (self.links.get_mut(id), user) else {
             return;
         };
+        if link.device != to && planted!(RelayNeverDoubted) {
+            return;
+        }
         if link.device != to {
             return self.end_relay(now, id, to, ROUTE_DEMOTED_MS);
         }

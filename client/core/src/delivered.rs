@@ -112,7 +112,10 @@ impl PeerManager {
         let ((id, hash), device) = (acked, opened.from);
         let entry = self.outbox.get(&id)?;
         let sealed_to = entry.parcel(device).is_some();
-        if entry.row.to != *label || entry.hash != Some(hash) || !sealed_to {
+        if entry.row.to != *label
+            || (entry.hash != Some(hash) && !planted!(HashUnchecked))
+            || !sealed_to
+        {
             self.out.counters.count("ack-mismatch");
             return None;
         }

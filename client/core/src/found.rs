@@ -30,6 +30,11 @@ impl PeerManager {
             return self.out.counters.count("query-again");
         }
         self.note_sought(id, payload);
+        if planted!(QueryPassedOn)
+            && let Ok(label) = Label::new(&payload.looking_for_id)
+        {
+            self.ask_peers(now, &label, crate::event::Rung::Peers);
+        }
         // One that names the fingerprint holds a chain of the user already.
         let pinned = !payload.looking_for.is_empty();
         if let Some(label) = self.sought(payload) {
@@ -87,8 +92,10 @@ impl PeerManager {
             return;
         };
         let open_to = |route: &Route| self.links.ready_to(route.row.device).is_some();
-        let may_name =
-            |route: &&Route| !route.unlisted && contact.device(route.row.device).is_some();
+        let may_name = |route: &&Route| {
+            (!route.unlisted || planted!(UnlistedNamed))
+                && contact.device(route.row.device).is_some()
+        };
         let mut routes: Vec<(bool, &Route)> = self
             .routes
             .of_user(label)

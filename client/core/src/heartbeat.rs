@@ -119,7 +119,7 @@ impl PeerManager {
         } else {
             self.me.config.links_max
         };
-        self.links.by_id.len() >= room
+        self.links.by_id.len() >= room && !planted!(CapIgnored)
     }
 
     /// Refuses a call because all links are in use, by the way it came.

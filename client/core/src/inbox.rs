@@ -106,7 +106,7 @@ impl Inbox {
             ops.push(StoreOp::Receive(row.clone()));
             let mut releases = Vec::new();
             // Its turn, as far as is known: shown in the same write. What was held for it follows.
-            if row.seq == at {
+            if row.seq == at || planted!(OrderByArrival) {
                 releases.push(Releasing {
                     key,
                     seq: row.seq,
@@ -230,8 +230,12 @@ impl PeerManager {
                 self.acknowledge(now, device, item(seq_reused), way, false);
                 self.inbox.streams.hold(row);
             }
+            Some(StoreResult::Duplicate) if planted!(DuplicateNotAcked) => {}
             Some(StoreResult::Duplicate) => {
                 self.acknowledge(now, device, item(false), way, true);
+                if planted!(DuplicateShown) {
+                    self.show(row, false);
+                }
             }
             Some(StoreResult::Conflict) => {
                 let detail = format!("device {} used a message id twice", device.short());
@@ -268,9 +272,12 @@ impl PeerManager {
             .inbox
             .streams
             .take(releasing.key, releasing.seq, releasing.id);
-        let Some(row) = taken else {
-            return;
-        };
+        if let Some(row) = taken {
+            self.show(row, releasing.after_gap);
+        }
+    }
+
+    fn show(&mut self, row: InboxRow, after_gap: bool) {
         self.out.event(Event::Received(Received {
             id: row.id,
             from: row.from,
@@ -279,7 +286,7 @@ impl PeerManager {
             text: row.text,
             path: row.path,
             sent_at_ms: row.sent_at_ms,
-            after_gap: releasing.after_gap,
+            after_gap,
         }));
     }
 
@@ -304,6 +311,9 @@ impl PeerManager {
 
     /// After a start: what was committed and is due is shown, the rest waits for its gap.
     pub(crate) fn resume_streams(&mut self, now: Now) {
+        if planted!(HeldForgotten) {
+            return;
+        }
         for key in self.inbox.streams.holding() {
             self.inbox.due.insert(key, false);
             self.watch_stream(now, key);

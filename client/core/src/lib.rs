@@ -32,6 +32,9 @@
 //! `sealing` and `pump` send, `arrive`, `inbox` and `order` receive; `acks`, `delivered` and
 //! `nacks` settle.
 
+#[macro_use]
+pub mod planted;
+
 mod acks;
 mod answers;
 mod arrive;

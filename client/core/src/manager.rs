@@ -62,8 +62,8 @@ pub struct PeerManager {
     pub(crate) sessions_seen: Seen<(DeviceFp, SessionId)>,
     /// Parcels opened before.
     pub(crate) parcels_seen: Seen<ParcelId>,
-    /// Parcels answered with a NACK before.
-    pub(crate) nacked: Seen<ParcelId>,
+    /// Parcels answered with a NACK before, and in which stretch of `NACK_AGAIN_MS`.
+    pub(crate) nacked: Seen<(ParcelId, u64)>,
     pub(crate) opens: Bucket,
     pub(crate) nacks: Bucket,
     pub(crate) relay_requests: Bucket,

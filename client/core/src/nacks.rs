@@ -1,9 +1,9 @@
-//! NACKs, both ways: a parcel that cannot be opened is answered with our newest bundle, once, and
+//! NACKs, both ways: a parcel that cannot be opened is answered with our newest bundle, and
 //! sealed anew by its sender. Forward secrecy may never cost a message.
 
 use crate::event::DeliveryState;
 use crate::intake::Opened;
-use crate::limits::RESEALS_MAX;
+use crate::limits::{NACK_AGAIN_MS, RESEALS_MAX};
 use crate::manager::PeerManager;
 use crate::outbox::Phase;
 use crate::outputs::Write;
@@ -19,8 +19,8 @@ use beeline_proto::pb::peer::v1::peer_item::Kind;
 use beeline_proto::time::Now;
 
 impl PeerManager {
-    /// Says why a parcel was not taken: once per parcel, not too often, and only to a device we
-    /// know, by the way it came.
+    /// Says why a parcel was not taken: not again at once, as the NACK may be lost, not too often,
+    /// and only to a device we know, by the way it came.
     pub(crate) fn say_nack(
         &mut self,
         now: Now,
@@ -31,13 +31,18 @@ impl PeerManager {
     ) {
         self.out.counters.count("nack-said");
         let (parcel, message) = subject;
-        if self.nacked.contains(&parcel) || !self.nacks.take(now.mono_ms) {
+        let lately = now.mono_ms / NACK_AGAIN_MS;
+        if self.nacked.contains(&(parcel, lately)) {
             return;
         }
         let bundle = match reason {
             Reason::UnknownKey => self.bundles.newest().map(|row| row.envelope.clone()),
             _ => None,
         };
+        // Without a key to seal to the sender could do nothing: ours is not made yet.
+        if (reason == Reason::UnknownKey && bundle.is_none()) || !self.nacks.take(now.mono_ms) {
+            return;
+        }
         let nack = Nack {
             context: self.me.context(self.crypto.as_mut(), to.0),
             parcel_id: parcel.to_vec(),
@@ -62,7 +67,7 @@ impl PeerManager {
             return;
         };
         if self.send_parcel(now, back, to, Kind::Nack(sealed)) {
-            self.nacked.insert(parcel);
+            self.nacked.insert((parcel, now.mono_ms / NACK_AGAIN_MS));
         }
     }
 
@@ -115,6 +120,7 @@ impl PeerManager {
         bundle: &[u8],
     ) {
         match read_bundle(bundle, self.me.network(), device) {
+            Ok(_) if planted!(StaleSealKey) => {}
             Ok(key) => {
                 self.routes.replace_seal(device, key);
                 self.reseal(label, device, id, key);

@@ -91,6 +91,14 @@ impl Queries {
     }
 }
 
+/// An answer nobody asked for is for nobody.
+fn unasked(found: &PeerFound) -> Option<(Label, Rung)> {
+    let label = Label::new(&found.user_id).ok();
+    label
+        .filter(|_| planted!(FoundUnasked))
+        .map(|label| (label, Rung::Peers))
+}
+
 impl PeerManager {
     /// Whether an answer about a user may still come.
     pub(crate) fn is_querying(&self, label: &Label) -> bool {
@@ -223,10 +231,14 @@ impl PeerManager {
         };
         let payload = found.payload();
         let request: Option<[u8; 16]> = payload.request_id.as_slice().try_into().ok();
-        let Some((label, rung)) = request.and_then(|r| self.queries.answered(r, id)) else {
+        let asked = request.and_then(|r| self.queries.answered(r, id));
+        let Some((label, rung)) = asked.or_else(|| unasked(payload)) else {
             return self.out.counters.count("found-without-query");
         };
         self.take_found(now, id, &label, rung, payload);
+        if planted!(FoundStopsLadder) {
+            return self.stop_climb(now, &label);
+        }
         self.climb(now, &label);
     }
 

@@ -106,12 +106,17 @@ impl PeerManager {
     ) -> Result<(), NotCarried> {
         let header = parcel.header();
         // Only what the link's own device sends: a parcel is relayed once.
-        if header.network != self.me.network() || header.from != sender {
+        let misdirected = header.from != sender && !planted!(RelayedTwice);
+        if header.network != self.me.network() || misdirected {
             self.out.counters.count("relay-misdirected");
             return Err((ErrorCode::InvalidArgument, 0));
         }
         let out = self.links.ready_to(header.to);
         let out = out.filter(|_| self.me.config.can_relay && !self.draining);
+        if planted!(RelayedButDropped) && out.is_some() {
+            return Ok(());
+        }
+        let out = out.or_else(|| self.another_relay(sender));
         let Some(out) = out else {
             return Err((ErrorCode::NoRoute, 0));
         };
@@ -142,6 +147,16 @@ impl PeerManager {
         Ok(())
     }
 
+    /// Nobody but the recipient is handed a parcel.
+    fn another_relay(&self, sender: DeviceFp) -> Option<LinkId> {
+        if !planted!(RelayedTwice) {
+            return None;
+        }
+        let others = self.links.by_id.values().filter(|l| l.is_ready());
+        let mut others = others.filter(|link| link.device != sender);
+        others.next().map(|link| link.id)
+    }
+
     /// Says on a link why a parcel did not go on, not too often.
     pub(crate) fn refuse_parcel(
         &mut self,
@@ -167,6 +182,9 @@ impl PeerManager {
     /// Something we sent on a link was refused: a relay that does not hand on is not waited for.
     pub(crate) fn on_refusal(&mut self, now: Now, id: LinkId, refusal: &Refusal) {
         self.out.counters.count("refused-by-peer");
+        if planted!(NoRouteIgnored) {
+            return;
+        }
         let Some((_, to)) = self.relayed_over(id, &refusal.subject) else {
             return;
         };

@@ -97,8 +97,13 @@ impl PeerManager {
         }
         self.out
             .write(vec![StoreOp::QueueMessage(row.clone())], Write::Queue(id));
-        self.outbox
-            .insert(row, Phase::Committing, Some(command), now.mono_ms);
+        let sealed = row.envelope.is_some() && planted!(SentBeforeCommit);
+        let phase = if sealed {
+            Phase::Sealed
+        } else {
+            Phase::Committing
+        };
+        self.outbox.insert(row, phase, Some(command), now.mono_ms);
     }
 
     /// The store answered: the message is durable, known already, or refused.

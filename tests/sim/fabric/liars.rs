@@ -1,13 +1,21 @@
 //! Those who do not play by the rules: a member that drops what it should hand on, answers with
-//! records of others, or speaks of neighbours it has not; and a gateway that repeats and reorders.
+//! records of others, speaks of neighbours it has not, repeats what it said, or acknowledges what
+//! it never kept; and a gateway that repeats and reorders.
 
+use super::watch::Watch;
+use beeline_proto::envelope::Context;
+use beeline_proto::id::{DeviceFp, MessageId, NetworkFp};
+use beeline_proto::parcel::{Header, Kind as ParcelKind, Parcel};
 use beeline_proto::pb::peer::v1::peer_item::Kind;
-use beeline_proto::pb::peer::v1::{NetworkState, PeerFound, PeerFrame, PeerItem};
-use client_core::testing::tap::{Shared, items, payload, shared, sign_as};
-use client_core::testing::{NodeId, Signalled, User, World};
+use beeline_proto::pb::peer::v1::{Ack, ChatMessage, NetworkState, PeerFound, ack};
+use beeline_proto::pb::peer::v1::{PeerFrame, PeerItem};
+use client_core::crypto::Crypto as _;
+use client_core::testing::tap::{Shared, cheaply_sealed, items, payload, shared, sign_as};
+use client_core::testing::{CheapCrypto, NodeId, Signalled, User, World};
 use prost::Message as _;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
+use std::collections::BTreeMap;
 
 /// What a lying member does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,62 +26,190 @@ pub(super) enum Lie {
     Garble,
     /// Tells neighbours of links it has not.
     Poison,
+    /// Says everything again later.
+    Repeat,
+    /// Acknowledges, with a wrong hash, what it throws away. Only where sealing is cheap.
+    Pretend,
 }
 
-pub(super) const LIES: [Lie; 3] = [Lie::Drop, Lie::Garble, Lie::Poison];
+pub(super) const LIES: [Lie; 5] = [
+    Lie::Drop,
+    Lie::Garble,
+    Lie::Poison,
+    Lie::Repeat,
+    Lie::Pretend,
+];
 
-/// Lets `liar` lie from now on.
-pub(super) fn corrupt(world: &mut World, liar: NodeId, lie: Lie) {
-    let user = world.node(liar).user.clone();
-    let devices: Vec<[u8; 32]> = world
+/// Items a liar keeps to say again.
+const KEPT: usize = 16;
+
+/// Items of a frame to which nothing is added any more.
+const CROWDED: usize = 56;
+
+/// A member that lies.
+struct Liar {
+    id: NodeId,
+    lie: Lie,
+    network: NetworkFp,
+    user: User,
+    /// Everybody, by node.
+    users: Vec<User>,
+    crypto: CheapCrypto,
+    /// What it will say next to whom.
+    next: BTreeMap<NodeId, Vec<Kind>>,
+    /// What it said to whom.
+    said: BTreeMap<NodeId, Vec<Kind>>,
+}
+
+/// Lets `liar` lie from now on, and has the links of all others watched.
+pub(super) fn tap(world: &mut World, liar: Option<(NodeId, Lie)>, watch: Shared<Watch>) {
+    let users: Vec<User> = world
         .ids()
         .into_iter()
-        .map(|id| world.node(id).user.devices[0].1.verify_key().fp())
+        .map(|id| world.node(id).user.clone())
         .collect();
-    world.on_frame = Some(Box::new(move |from, _, bytes| {
-        if from != liar {
-            return vec![bytes];
+    let mut liar = liar.map(|(id, lie)| Liar {
+        id,
+        lie,
+        network: world.authority.network(),
+        user: users[id.0].clone(),
+        users,
+        crypto: CheapCrypto::new(id.0 as u64),
+        next: BTreeMap::new(),
+        said: BTreeMap::new(),
+    });
+    world.on_frame = Some(Box::new(move |from, to, bytes| match &mut liar {
+        Some(liar) if liar.id == from => liar.speak(to, &bytes),
+        Some(liar) if liar.id == to => {
+            watch.borrow_mut().hear(from, to, &bytes);
+            liar.listen(from, bytes)
         }
-        let said = items(&bytes).into_iter();
-        let told: Vec<PeerItem> = said
-            .filter_map(|item| twist(lie, item, &user, &devices))
-            .map(|kind| PeerItem { kind: Some(kind) })
-            .collect();
-        if told.is_empty() {
-            return Vec::new();
+        _ => {
+            watch.borrow_mut().hear(from, to, &bytes);
+            vec![bytes]
         }
-        vec![PeerFrame { items: told }.encode_to_vec()]
     }));
 }
 
-fn twist(lie: Lie, item: Kind, user: &User, devices: &[[u8; 32]]) -> Option<Kind> {
-    match (lie, item) {
-        (Lie::Drop, Kind::Relay(_)) => None,
-        (Lie::Garble, Kind::PeerFound(envelope)) => {
-            let mut found: PeerFound = payload(&envelope);
-            found.can_relay = true;
-            let first = found.devices.first().cloned()?;
-            // Old bytes, bytes of nobody, and a link that is not there.
-            let mut broken = first.clone();
-            broken.record.reverse();
-            broken.connected = true;
-            found.devices = vec![broken, first];
-            found.devices[1].connected = true;
-            Some(Kind::PeerFound(sign_as(user, &found)))
+fn frames(items: Vec<Kind>) -> Vec<Vec<u8>> {
+    if items.is_empty() {
+        return Vec::new();
+    }
+    let items = items.into_iter().map(|kind| PeerItem { kind: Some(kind) });
+    let items = items.collect();
+    vec![PeerFrame { items }.encode_to_vec()]
+}
+
+impl Liar {
+    fn speak(&mut self, to: NodeId, bytes: &[u8]) -> Vec<Vec<u8>> {
+        let said = items(bytes).into_iter();
+        let mut told: Vec<Kind> = said.filter_map(|item| self.twist(item)).collect();
+        let greeting = told.iter().any(|item| matches!(item, Kind::Hello(_)));
+        if !greeting && told.len() < CROWDED {
+            told.extend(self.next.remove(&to).unwrap_or_default());
         }
-        (Lie::Poison, Kind::NetworkState(envelope)) => {
-            let mut state: NetworkState = payload(&envelope);
-            for device in devices {
-                let mut said = state.changes.first().cloned().unwrap_or_default();
-                said.device = device.to_vec();
-                said.connected = true;
-                said.record_version = u64::MAX;
-                state.changes.push(said);
+        if self.lie == Lie::Repeat && !greeting && told.len() < CROWDED {
+            let fresh = told.clone();
+            let said = self.said.entry(to).or_default();
+            told.extend(said.iter().take(3).cloned());
+            let lasting = |item: &Kind| !matches!(item, Kind::Goodbye(_));
+            said.extend(fresh.into_iter().filter(lasting));
+            let over = said.len().saturating_sub(KEPT);
+            said.drain(..over);
+        }
+        frames(told)
+    }
+
+    /// Hears what others say to it; it is not told of what it pretends to have.
+    fn listen(&mut self, from: NodeId, bytes: Vec<u8>) -> Vec<Vec<u8>> {
+        if self.lie != Lie::Pretend {
+            return vec![bytes];
+        }
+        let (mut rest, before) = (Vec::new(), self.next.len());
+        for item in items(&bytes) {
+            match self.pretend(from, &item) {
+                Some(ack) => {
+                    let next = self.next.entry(from).or_default();
+                    if next.len() < KEPT {
+                        next.push(ack);
+                    }
+                }
+                None => rest.push(item),
             }
-            state.changes.truncate(64);
-            Some(Kind::NetworkState(sign_as(user, &state)))
         }
-        (_, item) => Some(item),
+        if self.next.len() == before {
+            return vec![bytes];
+        }
+        frames(rest)
+    }
+
+    /// The ACK for a message that is thrown away.
+    fn pretend(&mut self, from: NodeId, item: &Kind) -> Option<Kind> {
+        let Kind::ChatMessage(bytes) = item else {
+            return None;
+        };
+        let envelope = cheaply_sealed(&Parcel::parse(bytes).ok()?)?.envelope;
+        let message: ChatMessage = payload(&envelope);
+        let item = ack::Item {
+            msg_id: message.context?.message_id,
+            envelope_hash: vec![7; 32],
+            seq_reused: false,
+        };
+        let (_, device, control) = &self.users[from.0].devices[0];
+        let audience = self.users[from.0].key.verify_key().fp();
+        let id = MessageId([from.0 as u8; 16]);
+        let said = Ack {
+            context: Some(Context::unordered(self.network, audience, id).to_pb()),
+            items: vec![item],
+            known: None,
+        };
+        let key = control.public();
+        let header = Header {
+            network: self.network,
+            from: self.user.devices[0].1.verify_key().device_fp(),
+            to: device.verify_key().device_fp(),
+            kind: ParcelKind::Control,
+            key_id: key.key_id(),
+            ttl_s: 60,
+        };
+        let content = beeline_proto::parcel::Content {
+            envelope: sign_as(&self.user, &said),
+            chain: Vec::new(),
+        };
+        let sealed = self.crypto.seal(&header, &key, &content).ok()?;
+        Some(Kind::Ack(sealed))
+    }
+
+    fn twist(&self, item: Kind) -> Option<Kind> {
+        match (self.lie, item) {
+            (Lie::Drop, Kind::Relay(_)) => None,
+            (Lie::Garble, Kind::PeerFound(envelope)) => {
+                let mut found: PeerFound = payload(&envelope);
+                found.can_relay = true;
+                let first = found.devices.first().cloned()?;
+                // Old bytes, bytes of nobody, and a link that is not there.
+                let mut broken = first.clone();
+                broken.record.reverse();
+                broken.connected = true;
+                found.devices = vec![broken, first];
+                found.devices[1].connected = true;
+                Some(Kind::PeerFound(sign_as(&self.user, &found)))
+            }
+            (Lie::Poison, Kind::NetworkState(envelope)) => {
+                let mut state: NetworkState = payload(&envelope);
+                for user in &self.users {
+                    let device: DeviceFp = user.devices[0].1.verify_key().device_fp();
+                    let mut said = state.changes.first().cloned().unwrap_or_default();
+                    said.device = device.to_vec();
+                    said.connected = true;
+                    said.record_version = u64::MAX;
+                    state.changes.push(said);
+                }
+                state.changes.truncate(64);
+                Some(Kind::NetworkState(sign_as(&self.user, &state)))
+            }
+            (_, item) => Some(item),
+        }
     }
 }
 

@@ -1,8 +1,10 @@
 //! The reference model: a few sets that say what must be true of a world, whatever happened to it.
 //! It looks at every event as it is told, and at the stores, which are what outlives a process.
 
+use super::watch::Watch;
 use beeline_proto::id::{DeviceFp, Label, MessageId};
 use client_core::event::{DeliveryState, Event, Fabric, MessageState, PeerState, Received};
+use client_core::testing::tap::Shared;
 use client_core::testing::{NodeId, World};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,11 +26,15 @@ struct Told {
 }
 
 /// What is known of a world.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Model {
     told: BTreeMap<NodeId, Told>,
-    /// Parcels honest relays handed on, by recipient.
-    carried: BTreeMap<Label, u64>,
+    /// Whose parcels for whom honest relays handed on.
+    carried: BTreeSet<(Label, Label)>,
+    /// Questions less answers, by who asked, who was asked, and for whom.
+    asked: BTreeMap<(NodeId, Label, Label), u64>,
+    /// What is said on the links.
+    pub(super) watch: Shared<Watch>,
     /// Whether somebody lies: then a relay's word proves nothing.
     pub(super) liars: bool,
     /// What must not have happened.
@@ -64,8 +70,27 @@ fn node_of(world: &World, user: &Label) -> Option<NodeId> {
 }
 
 impl Model {
+    pub(super) fn new(watch: Shared<Watch>) -> Self {
+        Self {
+            told: BTreeMap::new(),
+            carried: BTreeSet::new(),
+            asked: BTreeMap::new(),
+            watch,
+            liars: false,
+            violation: None,
+            events: 0,
+        }
+    }
+
     /// Looks at everything told since the last time.
     pub(super) fn look(&mut self, world: &World) {
+        let mut watch = self.watch.borrow_mut();
+        watch.now_ms = world.now_ms;
+        let heard = watch.violation.take();
+        drop(watch);
+        if let Some(what) = heard {
+            self.violation.get_or_insert(what);
+        }
         for id in world.ids() {
             let told = self.told.entry(id).or_default();
             let events = &world.node(id).events;
@@ -97,14 +122,45 @@ impl Model {
             Event::PeerState { user, from, to, .. } => {
                 let told = self.told.entry(id).or_default();
                 let known = told.peers.insert(user.clone(), *to);
+                let connected = told.peers.values().filter(|s| **s == PeerState::Connected);
+                let links = connected.count();
+                if links > world.node(id).links_max {
+                    self.fail(world, id, &format!("has {links} links"));
+                }
                 let known = known.unwrap_or(PeerState::Disconnected);
                 if known != *from || !specified(*from, *to) {
                     let what = format!("{user} went {known:?}, {from:?} -> {to:?}");
                     self.fail(world, id, &what);
                 }
             }
-            Event::Fabric(Fabric::Carried { to: Some(to), .. }) => {
-                *self.carried.entry(to.clone()).or_default() += 1;
+            Event::Fabric(fabric) => self.take_fabric(world, id, fabric),
+            _ => {}
+        }
+    }
+
+    fn take_fabric(&mut self, world: &World, id: NodeId, fabric: &Fabric) {
+        match fabric {
+            Fabric::Carried {
+                from: Some(from),
+                to: Some(to),
+                ..
+            } => {
+                self.carried.insert((from.clone(), to.clone()));
+            }
+            Fabric::Asked { peer, user } => {
+                let mut rows = world.node(id).store.outbox.values();
+                if !rows.any(|row| row.to == *user) {
+                    self.fail(world, id, &format!("asks for {user} without a message"));
+                }
+                let asked = (id, peer.clone(), user.clone());
+                *self.asked.entry(asked).or_default() += 1;
+            }
+            Fabric::Found { peer, user, .. } => {
+                let asked = self.asked.get_mut(&(id, peer.clone(), user.clone()));
+                match asked.filter(|asked| **asked > 0) {
+                    Some(asked) => *asked -= 1,
+                    None => self.fail(world, id, &format!("takes an unasked answer for {user}")),
+                }
             }
             _ => {}
         }
@@ -114,8 +170,7 @@ impl Model {
     fn take_state(&mut self, world: &World, id: NodeId, state: &MessageState) {
         let told = self.told.entry(id).or_default();
         let before = told.states.get(&state.id).copied();
-        let proven = before.is_some_and(|before| before >= DeliveryState::Delivered);
-        if proven && state.state < DeliveryState::Delivered {
+        if before.is_some_and(|before| state.state < before) {
             let what = format!("{} went back to {:?}", state.id, state.state);
             return self.fail(world, id, &what);
         }
@@ -126,7 +181,8 @@ impl Model {
             let to = node_of(world, &state.to);
             to.is_some_and(|to| world.node(to).store.inbox.contains_key(&(from, state.id)))
         };
-        let carried = self.carried.get(&state.to).copied().unwrap_or(0) > 0;
+        let me = world.node(id).user.label.clone();
+        let carried = self.carried.contains(&(me, state.to.clone()));
         let wrong = match state.state {
             DeliveryState::Delivered | DeliveryState::Read => !committed(),
             DeliveryState::Relayed => !carried && !self.liars,

@@ -1,10 +1,11 @@
 //! One schedule: a small world made from a seed, a time of trouble, then a time of peace in which
 //! everything must come right.
 
-use super::liars::{LIES, corrupt, shuffle_signals};
+use super::liars::{LIES, Lie, shuffle_signals, tap};
 use super::model::Model;
+use super::watch::Watch;
 use beeline_proto::id::sha256;
-use client_core::testing::tap::Shared;
+use client_core::testing::tap::{Shared, shared};
 use client_core::testing::{NodeId, World};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
@@ -86,7 +87,7 @@ impl Run {
         let mut run = Self {
             world,
             rng,
-            model: Model::default(),
+            model: Model::new(shared(Watch::default())),
             people: Vec::new(),
             liar: None,
             shuffling,
@@ -106,6 +107,13 @@ impl Run {
             lines.extend(events.map(|(at, e)| (*at, format!("{}: {e:?}", node.user.label))));
         }
         lines.sort_by_key(|(at, _)| *at);
+        let now = self.world.now();
+        for id in self.world.ids() {
+            if let Some(manager) = &self.world.node(id).manager {
+                let refused = manager.status(now).refused;
+                lines.push((now.mono_ms, format!("---- {id:?} counted {refused:?}")));
+            }
+        }
         let lines = lines.iter().map(|(at, line)| format!("{at:>9} {line}\n"));
         lines.collect()
     }
@@ -122,19 +130,33 @@ impl Run {
     fn populate(&mut self) {
         for n in 0..self.below(3) {
             let name = format!("host{n}");
-            let id = self.world.coordinator(&name);
+            let id = self.world.coordinator_stopped(&name);
+            if self.below(3) == 0 {
+                self.world.node_mut(id).links_max = 2 + self.below(2) as usize;
+            }
             self.people.push(id);
         }
         for n in 0..3 + self.below(4) {
-            let id = self.world.member(&format!("peer{n}"));
+            let id = self.world.member_stopped(&format!("peer{n}"));
+            self.world.node_mut(id).unlisted = self.below(8) == 0;
+            self.world.node_mut(id).can_relay = self.below(8) > 0;
             self.people.push(id);
         }
+        let mut lies = None;
         if self.below(3) == 0 {
             let liar = self.anybody();
             let lie = LIES[self.below(LIES.len() as u64) as usize];
-            corrupt(&mut self.world, liar, lie);
-            self.liar = Some(liar);
-            self.model.liars = true;
+            if lie != Lie::Pretend || !self.world.real_crypto {
+                lies = Some((liar, lie));
+                self.liar = Some(liar);
+                self.model.liars = true;
+            }
+        }
+        let watch = Watch::new(&self.world);
+        self.model.watch = watch.clone();
+        tap(&mut self.world, lies, watch);
+        for id in self.people.clone() {
+            self.world.start(id);
         }
     }
 
@@ -200,7 +222,7 @@ impl Run {
     }
 
     fn one_trouble(&mut self) {
-        let kind = self.below(16);
+        let kind = self.below(17);
         let (one, other) = self.two();
         let coin = self.below(2) == 0;
         let what = match kind {
@@ -245,6 +267,11 @@ impl Run {
                 let skew_ms = self.below(6 * day_ms) as i64 - 3 * day_ms as i64;
                 self.world.node_mut(one).wall_skew_ms = skew_ms;
                 format!("the clock of {one:?} is wrong by {skew_ms} ms")
+            }
+            12 => {
+                self.world.crash(one);
+                self.world.node_mut(one).store.bundles.clear();
+                format!("{one:?} is killed, and its keys to unseal are lost")
             }
             _ => return self.send(),
         };

@@ -1,8 +1,10 @@
 //! Keys: changed ones block, lost ones are replaced, revoked ones end, conflicts are refused.
 
 use beeline_proto::code::ErrorCode;
+use beeline_proto::pb::peer::v1::peer_item::Kind;
 use client_core::event::{DeliveryState, Event, MessageState};
 use client_core::input::{Command, CommandId, Input};
+use client_core::testing::tap::{items, shared};
 use client_core::testing::{EPOCH_MS, NodeId, World, label};
 
 fn pair(seed: u64) -> (World, NodeId, NodeId) {
@@ -164,6 +166,30 @@ fn a_parcel_to_a_lost_bundle_is_sealed_again() {
     );
     let nacks = world.node(carol).running().status(world.now()).refused;
     assert!(nacks.contains(&("nack-said", 1)), "{nacks:?}");
+}
+
+#[test]
+fn a_lost_nack_is_said_again_when_the_parcel_comes_again() {
+    let (mut world, alice, carol) = pair(1);
+    world.send(alice, "carol", "one");
+    assert!(world.drive_until(2_000, |w| delivered(w, alice) == 1));
+    world.crash(carol);
+    world.drive(10_000);
+    world.send(alice, "carol", "two");
+    world.drive(1_000);
+    world.node_mut(carol).store.bundles.clear();
+    let lost = shared(0);
+    let count = lost.clone();
+    world.on_frame = Some(Box::new(move |_, _, bytes| {
+        let nack = items(&bytes).iter().any(|i| matches!(i, Kind::Nack(_)));
+        *count.borrow_mut() += usize::from(nack);
+        if nack { Vec::new() } else { vec![bytes] }
+    }));
+    world.start(carol);
+    world.drive(5_000);
+    world.on_frame = None;
+    assert_eq!((*lost.borrow(), delivered(&world, alice)), (1, 1));
+    assert!(world.drive_until(120_000, |w| delivered(w, alice) == 2));
 }
 
 #[test]

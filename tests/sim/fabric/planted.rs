@@ -1,0 +1,66 @@
+//! The simulator can fail: each planted bug of `client-core` is caught by a schedule whose seed is
+//! known, and the binary that people get has none of them.
+//!
+//! ```sh
+//! BEELINE_SIM_HUNT=3000 tests/run planted_bugs   # look for seeds anew, after a change of the core
+//! ```
+
+use super::number;
+use super::schedule::run;
+use client_core::planted::{BUGS, Bug, switch_on};
+use std::process::Command;
+
+/// The seed of a schedule that catches each bug.
+const CAUGHT_BY: &[(Bug, u64)] = &[];
+
+/// What a schedule says with a bug switched on.
+fn caught(bug: Bug, seed: u64) -> Option<String> {
+    switch_on(Some(bug));
+    let outcome = std::panic::catch_unwind(|| run(seed).violation);
+    switch_on(None);
+    outcome.unwrap_or_else(|_| Some("an assertion of the world".to_owned()))
+}
+
+#[test]
+fn planted_bugs_are_caught() {
+    let hunt = number("BEELINE_SIM_HUNT").unwrap_or(0);
+    let mut missed = Vec::new();
+    for bug in BUGS {
+        let known = CAUGHT_BY.iter().find(|(of, _)| of == bug);
+        let seeds = known.map(|(_, seed)| *seed).into_iter().chain(1..=hunt);
+        let found = seeds.filter_map(|seed| Some((seed, caught(*bug, seed)?)));
+        match { found }.next() {
+            Some((seed, why)) => say(&format!("    (Bug::{bug:?}, {seed}), // {why}")),
+            None => missed.push(*bug),
+        }
+    }
+    assert_eq!(
+        missed,
+        [],
+        "not caught; look for seeds with BEELINE_SIM_HUNT"
+    );
+}
+
+/// The harness shows it for a test that fails, or with `--nocapture`.
+#[expect(clippy::print_stdout, reason = "the table is what the test is run for")]
+fn say(line: &str) {
+    println!("{line}");
+}
+
+#[test]
+fn planted_bugs_are_not_in_what_people_get() {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    for package in ["beeline", "beeline-registry", "beeline-gateway"] {
+        let tree = Command::new(&cargo)
+            .args(["tree", "--locked", "--offline", "-p", package])
+            .args(["-e", "features,no-dev", "--prefix", "none"])
+            .output()
+            .expect("cargo tree runs");
+        let tree = String::from_utf8_lossy(&tree.stdout).into_owned();
+        assert!(tree.contains(package), "{tree}");
+        for feature in ["planted", "testing"] {
+            let line = format!("client-core feature \"{feature}\"");
+            assert!(!tree.contains(&line), "{package} has {line}");
+        }
+    }
+}
