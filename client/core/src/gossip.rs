@@ -220,7 +220,9 @@ impl PeerManager {
     /// A neighbour has somebody new whom we do not know: it may be whom we look for.
     fn ask_for_strangers(&mut self, now: Now, id: LinkId) {
         let sought = self.outbox.recipients().into_iter();
-        let unknown = sought.filter(|label| self.contacts.get(label).is_none());
+        // What is not durable yet does not touch the network.
+        let durable = sought.filter(|label| self.outbox.has_waiting(label));
+        let unknown = durable.filter(|label| self.contacts.get(label).is_none());
         let unknown: Vec<_> = unknown.take(QUERIES_ON_LINK_MAX).collect();
         for label in unknown {
             self.heard_of_user(now, &label);

@@ -42,6 +42,8 @@ struct Run {
     liar: Option<NodeId>,
     shuffling: Shared<bool>,
     sent: u64,
+    /// Who sent to whom last.
+    talking: (NodeId, NodeId),
     /// What was done to the world.
     done: Vec<(u64, String)>,
 }
@@ -92,6 +94,7 @@ impl Run {
             liar: None,
             shuffling,
             sent: 0,
+            talking: (NodeId(0), NodeId(0)),
             done: Vec::new(),
         };
         run.populate();
@@ -186,7 +189,11 @@ impl Run {
     }
 
     fn send(&mut self) {
-        let (from, to) = self.two();
+        // Often to the same as before, so that messages follow each other.
+        if self.sent == 0 || self.below(2) == 0 {
+            self.talking = self.two();
+        }
+        let (from, to) = self.talking;
         self.sent += 1;
         let text = format!("m{}", self.sent);
         let to = self.world.node(to).user.label.clone();

@@ -1,23 +1,28 @@
 //! A tap on every link: what an honest member may not say, and what it must have heard before.
 
-use beeline_proto::id::{DeviceFp, ParcelId};
+use beeline_proto::id::{DeviceFp, Label, ParcelId};
 use beeline_proto::parcel::{Kind as ParcelKind, Parcel};
+use beeline_proto::pb::peer::v1::PeerFound;
 use beeline_proto::pb::peer::v1::peer_item::Kind;
-use client_core::testing::tap::{Shared, items, shared};
+use client_core::testing::tap::{Shared, items, payload, shared};
 use client_core::testing::{NodeId, World};
 use std::collections::BTreeMap;
 
-/// A relay that refused is not used again before this, milliseconds, unless it says something new;
-/// what was on its way when it refused is not counted, which is over after the second.
-const REFUSED_MS: (u64, u64) = (2_000, 500_000);
+/// A relay that refused is not used again for so long, milliseconds, unless it says something new.
+const REFUSED_MS: u64 = 500_000;
 
 /// What was heard on the links.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
     devices: Vec<DeviceFp>,
     unlisted: Vec<(NodeId, DeviceFp)>,
-    /// When each relay refused which parcel of whom with NO_ROUTE.
-    refused: BTreeMap<(NodeId, NodeId), BTreeMap<ParcelId, u64>>,
+    labels: Vec<Label>,
+    /// How long what was said may be on its way, milliseconds.
+    way_ms: u64,
+    /// Messages handed to relays, and for whom.
+    relayed: BTreeMap<(NodeId, NodeId), BTreeMap<ParcelId, DeviceFp>>,
+    /// Since when each relay has no route for whom to which device, as it said.
+    refused: BTreeMap<(NodeId, NodeId), BTreeMap<DeviceFp, u64>>,
     /// Virtual milliseconds; the model keeps it.
     pub(super) now_ms: u64,
     /// What must not have been said.
@@ -27,11 +32,15 @@ pub(super) struct Watch {
 impl Watch {
     /// Watches a world whose members are all there.
     pub(super) fn new(world: &World) -> Shared<Self> {
-        let mut watch = Self::default();
+        let mut watch = Self {
+            way_ms: world.timing.link_ms + world.timing.jitter_ms + 20,
+            ..Self::default()
+        };
         for id in world.ids() {
             let node = world.node(id);
             let device = node.user.devices[node.device].1.verify_key().device_fp();
             watch.devices.push(device);
+            watch.labels.push(node.user.label.clone());
             if node.unlisted {
                 watch.unlisted.push((id, device));
             }
@@ -62,7 +71,7 @@ impl Watch {
                 if header.to == other {
                     self.news(to, from);
                 } else if header.kind == ParcelKind::Message {
-                    self.may_relay(from, to, &parcel.id())?;
+                    self.may_relay(from, to, &parcel)?;
                 }
             }
             Kind::ChatMessage(bytes) | Kind::Ack(bytes) | Kind::Nack(bytes) => {
@@ -72,12 +81,23 @@ impl Watch {
                 }
             }
             Kind::Refusal(refusal) if refusal.code == "NO_ROUTE" => {
-                if let Ok(parcel) = ParcelId::try_from(refusal.subject.as_slice()) {
+                let parcel = ParcelId::try_from(refusal.subject.as_slice()).ok();
+                let relayed = self.relayed.get(&(to, from));
+                let of = relayed.and_then(|relayed| relayed.get(&parcel?).copied());
+                if let Some(device) = of {
                     let refused = self.refused.entry((to, from)).or_default();
-                    refused.entry(parcel).or_insert(self.now_ms);
+                    refused.entry(device).or_insert(self.now_ms);
                 }
             }
-            Kind::PeerFound(bytes) | Kind::NetworkState(bytes) => {
+            Kind::PeerFound(bytes) => {
+                self.news(to, from);
+                let found: PeerFound = payload(bytes);
+                let named = |id: NodeId| self.labels[id.0].as_str() == found.user_id;
+                if self.unlisted.iter().any(|(id, _)| named(*id)) {
+                    return Err(format!("{} is named, and is unlisted", found.user_id));
+                }
+            }
+            Kind::NetworkState(bytes) => {
                 self.news(to, from);
                 self.names_nobody_unlisted((from, to), bytes)?;
             }
@@ -92,15 +112,19 @@ impl Watch {
         self.refused.remove(&(node, relay));
     }
 
-    fn may_relay(&self, from: NodeId, relay: NodeId, parcel: &ParcelId) -> Result<(), String> {
-        let refused = self.refused.get(&(from, relay)).and_then(|r| r.get(parcel));
+    fn may_relay(&mut self, from: NodeId, relay: NodeId, parcel: &Parcel) -> Result<(), String> {
+        let device = parcel.header().to;
+        let refused = self
+            .refused
+            .get(&(from, relay))
+            .and_then(|r| r.get(&device));
         let since = refused.map(|at| self.now_ms.saturating_sub(*at));
-        match since {
-            Some(ms) if (REFUSED_MS.0..REFUSED_MS.1).contains(&ms) => {
-                Err("a parcel goes to a relay that refused it".to_owned())
-            }
-            _ => Ok(()),
+        if since.is_some_and(|ms| (self.way_ms..REFUSED_MS).contains(&ms)) {
+            return Err("a message goes to a relay that has no route".to_owned());
         }
+        let relayed = self.relayed.entry((from, relay)).or_default();
+        relayed.insert(parcel.id(), device);
+        Ok(())
     }
 
     fn names_nobody_unlisted(&self, ends: (NodeId, NodeId), bytes: &[u8]) -> Result<(), String> {
