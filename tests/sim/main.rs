@@ -2,5 +2,8 @@
 //!
 //! One `mod` line per scenario file, sorted. Nothing here opens a socket or reads a clock.
 
+mod attack;
+mod contact;
+mod crowd;
 mod fabric;
 mod rtc_virtual;

@@ -311,9 +311,6 @@ impl PeerManager {
 
     /// After a start: what was committed and is due is shown, the rest waits for its gap.
     pub(crate) fn resume_streams(&mut self, now: Now) {
-        if planted!(HeldForgotten) {
-            return;
-        }
         for key in self.inbox.streams.holding() {
             self.inbox.due.insert(key, false);
             self.watch_stream(now, key);

@@ -76,8 +76,6 @@ bugs! {
     FailedWriteForgotten,
     /// Messages are shown as they come.
     OrderByArrival,
-    /// What was held back before a restart is not shown after it.
-    HeldForgotten,
     /// A coordinator takes more links than it has room for.
     CapIgnored,
     /// A relayed message is told to be tried.

@@ -18,7 +18,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Schedules of an ordinary test run: about a minute on two cores.
 const SCHEDULES: u64 = 400;
 
-fn number(name: &str) -> Option<u64> {
+/// A number of the environment.
+pub(crate) fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
@@ -45,6 +46,15 @@ fn run_all(count: u64) -> Vec<(u64, String)> {
             .flat_map(|failed| failed.expect("a schedule panicked"))
             .collect()
     })
+}
+
+/// The harness shows it for a test that fails, or with `--nocapture`.
+#[expect(
+    clippy::print_stdout,
+    reason = "figures and seeds are what some tests are run for"
+)]
+pub(crate) fn say(line: &str) {
+    println!("{line}");
 }
 
 /// The first of those that failed.

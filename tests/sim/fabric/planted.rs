@@ -5,13 +5,35 @@
 //! BEELINE_SIM_HUNT=3000 tests/run planted_bugs   # look for seeds anew, after a change of the core
 //! ```
 
-use super::number;
 use super::schedule::run;
+use super::{number, say};
 use client_core::planted::{BUGS, Bug, switch_on};
 use std::process::Command;
 
 /// The seed of a schedule that catches each bug.
-const CAUGHT_BY: &[(Bug, u64)] = &[];
+const CAUGHT_BY: &[(Bug, u64)] = &[
+    (Bug::AckBeforeCommit, 2),
+    (Bug::DuplicateNotAcked, 7),
+    (Bug::DuplicateShown, 2),
+    (Bug::HashUnchecked, 45),
+    (Bug::AckOnlyDirect, 1),
+    (Bug::RelayedButDropped, 6),
+    (Bug::RelayedTwice, 18),
+    (Bug::NoRouteIgnored, 270),
+    (Bug::RelayNeverDoubted, 132),
+    (Bug::FoundUnasked, 153),
+    (Bug::FoundStopsLadder, 1),
+    (Bug::QueryPassedOn, 1),
+    (Bug::UnlistedNamed, 22),
+    (Bug::StaleSealKey, 1),
+    (Bug::RetryNotArmed, 5),
+    (Bug::SentBeforeCommit, 11),
+    (Bug::SealStuck, 175),
+    (Bug::FailedWriteForgotten, 83),
+    (Bug::OrderByArrival, 7),
+    (Bug::CapIgnored, 2),
+    (Bug::StateGoesBack, 6),
+];
 
 /// What a schedule says with a bug switched on.
 fn caught(bug: Bug, seed: u64) -> Option<String> {
@@ -39,12 +61,6 @@ fn planted_bugs_are_caught() {
         [],
         "not caught; look for seeds with BEELINE_SIM_HUNT"
     );
-}
-
-/// The harness shows it for a test that fails, or with `--nocapture`.
-#[expect(clippy::print_stdout, reason = "the table is what the test is run for")]
-fn say(line: &str) {
-    println!("{line}");
 }
 
 #[test]

@@ -220,6 +220,18 @@ impl World {
         );
     }
 
+    /// Puts a frame on the open connection between two nodes, as one that lies would; whether there
+    /// is one that takes it.
+    pub fn say(&mut self, from: NodeId, to: NodeId, frame: Vec<u8>) -> bool {
+        let ends = self.node(from).ends.iter();
+        let open = |end: &End| end.open && end.remote.is_some_and(|(node, ..)| node == to);
+        let mut link = ends.filter(|(_, end)| open(end)).map(|(link, _)| *link);
+        match link.next_back() {
+            Some(link) => self.transmit(from, link, frame).is_none(),
+            None => false,
+        }
+    }
+
     /// Every connection between two nodes is gone; each end notices in its time.
     pub fn cut(&mut self, one: NodeId, other: NodeId) {
         for (at, peer) in [(one, other), (other, one)] {
