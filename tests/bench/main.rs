@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! cargo bench -p beeline-tests                 # everything, a few minutes
-//! cargo bench -p beeline-tests -- gateway      # one part: crypto store gateway registry setup
-//!                                              # client memory
+//! cargo bench -p beeline-tests -- gateway      # one part: crypto manager store gateway registry
+//!                                              # setup client memory
 //! ```
 //!
 //! Machines differ and drift, so no figure stands alone: each part runs what it measures and the
@@ -18,6 +18,7 @@ mod delivery;
 mod gateway;
 mod grpc_bare;
 mod loopback;
+mod manager;
 mod measure;
 mod members;
 mod memory;
@@ -42,6 +43,7 @@ type Part = fn(&mut Report) -> Result<(), String>;
 /// The parts by name, in the order they run.
 const PARTS: &[(&str, Part)] = &[
     ("crypto", crypto::run),
+    ("manager", manager::run),
     ("store", store::run),
     ("gateway", gateway::run),
     ("registry", registry::run),

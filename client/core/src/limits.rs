@@ -141,8 +141,8 @@ pub const SETTLED_MAX: usize = 4_096;
 /// Seals of one message for one device because of NACKs; more would be a loop.
 pub const RESEALS_MAX: u8 = 5;
 
-/// A parcel that comes again is answered with another NACK after this long at most: the last one may
-/// have been lost, and without it the message never arrives. Shorter than the pauses between tries.
+/// A parcel that comes again is answered with another NACK after this long at most: the last one
+/// may have been lost, and without it the message never arrives. About the pause between tries.
 pub const NACK_AGAIN_MS: u64 = 10_000;
 
 /// Bundles kept: one a day for the life of a parcel, and as many again for clocks that jumped.

@@ -61,8 +61,8 @@ pub fn context(network: NetworkFp, to: &SigningKey, session: &[u8], n: u8) -> Pb
     context.on_link(session).to_pb()
 }
 
-/// What a parcel holds, read without any key: cheap sealing hides nothing. `None` where it was sealed
-/// for real.
+/// What a parcel holds, read without any key: cheap sealing hides nothing. `None` where it was
+/// sealed for real.
 pub fn cheaply_sealed(parcel: &Parcel) -> Option<Content> {
     super::crypto::peek(parcel)
 }
