@@ -2,6 +2,7 @@
 //! minutes of a thousand peers. Everything else is virtual: links, stores, servers, time.
 
 use crate::measure::{Goal, Report, Samples, say, timed};
+use crate::proc::cpu_us;
 use client_core::event::DeliveryState;
 use client_core::state::ContactRow;
 use client_core::testing::{EPOCH_MS, NodeId, World, label};
@@ -88,7 +89,7 @@ fn by_users_known(report: &mut Report) {
 }
 
 /// Seconds of CPU for ten minutes of a thousand peers that talk.
-fn thousand_peers(report: &mut Report) {
+fn thousand_peers(report: &mut Report) -> Result<(), String> {
     let mut world = World::new(3);
     for n in 0..(PEERS / PER_COORDINATOR + 2) {
         world.coordinator(&format!("host{n}"));
@@ -103,6 +104,7 @@ fn thousand_peers(report: &mut Report) {
         world.drive(10_000);
         ids
     });
+    let before_us = cpu_us(std::process::id())?;
     let (elapsed, sent) = timed(|| {
         let mut sent = 0;
         for _ in 0..MINUTES * PEERS as u64 {
@@ -123,18 +125,20 @@ fn thousand_peers(report: &mut Report) {
     say(&format!(
         "1,000 peers, 10 minutes, {sent} messages, {delivered} delivered; set up in {setup:?}"
     ));
-    let seconds = Samples(vec![elapsed.as_secs_f64()]);
+    let spent_us = cpu_us(std::process::id())? - before_us;
+    say(&format!("{elapsed:?} by the clock on the wall"));
+    let seconds = Samples(vec![spent_us / 1e6]);
     report.plain(
         "1,000 peers for ten minutes",
         "s",
         seconds,
         Goal::AtMost(60.0),
     );
+    Ok(())
 }
 
 /// Runs the part.
 pub(crate) fn run(report: &mut Report) -> Result<(), String> {
     by_users_known(report);
-    thousand_peers(report);
-    Ok(())
+    thousand_peers(report)
 }
