@@ -107,6 +107,9 @@ pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long the signalling socket may take to close politely after a drain.
 pub const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
+/// The file that remembers a coordinator's port, bytes.
+pub const PORT_FILE_LEN_MAX: u64 = 16;
+
 /// An identity file, bytes: keys, names and a chain of at most 6 KiB, in text.
 pub const IDENTITY_LEN_MAX: u64 = 64 * 1024;
 

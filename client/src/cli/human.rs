@@ -142,11 +142,16 @@ fn render_presence(line: &Line, style: Style) -> String {
             network,
             user,
             device,
-        } => format!(
-            "{} in {network} as {}, device {device}",
-            style.good("Online"),
-            style.strong(user),
-        ),
+            signal_addr,
+        } => {
+            let at = signal_addr.as_ref();
+            let at = at.map_or_else(String::new, |at| format!(", coordinator at {at}"));
+            format!(
+                "{} in {network} as {}, device {device}{at}",
+                style.good("Online"),
+                style.strong(user),
+            )
+        }
         _ => String::new(),
     }
 }
@@ -344,6 +349,9 @@ fn render_status(line: &StatusLine, style: Style) -> String {
     ];
     for coordinator in &line.coordinators {
         rows.push(("coordinator", coordinator_state(coordinator, style)));
+    }
+    if let Some(addr) = &line.signal_addr {
+        rows.push(("serves", addr.clone()));
     }
     if let Some(detail) = &line.running_elsewhere {
         rows.push(("elsewhere", style.bad(&safe(detail))));

@@ -1,0 +1,108 @@
+//! Coordinators as real processes: who may be one, where it serves, and what it is good for when
+//! the servers are gone.
+
+use crate::process::{DEADLINE, Home, Served, beeline, run};
+use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// What `run --coordinator` takes in a test: any port, the same after a restart.
+const RUN: [&str; 4] = ["run", "--coordinator", "--listen", "127.0.0.1:0"];
+
+/// A link for a coordinator, from the operator.
+async fn invite(served: &Served) -> String {
+    let data = served.data().to_str().expect("a UTF-8 path");
+    let line = ["network", "invite", "--role", "coordinator", "--data", data];
+    let invited = run(beeline(&line)).await;
+    invited.expect_code(0);
+    let link = invited.only("invite");
+    assert_eq!(link["role"], "coordinator");
+    link["invite"].as_str().expect("a link").to_owned()
+}
+
+/// The host and port of a signalling address, and its deviceId.
+fn parts(online: &Value) -> (String, String) {
+    let addr = online["signalAddr"].as_str().expect("an address");
+    let rest = addr.strip_prefix("ws://").expect("a WebSocket");
+    let (host, device) = rest.split_once('/').expect("host and device");
+    (host.to_owned(), device.to_owned())
+}
+
+/// `GET` without a token; the whole answer.
+async fn get(host: &str, path: &str) -> String {
+    let asked = async {
+        let mut stream = TcpStream::connect(host).await.expect("it listens");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.expect("asked");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("answered");
+        answer
+    };
+    timeout(DEADLINE, asked).await.expect("it does not hang")
+}
+
+#[tokio::test]
+async fn only_who_was_invited_as_one_runs_as_a_coordinator() {
+    let served = Served::start(&[]).await;
+    let alice = Home::joined(served.invite(), "alice", &[]).await;
+    let refused = alice.run(&RUN).await;
+    refused.expect_code(1);
+    let told = refused.only("error")["message"].as_str().expect("a text");
+    assert!(told.contains("network invite --role coordinator"), "{told}");
+    // It costs her nothing: she goes on as she was.
+    let online = alice.start(&["run"]).event("online").await;
+    assert!(online["signalAddr"].is_null(), "{online}");
+
+    let bob = Home::joined(&invite(&served).await, "bob", &[]).await;
+    let mut running = bob.start(&RUN);
+    let online = running.event("online").await;
+    let (host, device) = parts(&online);
+    assert_eq!(online["device"], device, "{online}");
+    assert!(get(&host, "/healthz").await.starts_with("HTTP/1.1 200"));
+    assert!(
+        get(&host, &format!("/{device}"))
+            .await
+            .starts_with("HTTP/1.1 426")
+    );
+    let status = bob.run(&["status"]).await;
+    assert_eq!(
+        status.only("status")["signalAddr"],
+        online["signalAddr"],
+        "{status}"
+    );
+    running.terminate().await.expect_code(0);
+    let status = bob.run(&["status"]).await;
+    assert!(status.only("status")["signalAddr"].is_null(), "{status}");
+}
+
+#[tokio::test]
+async fn a_coordinator_comes_back_at_its_address_while_the_servers_are_gone() {
+    let served = Served::start(&[]).await;
+    let bob = Home::joined(&invite(&served).await, "bob", &[]).await;
+    let mut running = bob.start(&RUN);
+    let first = running.event("online").await;
+    served.running.kill().await;
+    running.kill().await;
+    let mut again = bob.start(&RUN);
+    let second = again.event("online").await;
+    assert_eq!(first["signalAddr"], second["signalAddr"]);
+    again.terminate().await.expect_code(0);
+}
+
+#[tokio::test]
+async fn an_address_nobody_can_dial_or_that_is_taken_is_refused() {
+    let served = Served::start(&[]).await;
+    let bob = Home::joined(&invite(&served).await, "bob", &[]).await;
+    let url = served.ready["url"].as_str().expect("a url");
+    let taken = url.strip_prefix("http://").expect("plain");
+    for (listen, says) in [("0.0.0.0:0", "--public-url"), (taken, "cannot listen")] {
+        let refused = bob.run(&["run", "--coordinator", "--listen", listen]).await;
+        refused.expect_code(1);
+        let told = refused.only("error")["message"].as_str().expect("a text");
+        assert!(told.contains(says), "{told}");
+    }
+    bob.run(&["run", "--listen", "127.0.0.1:0"])
+        .await
+        .expect_code(2);
+}
