@@ -24,8 +24,8 @@ pub struct CoordinatorOptions {
     /// Where to listen. Port 0 takes the one this home had last time, else a free one: others
     /// remember the address.
     pub listen: SocketAddr,
-    /// Origin under which others reach it, such as `https://hub.example`; the listen address if
-    /// `None`.
+    /// Origin under which others reach it, such as `https://hub.example`, where port 0 stands for
+    /// the port it listens on; the listen address if `None`.
     pub public_url: Option<String>,
     /// PEM certificate chain; with it, wss is served.
     pub tls_cert: Option<PathBuf>,

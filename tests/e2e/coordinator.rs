@@ -2,6 +2,7 @@
 //! the servers are gone.
 
 use crate::process::{DEADLINE, Home, Served, beeline, run};
+use crate::serve::private_ca;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -105,4 +106,71 @@ async fn an_address_nobody_can_dial_or_that_is_taken_is_refused() {
     bob.run(&["run", "--listen", "127.0.0.1:0"])
         .await
         .expect_code(2);
+}
+
+#[tokio::test]
+async fn serve_runs_a_coordinator_that_keeps_its_name_and_its_address() {
+    let served = Served::start_with(&[]).await;
+    let first = served.ready["coordinator"].clone();
+    let host = |addr: &Value| parts(&serde_json::json!({ "signalAddr": addr })).0;
+    assert!(get(&host(&first), "/healthz").await.contains(" 200 "));
+    let home = served.data().join("coordinator");
+    let home = home.to_str().expect("a UTF-8 path").to_owned();
+    let status = async || {
+        let status = run(beeline(&["--home", &home, "status"])).await;
+        status.only("status").clone()
+    };
+    let before = status().await;
+    assert_eq!(
+        (&before["user"], &before["coordinator"]),
+        (&"coordinator_1".into(), &first)
+    );
+    let served = served.restart().await;
+    assert_eq!(served.ready["coordinator"], first);
+    assert_eq!(status().await["device"], before["device"]);
+    // It is a member like any other, and one only.
+    let data = served.data().to_str().expect("a UTF-8 path");
+    let members = run(beeline(&["network", "members", "--data", data])).await;
+    assert_eq!(members.only("member")["role"], "coordinator", "{members}");
+    served.running.terminate().await.expect_code(0);
+}
+
+#[tokio::test]
+async fn serve_says_why_its_coordinator_cannot_start() {
+    let data = tempfile::tempdir().expect("a temporary directory");
+    let taken = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("bound");
+    let taken = taken.local_addr().expect("bound").to_string();
+    let mut serve = beeline(&["serve", "--listen", "127.0.0.1:0", "--grpc", "127.0.0.1:0"]);
+    serve
+        .args(["--coordinator-listen", &taken, "--data"])
+        .arg(data.path());
+    let refused = run(serve).await;
+    refused.expect_code(1);
+    let told = refused.only("error")["message"].as_str().expect("a text");
+    assert!(
+        told.contains(&taken) && told.contains("--no-coordinator"),
+        "{told}"
+    );
+    assert!(refused.all("ready").is_empty(), "{refused}");
+}
+
+#[tokio::test]
+async fn serve_behind_a_certificate_of_a_private_authority() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let [ca, cert, key] = private_ca(dir.path());
+    let tls = ["--tls-cert", &cert, "--tls-key", &key];
+    let served = Served::start_with(&[&tls[..], &["--ca", &ca]].concat()).await;
+    let addr = served.ready["coordinator"].as_str().expect("an address");
+    assert!(addr.starts_with("wss://127.0.0.1:"), "{addr}");
+    served.running.terminate().await.expect_code(0);
+
+    let data = tempfile::tempdir().expect("a temporary directory");
+    let mut serve = beeline(&["serve", "--listen", "127.0.0.1:0", "--grpc", "127.0.0.1:0"]);
+    serve.args(tls).arg("--data").arg(data.path());
+    let refused = run(serve).await;
+    refused.expect_code(1);
+    let told = refused.only("error")["message"].as_str().expect("a text");
+    assert!(told.contains("--ca FILE"), "{told}");
 }

@@ -100,11 +100,17 @@ fn render_network(line: &Line, style: Style) -> String {
             grpc,
             network,
             invite,
-        } => format!(
-            "{} network {network}\n  gateway   {url}\n  registry  {grpc} (gRPC)\n  invite    {}",
-            style.good("Serving"),
-            style.strong(invite),
-        ),
+            coordinator,
+        } => {
+            let at = coordinator.as_ref();
+            let at = at.map_or_else(String::new, |at| format!("\n  coordinator  {at}"));
+            format!(
+                "{} network {network}\n  gateway      {url}\n  registry     {grpc} (gRPC){at}\n  \
+                 invite       {}",
+                style.good("Serving"),
+                style.strong(invite),
+            )
+        }
         Line::Network {
             network,
             fingerprint,

@@ -22,6 +22,9 @@ pub(crate) enum Line {
         network: String,
         /// An invite link.
         invite: String,
+        /// Where the coordinator inside serves the signalling socket.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        coordinator: Option<String>,
     },
     /// This home is a member now.
     Joined {
