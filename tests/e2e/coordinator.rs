@@ -122,7 +122,7 @@ async fn serve_runs_a_coordinator_that_keeps_its_name_and_its_address() {
     };
     let before = status().await;
     assert_eq!(
-        (&before["user"], &before["coordinator"]),
+        (&before["user"], &before["signalAddr"]),
         (&"coordinator_1".into(), &first)
     );
     let served = served.restart().await;
