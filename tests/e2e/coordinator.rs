@@ -174,3 +174,72 @@ async fn serve_behind_a_certificate_of_a_private_authority() {
     let told = refused.only("error")["message"].as_str().expect("a text");
     assert!(told.contains("--ca FILE"), "{told}");
 }
+
+/// Asks until the home's coordinators are linked, and no fewer than `count`.
+async fn linked(home: &Home, count: usize) {
+    let asking = async {
+        loop {
+            let status = home.run(&["status"]).await;
+            let coordinators = status.only("status")["coordinators"].clone();
+            let linked = coordinators.as_array().into_iter().flatten();
+            if linked.filter(|one| one["linked"] == true).count() >= count {
+                return;
+            }
+        }
+    };
+    timeout(DEADLINE, asking).await.expect("a link comes about");
+}
+
+/// Sends until a message went by the path wanted; every one of them must be delivered.
+async fn delivered_by(home: &Home, to: &str, path: &str) {
+    let sending = async {
+        loop {
+            let sent = home.run(&["send", to, "again"]).await;
+            sent.expect_code(0);
+            if sent.all("state").pop().expect("states")["path"] == *path {
+                return;
+            }
+        }
+    };
+    timeout(DEADLINE, sending)
+        .await
+        .expect("the path comes about");
+}
+
+/// The promise of the peer fabric: ask friends first, servers last.
+#[tokio::test]
+async fn friends_are_asked_where_the_servers_are_dead() {
+    let served = Served::start(&[]).await;
+    let bob = Home::joined(&invite(&served).await, "bob", &[]).await;
+    let carol = Home::joined(served.invite(), "carol", &[]).await;
+    let alice = Home::joined(served.invite(), "alice", &[]).await;
+    let mut coordinator = bob.start(&RUN);
+    coordinator.event("online").await;
+    let mut listen = carol.listening(&[]).await;
+    let alices = alice.listening(&[]).await;
+    for home in [&carol, &alice] {
+        linked(home, 1).await;
+    }
+    served.running.kill().await;
+
+    // Alice has never spoken to Carol.
+    let sent = alice.run(&["send", "carol", "Hello Carol!"]).await;
+    sent.expect_code(0);
+    let last = sent.all("state").pop().expect("states").clone();
+    assert_eq!(
+        (&last["state"], &last["foundBy"]),
+        (&"delivered".into(), &"peers".into()),
+        "{sent}"
+    );
+    assert_eq!(listen.event("message").await["text"], "Hello Carol!");
+    delivered_by(&alice, "carol", "direct").await;
+
+    // A new process of hers finds its way back into the fabric.
+    alices.kill().await;
+    let sent = alice.run(&["send", "carol", "I am back"]).await;
+    sent.expect_code(0);
+    let back = listen.until("the last message", |line| line["text"] == "I am back");
+    assert_eq!(back.await["from"], "alice");
+    listen.terminate().await.expect_code(0);
+    coordinator.terminate().await.expect_code(0);
+}
