@@ -18,8 +18,8 @@ The first start creates a network; every start prints a fresh invite link (100 u
 links: `beeline network invite --data DIR`. The servers never see what people write, and may be
 down: links between devices stay, and devices find each other through coordinators.
 
-Inside runs one coordinator: a member named coordinator_1, in the directory coordinator of --data. It
-keeps its address from start to start, for others remember it. It dials the servers as everybody
+Inside runs one coordinator: a member named coordinator_1, in the directory coordinator of --data.
+It keeps its address from start to start, for others remember it. It dials the servers as everybody
 does, at --public-url. SIGINT and SIGTERM drain and end everything.")]
 pub(crate) struct ServeArgs {
     /// Where REST and the signalling WebSocket listen; port 0 picks a free one

@@ -59,27 +59,28 @@ async fn a_device_gets_its_token_and_uses_it() {
         (200, Some(10))
     );
 
-    let target = "/network/home/coordinators?pageSize=3";
-    let live = get(stack.addr, target, Some(token)).await.json();
-    assert_eq!(
-        live["coordinators"],
-        json!([{ "deviceId": "bob_1", "record": "AQ==", "chain": "Ag==", "load": 3, "capacity": 512 }])
-    );
-
     let calls = std::mem::take(&mut stack.registry.fake.lock().calls);
     let methods: Vec<_> = calls.iter().map(|(method, _)| *method).collect();
     assert_eq!(
         methods,
-        [
-            "Announce",
-            "GetPeer",
-            "ListActivePeers",
-            "Heartbeat",
-            "ListCoordinators"
-        ]
+        ["Announce", "GetPeer", "ListActivePeers", "Heartbeat"]
     );
     let bearer = format!("Bearer {token}");
     assert!(calls.iter().all(|(_, credential)| *credential == bearer));
+}
+
+#[tokio::test]
+async fn members_list_the_coordinators_that_live() {
+    let stack = Stack::start().await;
+    let token = stack.token(&stack.alice);
+    let target = "/network/home/coordinators?pageSize=3";
+    let live = get(stack.addr, target, Some(&token)).await.json();
+    let bob = json!({
+        "deviceId": "bob_1", "record": "AQ==", "chain": "Ag==", "load": 3, "capacity": 512,
+    });
+    assert_eq!(live["coordinators"], json!([bob]));
+    let elsewhere = get(stack.addr, "/network/other/coordinators", Some(&token)).await;
+    assert_eq!(elsewhere.problem(), (403, "PERMISSION_DENIED".into()));
 }
 
 #[tokio::test]
