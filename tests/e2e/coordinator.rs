@@ -30,11 +30,15 @@ fn parts(online: &Value) -> (String, String) {
     (host.to_owned(), device.to_owned())
 }
 
-/// `GET` without a token; the whole answer.
-async fn get(host: &str, path: &str) -> String {
+/// `GET`; the whole answer.
+async fn get(host: &str, path: &str, token: Option<&str>) -> String {
     let asked = async {
         let mut stream = TcpStream::connect(host).await.expect("it listens");
-        let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        let token = token.map_or_else(String::new, |token| {
+            format!("Authorization: Bearer {token}\r\n")
+        });
+        let head = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n{token}");
+        let request = format!("{head}Connection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.expect("asked");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.expect("answered");
@@ -60,9 +64,13 @@ async fn only_who_was_invited_as_one_runs_as_a_coordinator() {
     let online = running.event("online").await;
     let (host, device) = parts(&online);
     assert_eq!(online["device"], device, "{online}");
-    assert!(get(&host, "/healthz").await.starts_with("HTTP/1.1 200"));
     assert!(
-        get(&host, &format!("/{device}"))
+        get(&host, "/healthz", None)
+            .await
+            .starts_with("HTTP/1.1 200")
+    );
+    assert!(
+        get(&host, &format!("/{device}"), None)
             .await
             .starts_with("HTTP/1.1 426")
     );
@@ -113,7 +121,7 @@ async fn serve_runs_a_coordinator_that_keeps_its_name_and_its_address() {
     let served = Served::start_with(&[]).await;
     let first = served.ready["coordinator"].clone();
     let host = |addr: &Value| parts(&serde_json::json!({ "signalAddr": addr })).0;
-    assert!(get(&host(&first), "/healthz").await.contains(" 200 "));
+    assert!(get(&host(&first), "/healthz", None).await.contains(" 200 "));
     let home = served.data().join("coordinator");
     let home = home.to_str().expect("a UTF-8 path").to_owned();
     let status = async || {
@@ -241,5 +249,77 @@ async fn friends_are_asked_where_the_servers_are_dead() {
     let back = listen.until("the last message", |line| line["text"] == "I am back");
     assert_eq!(back.await["from"], "alice");
     listen.terminate().await.expect_code(0);
+    coordinator.terminate().await.expect_code(0);
+}
+
+/// Asks the gateway over REST, in a member's name, until the answer fits.
+async fn until(served: &Served, member: &Home, path: &str, fits: impl Fn(&Value) -> bool) {
+    let url = served.ready["url"].as_str().expect("a URL");
+    let host = url.strip_prefix("http://").expect("plain").to_owned();
+    let token = member.run(&["token"]).await;
+    let token = token.only("token")["token"]
+        .as_str()
+        .expect("a token")
+        .to_owned();
+    let path = format!("/network/{}{path}", served.network());
+    let asking = async {
+        loop {
+            let answer = get(&host, &path, Some(&token)).await;
+            let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+            if serde_json::from_str(body).is_ok_and(|body| fits(&body)) {
+                return;
+            }
+        }
+    };
+    timeout(DEADLINE, asking)
+        .await
+        .expect("the registry hears of it");
+}
+
+#[tokio::test]
+async fn the_registry_knows_who_coordinates_and_whom() {
+    let served = Served::start(&[]).await;
+    let bob = Home::joined(&invite(&served).await, "bob", &[]).await;
+    let carol = Home::joined(served.invite(), "carol", &[]).await;
+    let alice = Home::joined(served.invite(), "alice", &[]).await;
+    let mut coordinator = bob.start(&[&RUN[..], &["--links", "7"]].concat());
+    let device = coordinator.event("online").await["device"].clone();
+    until(&served, &alice, "/coordinators", |list| {
+        let one = &list["coordinators"][0];
+        one["deviceId"] == device && one["capacity"] == 7
+    })
+    .await;
+    let listen = carol.listening(&[]).await;
+    linked(&carol, 1).await;
+    until(&served, &alice, "/peer/carol", |peer| {
+        peer["lastCoordinators"][0] == device
+    })
+    .await;
+    listen.terminate().await.expect_code(0);
+    coordinator.terminate().await.expect_code(0);
+}
+
+#[tokio::test]
+async fn a_network_heals_when_its_coordinator_returns_though_the_servers_do_not() {
+    let served = Served::start(&[]).await;
+    let bob = Home::joined(&invite(&served).await, "bob", &[]).await;
+    let carol = Home::joined(served.invite(), "carol", &[]).await;
+    let alice = Home::joined(served.invite(), "alice", &[]).await;
+    let mut coordinator = bob.start(&RUN);
+    coordinator.event("online").await;
+    let mut listen = carol.listening(&[]).await;
+    let alices = alice.listening(&[]).await;
+    for home in [&carol, &alice] {
+        linked(home, 1).await;
+    }
+    served.running.kill().await;
+    coordinator.kill().await;
+    let mut send = alice.start(&["send", "carol", "Is anybody there?", "--timeout", "90s"]);
+    send.state("queued").await;
+    let mut coordinator = bob.start(&RUN);
+    coordinator.event("online").await;
+    assert_eq!(listen.event("message").await["text"], "Is anybody there?");
+    send.end().await.expect_code(0);
+    alices.terminate().await.expect_code(0);
     coordinator.terminate().await.expect_code(0);
 }

@@ -4,11 +4,11 @@ use super::{CoordinatorOptions, Lists};
 use crate::error::StartError;
 use crate::home::Home;
 use crate::identity::Identity;
-use crate::limits::PORT_FILE_LEN_MAX;
+use crate::limits::{HUB_CONNECTIONS_MAX, HUB_UNPROVEN_MAX, PORT_FILE_LEN_MAX};
 use crate::unix;
 use beeline_gateway::authority::offline::OfflineAuthority;
 use beeline_gateway::clock::Clock;
-use beeline_gateway::limits::Limits;
+use beeline_gateway::limits::{ConnectionLimits, Limits};
 use beeline_gateway::{SignalConfig, SignalServer};
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -26,6 +26,7 @@ pub(super) fn start(
     lists: watch::Receiver<Lists>,
     tasks: &mut JoinSet<()>,
 ) -> Result<(String, String), StartError> {
+    unix::many_open_files();
     let clock = Clock::start();
     let authority = {
         let lists = lists.borrow();
@@ -42,7 +43,7 @@ pub(super) fn start(
         authority: Arc::<OfflineAuthority>::clone(&authority),
         clock,
         own_device: Some(identity.device.to_string()),
-        limits: Limits::default(),
+        limits: limits(),
     };
     let server = listen(options.listen, home, config)
         .map_err(|error| StartError::Option(format!("coordinator: {error}")))?;
@@ -50,6 +51,19 @@ pub(super) fn start(
     let urls = (server.public_url.clone(), server.local_url.clone());
     tasks.spawn(run(server, authority, lists));
     Ok(urls)
+}
+
+/// A gateway's, but for fewer connections.
+fn limits() -> Limits {
+    let usual = Limits::default();
+    Limits {
+        connections: ConnectionLimits {
+            total: HUB_CONNECTIONS_MAX,
+            unauthenticated: HUB_UNPROVEN_MAX,
+            ..usual.connections
+        },
+        ..usual
+    }
 }
 
 /// At the address given; for port 0 at the port of last time, or any if that one is taken now.
