@@ -9,6 +9,7 @@ use crate::home::Home;
 use crate::identity::Identity;
 use crate::socket::{Credentials, socket_url};
 use crate::store::Own;
+use crate::unix;
 use beeline_proto::chain::VerifiedChain;
 use beeline_proto::origin::normalize;
 use beeline_proto::pb::identity::v1::{Chain, Role};
@@ -76,6 +77,7 @@ impl Served {
     ) -> Result<Self, StartError> {
         check_role(identity, own)?;
         check_address(options)?;
+        unix::many_open_files();
         let (lists, lists_rx) = watch::channel(Lists::of(&own.chain, &own.revocations));
         let (public_url, local_url) = start_hub(options, home, identity, lists_rx, tasks)?;
         let signal_addr = socket_url(&public_url, identity.device.as_str());

@@ -124,7 +124,7 @@ impl Servers {
     }
 
     /// Somebody who may run as a coordinator, and how.
-    async fn coordinator(&self, user: &str) -> Options {
+    async fn coordinator(&self, user: &str, tls: Option<&Tls>) -> Options {
         let hour = Duration::from_secs(3600);
         let link = self
             .registry
@@ -133,8 +133,8 @@ impl Servers {
         let coordinator = CoordinatorOptions {
             listen: "127.0.0.1:0".parse().expect("an address"),
             public_url: None,
-            tls_cert: None,
-            tls_key: None,
+            tls_cert: tls.map(|tls| tls.cert.clone()),
+            tls_key: tls.map(|tls| tls.key.clone()),
         };
         let options = Options {
             coordinator: Some(coordinator),
@@ -441,13 +441,23 @@ async fn a_gateway_that_comes_back_is_found_again() {
 
 #[tokio::test]
 async fn a_coordinator_is_reached_at_its_own_socket_while_every_server_is_gone() {
-    let servers = servers().await;
+    reached_alone(servers().await, None).await;
+}
+
+#[tokio::test]
+async fn a_coordinators_socket_is_wss_with_a_certificate() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let tls = private_tls(dir.path());
+    reached_alone(servers_in(dir, Some(&tls)).await, Some(&tls)).await;
+}
+
+async fn reached_alone(servers: Servers, with: Option<&Tls>) {
     let alice = servers.options("alice");
     join(&alice, &servers.invite, "alice", None)
         .await
         .expect("joined");
     let alice = Identity::load(&Home::at(&alice.home)).expect("joined");
-    let options = servers.coordinator("bob").await;
+    let options = servers.coordinator("bob", with).await;
     servers.gateway.shutdown().await;
     servers.registry.shutdown().await;
 
@@ -456,6 +466,8 @@ async fn a_coordinator_is_reached_at_its_own_socket_while_every_server_is_gone()
     bob.wait_online().await.expect("online at its own address");
     let who = bob.who().clone();
     let addr = who.served.expect("it serves");
+    let scheme = if with.is_some() { "wss://" } else { "ws://" };
+    assert!(addr.starts_with(scheme), "{addr}");
     assert!(addr.ends_with(who.device_label.as_str()), "{addr}");
 
     let identity = SocketIdentity {
@@ -468,7 +480,8 @@ async fn a_coordinator_is_reached_at_its_own_socket_while_every_server_is_gone()
         chain: alice.chain.clone(),
         ..Credentials::default()
     });
-    let tls = crate::tls::client_config(None).expect("made");
+    let ca = with.map(|tls| tls.ca.as_path());
+    let tls = crate::tls::client_config(ca).expect("made");
     let mut sockets = Sockets::new(identity, credentials, tls);
     assert!(sockets.open(SocketId(1), &addr));
     let (_, up) = sockets.next().await;

@@ -26,7 +26,6 @@ pub(super) fn start(
     lists: watch::Receiver<Lists>,
     tasks: &mut JoinSet<()>,
 ) -> Result<(String, String), StartError> {
-    unix::many_open_files();
     let clock = Clock::start();
     let authority = {
         let lists = lists.borrow();
