@@ -3,6 +3,7 @@
 
 mod story;
 
+use crate::cli::args::LinkArgs;
 use crate::cli::fail::{Exit, Failure};
 use crate::cli::line::{Line, StepLine};
 use crate::cli::print::Printer;
@@ -98,6 +99,10 @@ async fn start_servers(runtime: &Runtime, data: &Path) -> Result<Servers, Failur
         grpc: any,
         data: None,
         no_coordinator: true,
+        coordinator_listen: None,
+        coordinator_url: None,
+        ca: None,
+        link: LinkArgs::default(),
         database_url: None,
         tls_cert: None,
         tls_key: None,

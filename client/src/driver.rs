@@ -17,6 +17,7 @@ mod start;
 pub(crate) use start::start;
 
 use crate::clock;
+use crate::coordinator::Served;
 use crate::error::{SendError, StoreError};
 use crate::handle::Sent;
 use crate::limits::{COMMANDS_PENDING_MAX, DRAIN_TIMEOUT, NETWORK_POLL, STORE_BACKLOG_MAX};
@@ -91,6 +92,8 @@ pub(crate) struct Driver {
     rtc_events: mpsc::Receiver<(rtc::LinkId, rtc::RtcEvent)>,
     sockets: Sockets,
     credentials: watch::Sender<Credentials>,
+    /// The signalling server of a coordinator.
+    served: Option<Served>,
     registry: Registry,
     /// Source addresses towards the outside, to notice a change of network.
     addresses: [Option<IpAddr>; 2],
@@ -119,6 +122,7 @@ impl Driver {
             // The caller may have given up waiting.
             let _ = answer.send(());
         }
+        self.served = None;
         // The links close with their handles.
         self.sockets.end().await;
     }

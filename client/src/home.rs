@@ -6,6 +6,7 @@
 //!   lock           0600  held by the owner; says its pid and command
 //!   client.db      0600  the store (and client.db-wal, client.db-shm)
 //!   beeline.sock   0600  where other commands reach the owner
+//!   coordinator.port     the port a coordinator was served at
 //! ```
 
 use crate::error::HomeError;
@@ -48,6 +49,11 @@ impl Home {
     /// The socket on which the owner serves other commands.
     pub fn socket(&self) -> PathBuf {
         self.dir.join("beeline.sock")
+    }
+
+    /// Where a coordinator remembers the port it serves at.
+    pub fn coordinator_port(&self) -> PathBuf {
+        self.dir.join("coordinator.port")
     }
 
     fn lock_file(&self) -> PathBuf {

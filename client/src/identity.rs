@@ -100,6 +100,7 @@ impl Identity {
             user: self.user_key.verify_key().user_fp(),
             device_label: self.device.clone(),
             device: self.device_key.verify_key().device_fp(),
+            served: None,
         }
     }
 

@@ -7,6 +7,7 @@
 //! * Nothing here decides protocol: that is `client-core`. Drivers translate and wait.
 
 mod clock;
+pub mod coordinator;
 mod driver;
 pub mod error;
 mod handle;
@@ -23,6 +24,7 @@ pub mod store;
 pub mod tls;
 mod unix;
 
+pub use coordinator::CoordinatorOptions;
 pub use handle::{Client, Sent};
 pub use options::Options;
 pub use report::{ClientEvent, Fact, LinkStep};

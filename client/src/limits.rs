@@ -107,6 +107,16 @@ pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long the signalling socket may take to close politely after a drain.
 pub const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
+/// Connections to a coordinator's signalling server: sockets of all it may be linked to, and as
+/// many again that come and go while it is looked for.
+pub const HUB_CONNECTIONS_MAX: usize = 4 * LINKS_MAX;
+
+/// Of these, connections that have not proven a device yet.
+pub const HUB_UNPROVEN_MAX: usize = 256;
+
+/// The file that remembers a coordinator's port, bytes.
+pub const PORT_FILE_LEN_MAX: u64 = 16;
+
 /// An identity file, bytes: keys, names and a chain of at most 6 KiB, in text.
 pub const IDENTITY_LEN_MAX: u64 = 64 * 1024;
 

@@ -1,19 +1,24 @@
 //! Two clients over a real registry and a real gateway, in one process on loopback.
 
 use crate::error::{HomeError, JoinError, StartError};
+use crate::home::Home;
+use crate::identity::Identity;
 use crate::join::join;
 use crate::report::{ClientEvent, Fact};
-use crate::{Client, Options};
+use crate::socket::{Credentials, SocketEvent, SocketIdentity, Sockets};
+use crate::{Client, CoordinatorOptions, Options};
 use beeline_gateway::Gateway;
-use beeline_proto::id::{Label, MessageId};
+use beeline_proto::id::{BootId, Label, MessageId};
 use beeline_proto::pb::identity::v1::Role;
 use beeline_registry::Registry;
 use client_core::event::{DeliveryState, Event, Path};
+use client_core::input::SocketId;
+use client_core::output::{SignalCommand, SignalKind};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use std::net::SocketAddr;
 use std::path::{Path as FilePath, PathBuf};
 use std::time::Duration;
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 
 /// Registry, gateway, one network, and an invite link.
 struct Servers {
@@ -116,6 +121,27 @@ impl Servers {
             .await
             .expect("joined");
         Client::start(options).await.expect("started")
+    }
+
+    /// Somebody who may run as a coordinator, and how.
+    async fn coordinator(&self, user: &str, tls: Option<&Tls>) -> Options {
+        let hour = Duration::from_secs(3600);
+        let link = self
+            .registry
+            .create_invite("home", Role::Coordinator, 1, hour);
+        let link = link.await.expect("signed").to_text();
+        let coordinator = CoordinatorOptions {
+            listen: "127.0.0.1:0".parse().expect("an address"),
+            public_url: None,
+            tls_cert: tls.map(|tls| tls.cert.clone()),
+            tls_key: tls.map(|tls| tls.key.clone()),
+        };
+        let options = Options {
+            coordinator: Some(coordinator),
+            ..self.options(user)
+        };
+        join(&options, &link, user, None).await.expect("joined");
+        options
     }
 
     async fn stop(self) {
@@ -284,7 +310,7 @@ async fn a_home_a_name_and_an_invite_have_one_owner() {
 
     let taken = join(&servers.options("other"), &servers.invite, "alice", None).await;
     assert!(matches!(taken, Err(JoinError::UserTaken(name)) if name == "alice"));
-    assert!(!crate::home::Home::at(&servers.options("other").home).is_joined());
+    assert!(!Home::at(&servers.options("other").home).is_joined());
 
     let token = crate::rest::token(&servers.options("alice"))
         .await
@@ -329,7 +355,7 @@ async fn of_a_home_that_runs_twice_the_older_one_stops_and_says_so() {
     first.wait_online().await.expect("online");
     first.shutdown().await;
     let copy = servers.options("copy");
-    crate::home::Home::at(&copy.home).prepare().expect("made");
+    Home::at(&copy.home).prepare().expect("made");
     for file in ["identity", "client.db"] {
         let from = servers.options("alice").home.join(file);
         std::fs::copy(from, copy.home.join(file)).expect("copied");
@@ -411,4 +437,76 @@ async fn a_gateway_that_comes_back_is_found_again() {
     carol.shutdown().await;
     alice.shutdown().await;
     servers.stop().await;
+}
+
+#[tokio::test]
+async fn a_coordinator_is_reached_at_its_own_socket_while_every_server_is_gone() {
+    reached_alone(servers().await, None).await;
+}
+
+#[tokio::test]
+async fn a_coordinators_socket_is_wss_with_a_certificate() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let tls = private_tls(dir.path());
+    reached_alone(servers_in(dir, Some(&tls)).await, Some(&tls)).await;
+}
+
+async fn reached_alone(servers: Servers, with: Option<&Tls>) {
+    let alice = servers.options("alice");
+    join(&alice, &servers.invite, "alice", None)
+        .await
+        .expect("joined");
+    let alice = Identity::load(&Home::at(&alice.home)).expect("joined");
+    let options = servers.coordinator("bob", with).await;
+    servers.gateway.shutdown().await;
+    servers.registry.shutdown().await;
+
+    let bob = Client::start(options).await.expect("started");
+    let mut events = bob.subscribe();
+    bob.wait_online().await.expect("online at its own address");
+    let who = bob.who().clone();
+    let addr = who.served.expect("it serves");
+    let scheme = if with.is_some() { "wss://" } else { "ws://" };
+    assert!(addr.starts_with(scheme), "{addr}");
+    assert!(addr.ends_with(who.device_label.as_str()), "{addr}");
+
+    let identity = SocketIdentity {
+        network: alice.network,
+        device: alice.device.clone(),
+        device_key: alice.device_key.clone(),
+        boot_id: BootId([1; 16]),
+    };
+    let (_credentials, credentials) = watch::channel(Credentials {
+        chain: alice.chain.clone(),
+        ..Credentials::default()
+    });
+    let ca = with.map(|tls| tls.ca.as_path());
+    let tls = crate::tls::client_config(ca).expect("made");
+    let mut sockets = Sockets::new(identity, credentials, tls);
+    assert!(sockets.open(SocketId(1), &addr));
+    let (_, up) = sockets.next().await;
+    assert!(matches!(up, SocketEvent::Up { .. }), "{up:?}");
+    assert!(sockets.send(SignalCommand {
+        socket: SocketId(1),
+        kind: SignalKind::Offer,
+        to: who.device_label,
+        parcel: vec![1, 2, 3],
+    }));
+    let arrived = async {
+        loop {
+            let event = events.recv().await.expect("not lagging, not ended");
+            if let Fact::Signal {
+                sent: false, peer, ..
+            } = event.fact
+            {
+                return peer;
+            }
+        }
+    };
+    let from = tokio::time::timeout(Duration::from_secs(60), arrived).await;
+    assert_eq!(from, Ok(alice.device.to_string()));
+    bob.shutdown().await;
+    let down = async { while !matches!(sockets.next().await.1, SocketEvent::Down { .. }) {} };
+    let down = tokio::time::timeout(Duration::from_secs(60), down).await;
+    down.expect("its end is noticed");
 }

@@ -1,5 +1,6 @@
 //! What a caller decides about a client before it starts.
 
+use crate::coordinator::CoordinatorOptions;
 use crate::error::StartError;
 use crate::limits::ICE_SERVERS_MAX;
 use crate::rtc::{BindTo, IceServer, RtcConfig};
@@ -24,6 +25,10 @@ pub struct Options {
     /// Whether the client stays without gateway and registry: links it has stay, nothing else.
     /// For `verify --accept` and tests.
     pub offline: bool,
+    /// Whether and how the client serves others as a coordinator.
+    pub coordinator: Option<CoordinatorOptions>,
+    /// Links taken at once; as many as `client_core::limits::LINKS_MAX` if `None`.
+    pub links_max: Option<usize>,
 }
 
 impl Options {

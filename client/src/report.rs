@@ -113,6 +113,9 @@ pub struct Who {
     pub device_label: Label,
     /// Our device.
     pub device: DeviceFp,
+    /// Where we serve the signalling socket, while we run as a coordinator:
+    /// `wss://host/{our deviceId}`.
+    pub served: Option<String>,
 }
 
 /// How a running client stands.

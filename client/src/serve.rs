@@ -1,5 +1,7 @@
-//! `beeline serve`: registry and gateway in one process. The two meet only on the wire, here as
-//! anywhere: the gateway dials the registry's gRPC.
+//! `beeline serve`: registry, gateway and a coordinator in one process. They meet only on the wire,
+//! here as anywhere: the gateway dials the registry's gRPC, the coordinator both.
+
+mod coordinator;
 
 use crate::cli::data_dir;
 use crate::cli::fail::{Exit, Failure};
@@ -13,6 +15,7 @@ use beeline_gateway::Gateway;
 use beeline_proto::origin::normalize;
 use beeline_proto::pb::identity::v1::Role;
 use beeline_registry::Registry;
+use coordinator::Embedded;
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -36,16 +39,35 @@ pub(crate) async fn serve(printer: Printer, args: ServeArgs) -> Result<Exit, Fai
     if let Some(warning) = plain::warning([&servers.gateway.public_url]) {
         printer.notice(&warning);
     }
-    let ready = servers.announce().await;
-    let told = match ready {
-        Ok(line) => printer.line(&line).await,
-        Err(failure) => Err(failure),
+    let coordinator = if args.no_coordinator {
+        Ok(None)
+    } else {
+        let started = Embedded::start(&servers, &args, &data, printer).await;
+        started.map(Some)
     };
-    if told.is_ok() {
-        stop.asked().await;
+    let served = match &coordinator {
+        Ok(coordinator) => until_stopped(printer, &servers, coordinator.as_ref(), &mut stop).await,
+        Err(failure) => Err(failure.clone()),
+    };
+    if let Ok(Some(coordinator)) = coordinator {
+        coordinator.shutdown().await;
     }
     servers.shutdown().await;
-    told.map(|()| Exit::Done)
+    served.map(|()| Exit::Done)
+}
+
+/// Says that everything is ready, and waits for a signal.
+async fn until_stopped(
+    printer: Printer,
+    servers: &Servers,
+    coordinator: Option<&Embedded>,
+    stop: &mut Stop,
+) -> Result<(), Failure> {
+    let coordinator = coordinator.and_then(Embedded::signal_addr);
+    let ready = servers.announce(coordinator).await?;
+    printer.line(&ready).await?;
+    stop.asked().await;
+    Ok(())
 }
 
 /// Both servers, running.
@@ -109,10 +131,13 @@ impl Servers {
 
     /// A fresh invite link.
     pub(crate) async fn invite(&self) -> Result<String, Failure> {
+        self.invite_as(Role::Member, INVITE_USES, INVITE_TTL).await
+    }
+
+    /// An invite link for so many uses and so long.
+    async fn invite_as(&self, role: Role, uses: u32, ttl: Duration) -> Result<String, Failure> {
         let network = self.network.as_str();
-        let link = self
-            .registry
-            .create_invite(network, Role::Member, INVITE_USES, INVITE_TTL);
+        let link = self.registry.create_invite(network, role, uses, ttl);
         let link = link
             .await
             .map_err(|error| Failure::new(format!("invite: {error}")))?;
@@ -120,7 +145,7 @@ impl Servers {
     }
 
     /// The line that says everything is ready, once commands on this machine can find us.
-    async fn announce(&self) -> Result<Line, Failure> {
+    async fn announce(&self, coordinator: Option<String>) -> Result<Line, Failure> {
         let invite = self.invite().await?;
         self.write_serve_file()?;
         Ok(Line::Ready {
@@ -128,6 +153,7 @@ impl Servers {
             grpc: self.registry.grpc_addr.to_string(),
             network: self.network.clone(),
             invite,
+            coordinator,
         })
     }
 
@@ -230,7 +256,7 @@ mod tests {
     use super::*;
     use clap::Parser as _;
 
-    fn args(line: &[&str]) -> ServeArgs {
+    pub(super) fn args(line: &[&str]) -> ServeArgs {
         let line = [&["beeline", "serve"], line].concat();
         let cli = crate::cli::args::Cli::try_parse_from(line).expect("complete");
         let crate::cli::args::Command::Serve(args) = cli.command else {

@@ -67,9 +67,29 @@ pub(crate) fn no_core_dumps() {
     }
 }
 
+/// As many open files as the system lets us have: a coordinator's links and sockets are more than
+/// the usual 1,024.
+pub(crate) fn many_open_files() {
+    let limits = rustix::process::getrlimit(Resource::Nofile);
+    let most = Rlimit {
+        current: limits.maximum,
+        ..limits
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, most) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn files_may_be_as_many_as_the_system_allows() {
+        many_open_files();
+        let limits = rustix::process::getrlimit(Resource::Nofile);
+        assert_eq!(limits.current, limits.maximum);
+    }
 
     #[test]
     fn core_dumps_are_off() {

@@ -25,8 +25,8 @@ use tokio_util::sync::CancellationToken;
 pub struct SignalConfig {
     /// Where to listen; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// Origin under which devices reach it, such as `https://hub.example`; the listen address if
-    /// `None`.
+    /// Origin under which devices reach it, such as `https://hub.example`, where port 0 stands for
+    /// the port it listens on; the listen address if `None`.
     pub public_url: Option<String>,
     /// PEM certificate chain; with it, wss is served.
     pub tls_cert: Option<PathBuf>,
@@ -73,7 +73,11 @@ impl SignalServer {
     pub fn start(config: SignalConfig) -> Result<Self, StartError> {
         let tls = tls::from_flags(config.tls_cert.as_deref(), config.tls_key.as_deref())?;
         let (listener, addr) = listen(config.listen)?;
-        let given: Vec<String> = config.public_url.into_iter().collect();
+        let given = config.public_url.map(|url| match url.strip_suffix(":0") {
+            Some(host) => format!("{host}:{}", addr.port()),
+            None => url,
+        });
+        let given: Vec<String> = given.into_iter().collect();
         let public = public_urls(&given, addr, tls.is_some())?;
         let mut origins = own_origins(&public, addr);
         let mut listeners = vec![(listener, tls)];

@@ -6,6 +6,7 @@
 //! `BEELINE_REGISTRY_BIN` and `BEELINE_GATEWAY_BIN`, a PostgreSQL in `BEELINE_TEST_POSTGRES`, and
 //! in `BEELINE_TEST_PYTHON` a Python with the packages of the specification's client.
 
+mod coordinator;
 mod ipc;
 mod kill;
 mod kill_gateway;

@@ -323,8 +323,13 @@ pub(crate) struct Served {
 }
 
 impl Served {
-    /// Starts one on free ports.
+    /// Starts one on free ports, without a coordinator of its own.
     pub(crate) async fn start(more: &[&str]) -> Self {
+        Self::start_with(&[&["--no-coordinator"], more].concat()).await
+    }
+
+    /// Starts one on free ports.
+    pub(crate) async fn start_with(more: &[&str]) -> Self {
         let data = tempfile::tempdir().expect("a temporary directory");
         let mut running = Running::start(serve_command(data.path(), more));
         let ready = running.event("ready").await;
@@ -374,8 +379,11 @@ impl Served {
             url.rsplit('/').next().unwrap_or(url).to_owned()
         };
         let (listen, grpc) = (at("url"), at("grpc"));
-        let mut command = beeline(&["serve", "--no-coordinator", "--data"]);
+        let mut command = beeline(&["serve", "--data"]);
         command.arg(data.path());
+        if ready["coordinator"].is_null() {
+            command.arg("--no-coordinator");
+        }
         command
             .args(["--listen", &listen, "--grpc", &grpc])
             .args(more);
@@ -390,7 +398,7 @@ impl Served {
 }
 
 fn serve_command(data: &Path, more: &[&str]) -> Command {
-    let mut command = beeline(&["serve", "--no-coordinator"]);
+    let mut command = beeline(&["serve"]);
     command.args(["--listen", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--data"]);
     command.arg(data).args(more);
     command

@@ -141,7 +141,7 @@ async fn half_a_certificate_is_wrong_usage() {
 }
 
 /// A private certificate authority, and a certificate of its for this machine.
-fn private_ca(dir: &Path) -> [String; 3] {
+pub(crate) fn private_ca(dir: &Path) -> [String; 3] {
     let mut ca = CertificateParams::default();
     ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let ca = CertifiedIssuer::self_signed(ca, KeyPair::generate().expect("a key")).expect("a CA");

@@ -250,6 +250,7 @@ pub(crate) async fn status(client: &Client) -> Result<Line, Failure> {
     line.running = true;
     line.pid = Some(std::process::id());
     line.online = status.core.online;
+    line.signal_addr.clone_from(&status.who.served);
     line.gateway = status.gateway;
     line.running_elsewhere = status.running_elsewhere;
     line.store_failed = status.store_failed;

@@ -1,8 +1,11 @@
 //! The command line as clap reads it. Scripts rely on every name here: add, never rename.
 
 use super::units;
+use beeline::CoordinatorOptions;
 use beeline_proto::id::Label;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use client_core::limits::LINKS_MAX;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -194,11 +197,58 @@ pub(crate) struct ListenArgs {
 /// `run`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
+Examples:
+  beeline run
+  beeline --home bob run --coordinator
+  beeline --home bob run --coordinator --listen 0.0.0.0:8443 --public-url https://hub.example.org:8443 \\
+    --tls-cert cert.pem --tls-key key.pem
+
 Messages that come in are kept; the next `listen` prints them. While it runs, every other command
-with the same home works through it.")]
+with the same home works through it.
+
+A coordinator is a member that stays up for the others: it answers who looks for somebody, relays,
+and serves the signalling socket itself, so that the network finds together while its servers are
+down. It needs a membership made for it: join with a link of
+`beeline network invite --role coordinator`. Others remember its address, so keep it the same.")]
 pub(crate) struct RunArgs {
+    /// Serve the network as a coordinator
+    #[arg(long)]
+    pub(crate) coordinator: bool,
+    /// Where the coordinator's signalling socket listens; port 0 takes the one of last time, else a
+    /// free one [default: 127.0.0.1:8090]
+    #[arg(long, value_name = "ADDR", requires = "coordinator")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// Origin under which others reach it, such as <https://hub.example.org> [default: as it listens]
+    #[arg(long, value_name = "URL", requires = "coordinator")]
+    pub(crate) public_url: Option<String>,
+    /// Certificate chain in PEM, for wss; the end entity first
+    #[arg(long, value_name = "FILE", requires_all = ["tls_key", "coordinator"])]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// Private key in PEM of the certificate
+    #[arg(long, value_name = "FILE", requires_all = ["tls_cert", "coordinator"])]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// Links it takes at once, 1 to 512
+    #[arg(long, value_name = "N", requires = "coordinator", default_value_t = LINKS_MAX,
+          value_parser = units::links)]
+    pub(crate) links: usize,
     #[command(flatten)]
     pub(crate) link: LinkArgs,
+}
+
+/// Where a coordinator listens unless told otherwise: beside a `serve` of the same machine, whose
+/// own coordinator is at 8082.
+const COORDINATOR_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8090);
+
+impl RunArgs {
+    /// How to serve as a coordinator, where that was asked for.
+    pub(crate) fn coordinator(&self) -> Option<CoordinatorOptions> {
+        self.coordinator.then(|| CoordinatorOptions {
+            listen: self.listen.unwrap_or(COORDINATOR_LISTEN),
+            public_url: self.public_url.clone(),
+            tls_cert: self.tls_cert.clone(),
+            tls_key: self.tls_key.clone(),
+        })
+    }
 }
 
 /// `history`.
@@ -255,6 +305,9 @@ mod tests {
             &["beeline", "send", "carol", "hi", "--timeout", "30"],
             &["beeline", "send", "carol", "hi", "--wait", "forever"],
             &["beeline", "listen", "--count", "0"],
+            &["beeline", "run", "--listen", "127.0.0.1:0"],
+            &["beeline", "run", "--coordinator", "--links", "513"],
+            &["beeline", "run", "--coordinator", "--tls-cert", "c.pem"],
             &["beeline", "join", "x#y"],
             &["beeline", "history", "no such id"],
         ] {

@@ -67,5 +67,6 @@ pub(crate) fn online(who: &Who) -> Line {
         network: who.network_label.to_string(),
         user: who.user_label.to_string(),
         device: who.device_label.to_string(),
+        signal_addr: who.served.clone(),
     }
 }

@@ -100,11 +100,17 @@ fn render_network(line: &Line, style: Style) -> String {
             grpc,
             network,
             invite,
-        } => format!(
-            "{} network {network}\n  gateway   {url}\n  registry  {grpc} (gRPC)\n  invite    {}",
-            style.good("Serving"),
-            style.strong(invite),
-        ),
+            coordinator,
+        } => {
+            let at = coordinator.as_ref();
+            let at = at.map_or_else(String::new, |at| format!("\n  coordinator  {at}"));
+            format!(
+                "{} network {network}\n  gateway      {url}\n  registry     {grpc} (gRPC){at}\n  \
+                 invite       {}",
+                style.good("Serving"),
+                style.strong(invite),
+            )
+        }
         Line::Network {
             network,
             fingerprint,
@@ -142,11 +148,16 @@ fn render_presence(line: &Line, style: Style) -> String {
             network,
             user,
             device,
-        } => format!(
-            "{} in {network} as {}, device {device}",
-            style.good("Online"),
-            style.strong(user),
-        ),
+            signal_addr,
+        } => {
+            let at = signal_addr.as_ref();
+            let at = at.map_or_else(String::new, |at| format!(", coordinator at {at}"));
+            format!(
+                "{} in {network} as {}, device {device}{at}",
+                style.good("Online"),
+                style.strong(user),
+            )
+        }
         _ => String::new(),
     }
 }
@@ -344,6 +355,9 @@ fn render_status(line: &StatusLine, style: Style) -> String {
     ];
     for coordinator in &line.coordinators {
         rows.push(("coordinator", coordinator_state(coordinator, style)));
+    }
+    if let Some(addr) = &line.signal_addr {
+        rows.push(("serves", addr.clone()));
     }
     if let Some(detail) = &line.running_elsewhere {
         rows.push(("elsewhere", style.bad(&safe(detail))));

@@ -22,6 +22,9 @@ pub(crate) enum Line {
         network: String,
         /// An invite link.
         invite: String,
+        /// Where the coordinator inside serves the signalling socket.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        coordinator: Option<String>,
     },
     /// This home is a member now.
     Joined {
@@ -40,6 +43,9 @@ pub(crate) enum Line {
         user: String,
         /// The deviceId.
         device: String,
+        /// Where a coordinator serves the signalling socket.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        signal_addr: Option<String>,
     },
     /// The device cannot be reached.
     Offline {
@@ -328,6 +334,9 @@ pub(crate) struct StatusLine {
     pub(crate) pid: Option<u32>,
     /// Whether it can be reached.
     pub(crate) online: bool,
+    /// Where it serves the signalling socket, if it runs as a coordinator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) signal_addr: Option<String>,
     /// The gateway its signalling socket is open to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) gateway: Option<String>,

@@ -33,8 +33,9 @@ pub(crate) async fn stay(context: &Context, options: Options, show: Show) -> Res
         owned = context.own(options) => owned?,
         () = stop.asked() => return Ok(Exit::Done),
     };
+    let served = owned.client.who().served.iter();
     if let Ok(identity) = Identity::load(&context.home)
-        && let Some(warning) = plain::warning(&identity.gateways)
+        && let Some(warning) = plain::warning(identity.gateways.iter().chain(served))
     {
         context.printer.notice(&warning);
     }

@@ -59,7 +59,9 @@ async fn in_home(context: &Context, command: Command) -> Result<Exit, Failure> {
             listen::stay(context, options, Show::Messages(args.count)).await
         }
         Command::Run(args) => {
-            let options = context.options("run", &args.link);
+            let mut options = context.options("run", &args.link);
+            options.coordinator = args.coordinator();
+            options.links_max = Some(args.links);
             listen::stay(context, options, Show::Nothing).await
         }
         Command::Status => look::status(context).await,

@@ -132,7 +132,9 @@ impl Context {
 /// Whether an owner stays until somebody ends it.
 fn stays(command: &str) -> bool {
     let word = command.strip_prefix("beeline ").unwrap_or(command);
-    word.starts_with("listen") || word.starts_with("run")
+    ["listen", "run", "serve"]
+        .iter()
+        .any(|stays| word.starts_with(stays))
 }
 
 impl Owned {
@@ -148,8 +150,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_listen_and_run_stay() {
-        assert!(stays("beeline listen") && stays("beeline run"));
+    fn only_listen_run_and_serve_stay() {
+        assert!(stays("beeline listen") && stays("beeline run") && stays("beeline serve"));
         assert!(!stays("beeline send") && !stays("starting"));
     }
 }

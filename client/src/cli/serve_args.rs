@@ -1,5 +1,6 @@
 //! `beeline serve`: flags.
 
+use super::args::LinkArgs;
 use clap::Args;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -15,8 +16,11 @@ Examples:
 
 The first start creates a network; every start prints a fresh invite link (100 uses, 7 days). More
 links: `beeline network invite --data DIR`. The servers never see what people write, and may be
-down: links between devices stay. The embedded coordinator arrives with the peer fabric; until then
---no-coordinator changes nothing. SIGINT and SIGTERM drain and end it.")]
+down: links between devices stay, and devices find each other through coordinators.
+
+Inside runs one coordinator: a member named coordinator_1, in the directory coordinator of --data.
+It keeps its address from start to start, for others remember it. It dials the servers as everybody
+does, at --public-url. SIGINT and SIGTERM drain and end everything.")]
 pub(crate) struct ServeArgs {
     /// Where REST and the signalling WebSocket listen; port 0 picks a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
@@ -30,6 +34,19 @@ pub(crate) struct ServeArgs {
     /// Serve without a coordinator of its own
     #[arg(long)]
     pub(crate) no_coordinator: bool,
+    /// Where the coordinator's signalling socket listens [default: where it was last time, at first
+    /// the port of --listen plus 2]
+    #[arg(long, value_name = "ADDR", conflicts_with = "no_coordinator")]
+    pub(crate) coordinator_listen: Option<SocketAddr>,
+    /// Origin under which others reach the coordinator [default: the host of --public-url, and the
+    /// port it listens on]
+    #[arg(long, value_name = "URL", conflicts_with = "no_coordinator")]
+    pub(crate) coordinator_url: Option<String>,
+    /// Certificate authorities in PEM that the coordinator trusts beside the system's
+    #[arg(long, value_name = "FILE", conflicts_with = "no_coordinator")]
+    pub(crate) ca: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) link: LinkArgs,
     /// Keep the registry in PostgreSQL: postgres://user:password@host/database
     #[arg(
         long,

@@ -1,6 +1,7 @@
 //! Values people type: durations, port ranges, ids. Each parser's error says what to type instead.
 
 use beeline_proto::id::Label;
+use client_core::limits::LINKS_MAX;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -49,6 +50,12 @@ pub(crate) fn port_range(text: &str) -> Result<RangeInclusive<u16>, String> {
         return Err(format!("{low} is above {high}: write the lower port first"));
     }
     Ok(low..=high)
+}
+
+/// Reads how many links to take at once, 1 to [`LINKS_MAX`].
+pub(crate) fn links(text: &str) -> Result<usize, String> {
+    let links = text.parse().ok().filter(|n| (1..=LINKS_MAX).contains(n));
+    links.ok_or_else(|| format!("write a number of links, 1 to {LINKS_MAX}"))
 }
 
 /// Reads a userId, deviceId or networkId.

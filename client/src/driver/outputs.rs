@@ -80,6 +80,9 @@ impl Driver {
         let link = self.registry.link_gateways().to_vec();
         match credentials(network, &link, chain, revocations) {
             Ok((credentials, gateways)) => {
+                if let Some(served) = &self.served {
+                    served.update(&credentials, revocations);
+                }
                 self.credentials.send_if_modified(|held| {
                     let newer = *held != credentials;
                     held.clone_from(&credentials);

@@ -5,6 +5,7 @@ use super::outputs::credentials;
 use super::registry::Registry;
 use super::{Driver, network_poll, source_addresses};
 use crate::clock;
+use crate::coordinator::Served;
 use crate::error::StartError;
 use crate::handle::Inner;
 use crate::home::Home;
@@ -14,7 +15,7 @@ use crate::options::Options;
 use crate::report::Snapshot;
 use crate::rest::Gateways;
 use crate::rtc::RtcFactory;
-use crate::socket::{SocketIdentity, Sockets, socket_url};
+use crate::socket::{Credentials, SocketIdentity, Sockets, socket_url};
 use crate::store::{Opened, Own, Reader, Store};
 use crate::{tls, unix};
 use beeline_proto::id::BootId;
@@ -41,32 +42,27 @@ pub(crate) async fn start(options: Options) -> Result<Inner, StartError> {
         own,
         answers,
     } = opened;
-    let (sign_in, gateways) = credentials(
-        identity.network,
-        &identity.gateways,
-        &own.chain,
-        &own.revocations,
-    )
-    .map_err(|e| foreign(&home, e.to_string()))?;
+    let (sign_in, gateways) = sign_in(&home, &identity, &own)?;
+    let mut tasks = JoinSet::new();
+    let served = serve(&options, &home, &identity, (&own, &sign_in), &mut tasks)?;
     let boot_id: [u8; 16] = random().map_err(StartError::Random)?;
+    let config = config(&options, &identity, &gateways, served.as_ref());
     let manager =
-        manager(&identity, own, boot_id, loaded, &gateways).map_err(|e| foreign(&home, e))?;
+        manager(config, &identity, own, boot_id, loaded).map_err(|e| foreign(&home, e))?;
     let (credentials, credentials_rx) = watch::channel(sign_in);
-    let who = SocketIdentity {
-        network: identity.network,
-        device: identity.device.clone(),
-        device_key: identity.device_key.clone(),
-        boot_id: BootId(boot_id),
-    };
-    let mut sockets = Sockets::new(who, credentials_rx.clone(), Arc::clone(&tls));
+    let mut sockets = sockets(&identity, boot_id, credentials_rx.clone(), &tls);
     if !options.offline {
         sockets.keep(SocketId::GATEWAY, credentials_rx);
+    }
+    if let Some(served) = &served {
+        sockets.keep(SocketId::OWN, served.own_credentials());
     }
     let (rtc_tx, rtc_events) = mpsc::channel(RTC_QUEUE);
     let (command_tx, commands) = mpsc::channel(COMMAND_QUEUE);
     let (events, _) = broadcast::channel(EVENT_QUEUE);
     let (snapshot, snapshot_rx) = watch::channel(Snapshot::default());
-    let who = identity.who();
+    let mut who = identity.who();
+    who.served = served.as_ref().map(|served| served.signal_addr.clone());
     let driver = Driver {
         manager,
         inputs: VecDeque::new(),
@@ -83,12 +79,12 @@ pub(crate) async fn start(options: Options) -> Result<Inner, StartError> {
         rtc_events,
         sockets,
         credentials,
+        served,
         registry: Registry::new(identity, options, tls, gateways),
         addresses: source_addresses(),
         network_poll: network_poll(),
         draining: None,
     };
-    let mut tasks = JoinSet::new();
     tasks.spawn(driver.run());
     Ok(Inner {
         commands: command_tx,
@@ -99,6 +95,46 @@ pub(crate) async fn start(options: Options) -> Result<Inner, StartError> {
         store,
         driver: Mutex::new(tasks),
     })
+}
+
+/// The signalling server, where this is to be a coordinator.
+fn serve(
+    options: &Options,
+    home: &Home,
+    identity: &Identity,
+    (own, sign_in): (&Own, &Credentials),
+    tasks: &mut JoinSet<()>,
+) -> Result<Option<Served>, StartError> {
+    let how = options.coordinator.as_ref();
+    how.map(|how| Served::start(how, home, identity, (own, sign_in), tasks))
+        .transpose()
+}
+
+/// What sockets and REST go by, from our own chain.
+fn sign_in(
+    home: &Home,
+    identity: &Identity,
+    own: &Own,
+) -> Result<(Credentials, Gateways), StartError> {
+    let (chain, revocations) = (&own.chain, &own.revocations);
+    let found = credentials(identity.network, &identity.gateways, chain, revocations);
+    found.map_err(|e| foreign(home, e.to_string()))
+}
+
+/// No sockets yet, and who they speak for.
+fn sockets(
+    identity: &Identity,
+    boot_id: [u8; 16],
+    credentials: watch::Receiver<Credentials>,
+    tls: &Arc<rustls::ClientConfig>,
+) -> Sockets {
+    let who = SocketIdentity {
+        network: identity.network,
+        device: identity.device.clone(),
+        device_key: identity.device_key.clone(),
+        boot_id: BootId(boot_id),
+    };
+    Sockets::new(who, credentials, Arc::clone(tls))
 }
 
 /// Opening checks and may migrate, so it is done off the runtime's thread.
@@ -122,16 +158,32 @@ async fn open_store(
     opened.map_err(|e| StartError::Option(format!("the runtime is ending: {e}")))?
 }
 
+/// Where we are found: at our own server, or at the gateway's.
+fn config(
+    options: &Options,
+    identity: &Identity,
+    gateways: &Gateways,
+    served: Option<&Served>,
+) -> Config {
+    let device = identity.device.as_str();
+    let at_gateway = || gateways.dial.iter().find_map(|g| socket_url(g, device));
+    let own = served.map(|served| served.signal_addr.clone());
+    let signal_addr = own.or_else(at_gateway).unwrap_or_default();
+    let config = Config::new(identity.network, &signal_addr);
+    Config {
+        coordinator: served.is_some(),
+        links_max: options.links_max.unwrap_or(config.links_max),
+        ..config
+    }
+}
+
 fn manager(
+    config: Config,
     identity: &Identity,
     own: Own,
     boot_id: [u8; 16],
     loaded: state::Loaded,
-    gateways: &Gateways,
 ) -> Result<PeerManager, String> {
-    let device = identity.device.as_str();
-    let signal_addr = gateways.dial.iter().find_map(|g| socket_url(g, device));
-    let config = Config::new(identity.network, &signal_addr.unwrap_or_default());
     let who = state::Identity {
         device_label: identity.device.clone(),
         user_label: identity.user.clone(),

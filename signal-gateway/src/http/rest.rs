@@ -217,6 +217,28 @@ pub async fn peer(
     answer.peer.map(Json).ok_or(missing)
 }
 
+/// `GET /network/{networkId}/coordinators`
+pub async fn coordinators(
+    State(app): State<Arc<App>>,
+    Extension(peer): Extension<Peer>,
+    Path(network_id): Path<String>,
+    Query(page): Query<Page>,
+    headers: HeaderMap,
+) -> Answer<coordinator::ListCoordinatorsResponse> {
+    let network_id = label(network_id, "")?;
+    let caller = app.member(&headers, &peer, &network_id).await?;
+    let request = coordinator::ListCoordinatorsRequest {
+        network_id,
+        page_size: page.page_size,
+    };
+    Ok(Json(
+        app.authority
+            .client()
+            .list_coordinators(caller.token, request)
+            .await?,
+    ))
+}
+
 /// `POST /coordinator/heartbeat`
 pub async fn heartbeat(
     State(app): State<Arc<App>>,

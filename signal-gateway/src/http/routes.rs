@@ -30,6 +30,8 @@ pub enum Route {
     Announce,
     /// One user.
     Peer,
+    /// Coordinators that live.
+    Coordinators,
     /// A coordinator's heartbeat.
     Heartbeat,
     /// A challenge for a token.
@@ -56,10 +58,11 @@ pub enum Route {
 
 impl Route {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::ActivePeers,
         Self::Announce,
         Self::Peer,
+        Self::Coordinators,
         Self::Heartbeat,
         Self::Challenge,
         Self::Token,
@@ -79,6 +82,7 @@ impl Route {
             Self::ActivePeers => "/network/{networkId}/active-peers",
             Self::Announce => "/network/{networkId}/announce",
             Self::Peer => "/network/{networkId}/peer/{userId}",
+            Self::Coordinators => "/network/{networkId}/coordinators",
             Self::Heartbeat => "/coordinator/heartbeat",
             Self::Challenge => "/auth/challenge",
             Self::Token => "/auth/token",
@@ -108,6 +112,7 @@ impl Route {
             Self::ActivePeers => get(rest::active_peers),
             Self::Announce => post(rest::announce),
             Self::Peer => get(rest::peer),
+            Self::Coordinators => get(rest::coordinators),
             Self::Heartbeat => post(rest::heartbeat),
             Self::Challenge => post(rest::challenge),
             Self::Token => post(rest::token),

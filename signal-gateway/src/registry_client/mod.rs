@@ -157,6 +157,10 @@ impl RegistryClient {
         /// Passes on a coordinator's heartbeat.
         heartbeat, CoordinatorServiceClient.heartbeat,
             coordinator::HeartbeatRequest => coordinator::HeartbeatResponse, Bearer(token);
+        /// Passes on a request for the coordinators that live.
+        list_coordinators, CoordinatorServiceClient.list_coordinators,
+            coordinator::ListCoordinatorsRequest => coordinator::ListCoordinatorsResponse,
+            Bearer(token);
     }
 
     /// What is known of the registry's health.

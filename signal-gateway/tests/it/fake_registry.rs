@@ -240,9 +240,19 @@ impl CoordinatorService for FakeRegistry {
 
     async fn list_coordinators(
         &self,
-        _: Request<coordinator::ListCoordinatorsRequest>,
+        request: Request<coordinator::ListCoordinatorsRequest>,
     ) -> Result<Response<coordinator::ListCoordinatorsResponse>, Status> {
-        nobody()
+        self.member("ListCoordinators", &request)?;
+        let one = coordinator::Coordinator {
+            device_id: "bob_1".into(),
+            record: vec![1],
+            chain: vec![2],
+            load: request.into_inner().page_size,
+            capacity: 512,
+        };
+        Ok(Response::new(coordinator::ListCoordinatorsResponse {
+            coordinators: vec![one],
+        }))
     }
 }
 

@@ -70,6 +70,20 @@ async fn a_device_gets_its_token_and_uses_it() {
 }
 
 #[tokio::test]
+async fn members_list_the_coordinators_that_live() {
+    let stack = Stack::start().await;
+    let token = stack.token(&stack.alice);
+    let target = "/network/home/coordinators?pageSize=3";
+    let live = get(stack.addr, target, Some(&token)).await.json();
+    let bob = json!({
+        "deviceId": "bob_1", "record": "AQ==", "chain": "Ag==", "load": 3, "capacity": 512,
+    });
+    assert_eq!(live["coordinators"], json!([bob]));
+    let elsewhere = get(stack.addr, "/network/other/coordinators", Some(&token)).await;
+    assert_eq!(elsewhere.problem(), (403, "PERMISSION_DENIED".into()));
+}
+
+#[tokio::test]
 async fn refusals_are_problem_documents() {
     let stack = Stack::start().await;
     let good = stack.token(&stack.alice);

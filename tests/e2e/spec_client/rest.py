@@ -27,6 +27,7 @@ ROUTES = {
     "/network/{networkId}/active-peers": "get",
     "/network/{networkId}/announce": "post",
     "/network/{networkId}/peer/{userId}": "get",
+    "/network/{networkId}/coordinators": "get",
     "/coordinator/heartbeat": "post",
     "/auth/challenge": "post",
     "/auth/token": "post",

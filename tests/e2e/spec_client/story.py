@@ -188,6 +188,9 @@ class Story:
         request = rpc.heartbeat_request(self.alice, [self.carol.device_id], epoch, 1)
         if self.role == "member":
             self.rpc.refused("PERMISSION_DENIED", method, request, token)
+            body = stubs.to_json(request)
+            route = "/coordinator/heartbeat"
+            self.rest.refused("PERMISSION_DENIED", "post", route, body=body, token=token)
             yield {"event": "heartbeat", "refused": "PERMISSION_DENIED", "role": self.role}
             return
         answer = self.rpc.ok(method, request, token)
@@ -197,6 +200,10 @@ class Story:
         self.rest.ok("post", "/coordinator/heartbeat", body=body, token=token)
         seen = self._peer(self.carol.user_id)["lastCoordinators"]
         require(seen == [self.alice.device_id], f"lastCoordinators must name Alice: {seen}")
+        where = {"networkId": self.carol.network_id, "token": self._token(self.carol)}
+        live = self.rest.ok("get", "/network/{networkId}/coordinators", **where)["coordinators"]
+        ids = [one["deviceId"] for one in live]
+        require(self.alice.device_id in ids, f"Alice is a coordinator that lives: {live}")
         yield {"event": "heartbeat", "role": self.role, "next": answer.next_heartbeat_s}
 
     # --- signalling -----------------------------------------------------------------------------

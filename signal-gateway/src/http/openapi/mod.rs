@@ -134,12 +134,18 @@ fn parameters(route: Route) -> Vec<Value> {
             parameters.push(label(name, example));
         }
     }
+    let size = |most: u32, usual: u32| {
+        json!({
+            "name": "pageSize", "in": "query", "required": false, "example": usual,
+            "description": format!("1 to {most}; 0 means {usual}."),
+            "schema": { "type": "integer", "minimum": 0, "maximum": most },
+        })
+    };
+    if route == Route::Coordinators {
+        parameters.push(size(16, 8));
+    }
     if route == Route::ActivePeers {
-        parameters.push(json!({
-            "name": "pageSize", "in": "query", "required": false, "example": 50,
-            "description": "1 to 100; 0 means 50.",
-            "schema": { "type": "integer", "minimum": 0, "maximum": 100 },
-        }));
+        parameters.push(size(100, 50));
         parameters.push(json!({
             "name": "pageToken", "in": "query", "required": false, "example": "",
             "description": "nextPageToken of the page before.",
@@ -210,6 +216,10 @@ fn operation(route: Route) -> Operation {
                 .takes("AnnounceRequest", example)
         }
         Route::Peer => member("getPeer", "One user; the last resort of discovery", "Peer"),
+        Route::Coordinators => {
+            let summary = "Coordinators that live, least loaded first";
+            member("listCoordinators", summary, "ListCoordinatorsResponse")
+        }
         Route::Heartbeat => {
             let example = json!({ "networkId": "home", "load": 1, "capacity": 8, "seq": "1" });
             member("heartbeat", "A coordinator lives", "HeartbeatResponse")

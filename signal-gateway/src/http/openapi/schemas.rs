@@ -187,6 +187,16 @@ fn answers() -> Value {
             "expireTime": time("When the coordinator's lease runs out."),
             "wantFull": flag("Whether the next one must list all connected devices."),
         })),
+        "ListCoordinatorsResponse": whole("Live coordinators.", json!({
+            "coordinators": list(reference("Coordinator"), "Least loaded first."),
+        })),
+        "Coordinator": whole("One live coordinator.", json!({
+            "deviceId": reference("Label"),
+            "record": bytes("Envelope of its DeviceRecord."),
+            "chain": bytes("The serialized Chain."),
+            "load": count("Links in use."),
+            "capacity": count("Links it takes at most."),
+        })),
     })
 }
 
@@ -264,6 +274,8 @@ mod tests {
         check::<registry::ListActivePeersResponse>("ListActivePeersResponse");
         check::<coordinator::HeartbeatRequest>("HeartbeatRequest");
         check::<coordinator::HeartbeatResponse>("HeartbeatResponse");
+        check::<coordinator::ListCoordinatorsResponse>("ListCoordinatorsResponse");
+        check::<coordinator::Coordinator>("Coordinator");
         check::<Versions>("Versions");
     }
 }
