@@ -14,6 +14,7 @@ mod kill_gateway;
 mod offline;
 mod process;
 mod python_peer;
+mod registry_dead;
 mod registry_restarts;
 mod rtc_connect;
 mod rtc_dtls;
