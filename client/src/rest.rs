@@ -18,6 +18,7 @@ use crate::options::Options;
 use crate::rtc::IceServer;
 use crate::tls;
 use beeline_proto::chain::VerifiedChain;
+use beeline_proto::code::ErrorCode;
 use beeline_proto::id::Label;
 use beeline_proto::origin::normalize;
 use beeline_proto::pb::coordinator::v1 as coordinator;
@@ -105,6 +106,10 @@ impl Rest {
     /// As the core wants them.
     pub async fn call(&self, call: &RegistryCall) -> Result<RegistryAnswer, RegistryError> {
         self.try_call(call).await.map_err(|error| match error {
+            // The gateway says it of the registry behind it: that is no answer of the registry.
+            RestError::Refused { code, detail, .. } if !answers(code) => {
+                RegistryError::Unreachable { detail }
+            }
             RestError::Refused { code, detail, .. } => RegistryError::Refused { code, detail },
             other => RegistryError::Unreachable {
                 detail: other.to_string(),
@@ -269,7 +274,7 @@ impl Rest {
         match first {
             // The registry may have new token keys: one new token, then the answer stands.
             Err(RestError::Refused {
-                code: beeline_proto::code::ErrorCode::Unauthenticated,
+                code: ErrorCode::Unauthenticated,
                 ..
             }) => {
                 self.tokens.forget(origin);
@@ -281,6 +286,14 @@ impl Rest {
             other => other,
         }
     }
+}
+
+/// Whether a refusal with this code is the registry's word on the request.
+fn answers(code: ErrorCode) -> bool {
+    !matches!(
+        code,
+        ErrorCode::Unavailable | ErrorCode::Timeout | ErrorCode::Internal
+    )
 }
 
 fn nowhere() -> RestError {

@@ -1,45 +1,14 @@
 //! `kill -9` at the worst moments, fifty times each: no message is lost, none comes twice without
 //! saying so, and all come in order.
 
-use crate::process::{Done, Home, Served};
-use serde_json::Value;
+use crate::process::{Home, Served};
+use crate::shown::Shown;
 
 /// Kills of each kind.
 const REPEATS: usize = 50;
 
 /// Messages sent per kill of the receiver: some wait while it is down.
 const PER_REPEAT: usize = 3;
-
-/// What a receiver was shown, over all its processes.
-#[derive(Default)]
-struct Shown {
-    /// Texts in the order of their first line.
-    first: Vec<String>,
-    /// Texts that had a line without `again`.
-    plain: Vec<String>,
-}
-
-impl Shown {
-    fn add(&mut self, line: &Value) {
-        let text = line["text"].as_str().expect("a text").to_owned();
-        if !self.first.contains(&text) {
-            self.first.push(text.clone());
-        }
-        if line.get("again").is_none() {
-            assert!(
-                !self.plain.contains(&text),
-                "shown twice without `again`: {line}"
-            );
-            self.plain.push(text);
-        }
-    }
-
-    fn add_all(&mut self, done: &Done) {
-        for line in done.all("message") {
-            self.add(line);
-        }
-    }
-}
 
 #[tokio::test]
 async fn a_sender_killed_right_after_queued_loses_and_repeats_nothing() {

@@ -6,17 +6,22 @@
 //! `BEELINE_REGISTRY_BIN` and `BEELINE_GATEWAY_BIN`, a PostgreSQL in `BEELINE_TEST_POSTGRES`, and
 //! in `BEELINE_TEST_PYTHON` a Python with the packages of the specification's client.
 
+mod apart;
 mod coordinator;
+mod database;
 mod ipc;
 mod kill;
 mod kill_gateway;
 mod offline;
 mod process;
 mod python_peer;
+mod registry_dead;
+mod registry_restarts;
 mod rtc_connect;
 mod rtc_dtls;
 mod rtc_ice;
 mod rtc_sctp;
 mod serve;
+mod shown;
 mod spec;
 mod story;

@@ -1,9 +1,9 @@
 //! `serve` as an operator knows it: ready, restarted, administered, behind TLS, on PostgreSQL.
 
+use crate::database::Database;
 use crate::process::{Home, Served, beeline, run};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use serde_json::Value;
-use sqlx::Executor as _;
 use std::path::Path;
 
 #[tokio::test]
@@ -204,25 +204,14 @@ async fn deliver_one(alice: &Home, carol: &Home) {
 
 #[tokio::test]
 async fn the_same_story_with_the_registry_on_postgresql() {
-    let server = std::env::var("BEELINE_TEST_POSTGRES")
-        .expect("BEELINE_TEST_POSTGRES names a PostgreSQL server: run tests/run, which starts one");
-    let database = format!("beeline_serve_{}", std::process::id());
-    let pool = sqlx::PgPool::connect(&server)
-        .await
-        .expect("PostgreSQL answers");
-    let create = sqlx::AssertSqlSafe(format!("CREATE DATABASE {database}"));
-    pool.execute(sqlx::raw_sql(create))
-        .await
-        .expect("the role may create databases");
-    let (base, _) = server.rsplit_once('/').expect("a URL with a database");
-    let url = format!("{base}/{database}");
+    let database = Database::create("serve").await;
+    let url = database.url();
 
-    let served = Served::start(&["--database-url", &url]).await;
+    let served = Served::start(&["--database-url", url]).await;
     let alice = Home::joined(served.invite(), "alice", &[]).await;
     let carol = Home::joined(served.invite(), "carol", &[]).await;
     deliver_one(&alice, &carol).await;
-    let served = served.restart_with(&["--database-url", &url]).await;
+    let served = served.restart_with(&["--database-url", url]).await;
     deliver_one(&alice, &carol).await;
     served.running.terminate().await.expect_code(0);
-    pool.close().await;
 }

@@ -71,7 +71,6 @@ impl PeerManager {
         if self.draining || self.is_blocked(label) {
             return;
         }
-        self.timers.cancel(&Timer::Retry(label.clone()));
         let peer = self.peer(now, label);
         if peer.ladder.is_none() {
             peer.ladder = Some(Ladder::new(now.mono_ms));
@@ -265,10 +264,12 @@ impl PeerManager {
 
     /// Every rung was tried, nothing is in flight: wait.
     fn give_up(&mut self, now: Now, label: &Label) {
+        // A try within a pause, for a message just sent, makes no later pause longer.
+        let is_pausing = self.timers.when(&Timer::Retry(label.clone())).is_some();
         let peer = self.peer(now, label);
         peer.ladder = None;
         peer.wanted = false;
-        peer.attempt = peer.attempt.saturating_add(1);
+        peer.attempt = peer.attempt.saturating_add(u32::from(!is_pausing)).max(1);
         let reason = peer.last_error.take();
         let reason = reason.unwrap_or_else(|| "no way to the peer is known".to_owned());
         self.timers.cancel(&Timer::Ladder(label.clone()));
@@ -297,6 +298,15 @@ impl PeerManager {
 
     /// The pause is over: everything unacknowledged goes out again, then the ladder is climbed.
     pub(crate) fn on_retry(&mut self, now: Now, label: &Label) {
+        self.timers.cancel(&Timer::Retry(label.clone()));
+        if self
+            .peers
+            .get(label)
+            .is_some_and(|peer| peer.ladder.is_some())
+        {
+            // The climb under way plans the next one.
+            return;
+        }
         let devices = self
             .contacts
             .get(label)
@@ -322,6 +332,7 @@ impl PeerManager {
                 .get(&label)
                 .is_none_or(|peer| peer.ladder.is_none())
             {
+                self.timers.cancel(&Timer::Retry(label.clone()));
                 self.peer(now, &label).attempt = 0;
                 self.start_climb(now, &label);
             }

@@ -45,7 +45,8 @@ pub enum Event {
         /// Why, for people.
         reason: String,
     },
-    /// We can be reached: announced, and a signalling socket is ready.
+    /// We can be reached: a signalling socket is ready, and we are announced. While the registry
+    /// cannot be asked, those who know us already reach us without that.
     Online,
     /// We cannot be reached any more.
     Offline {

@@ -265,7 +265,7 @@ pub enum RegistryError {
         /// For people.
         detail: String,
     },
-    /// The registry, or the gateway before it, cannot be reached.
+    /// The registry, or the gateway before it, cannot be reached or cannot answer now.
     Unreachable {
         /// For people.
         detail: String,

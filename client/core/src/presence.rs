@@ -29,7 +29,8 @@ pub(crate) struct Presence {
     sockets: BTreeSet<SocketId>,
     /// deviceIds of the coordinators whose own sockets are used.
     pub(crate) coordinators: BTreeMap<SocketId, Label>,
-    /// Our lease is running.
+    /// Our lease is running; or the registry cannot be asked, and who knows us reaches us all the
+    /// same.
     announced: bool,
     /// Tries to announce that failed in a row.
     failures: u32,
@@ -266,6 +267,9 @@ impl PeerManager {
             }
             self.presence.announced = false;
             self.tell_online(&detail);
+        } else if self.presence.gateway_up() {
+            self.presence.announced = true;
+            self.tell_online("the registry cannot be asked");
         }
         self.out.warn(now, "announce-failed", detail);
     }

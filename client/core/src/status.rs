@@ -14,7 +14,7 @@ pub struct Status {
     pub user: UserFp,
     /// Our device.
     pub device: DeviceFp,
-    /// Whether we can be reached: announced, and the gateway's socket is ready.
+    /// Whether we can be reached: see [`crate::event::Event::Online`].
     pub online: bool,
     /// Whether the gateway's signalling socket is ready.
     pub socket_up: bool,

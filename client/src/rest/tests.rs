@@ -230,6 +230,27 @@ async fn a_refused_token_is_renewed_once_and_then_the_answer_stands() {
 }
 
 #[tokio::test]
+async fn a_registry_that_is_away_behind_its_gateway_has_refused_nothing() {
+    fn away(path: &str, before: usize) -> (u16, &'static [(&'static str, &'static str)], Vec<u8>) {
+        match path {
+            "/network/home/peer/carol" => (
+                503,
+                &[],
+                br#"{"code":"UNAVAILABLE","detail":"later"}"#.to_vec(),
+            ),
+            _ => sound(path, before),
+        }
+    }
+    let server = server(away).await;
+    let rest = rest(&[&server.origin], &[&server.origin]);
+    let none = rest.call(&get_carol()).await.expect_err("nobody answers");
+    let RegistryError::Unreachable { detail } = none else {
+        panic!("{none:?}");
+    };
+    assert_eq!(detail, "later");
+}
+
+#[tokio::test]
 async fn another_gateway_is_asked_when_one_is_away_full_or_talks_nonsense() {
     fn full(_: &str, _: usize) -> (u16, &'static [(&'static str, &'static str)], Vec<u8>) {
         (503, &[("retry-after", "7")], Vec::new())

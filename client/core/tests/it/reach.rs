@@ -52,6 +52,25 @@ fn a_receiver_that_was_offline_gets_it_when_it_comes_online() {
     assert_eq!(world.node(carol).received(), ["later"]);
 }
 
+/// Each message is tried at once, and none of these tries makes the pause before the next longer.
+#[test]
+fn many_messages_to_somebody_offline_do_not_put_off_the_next_try() {
+    let mut world = World::new(1);
+    let (alice, carol) = (world.member("alice"), world.member("carol"));
+    world.drive(50);
+    world.send(alice, "carol", "hello");
+    world.drive(1_000);
+    world.crash(carol);
+    world.drive(60_000);
+    for n in 0..40 {
+        world.send(alice, "carol", &n.to_string());
+        world.drive(100);
+    }
+    world.start(carol);
+    let all = |world: &World| delivered(world, alice) == 41;
+    assert!(world.drive_until(10_000, all));
+}
+
 #[test]
 fn a_sender_that_ended_delivers_with_its_next_process() {
     let mut world = World::new(1);
