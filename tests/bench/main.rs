@@ -21,6 +21,7 @@ mod loopback;
 mod measure;
 mod members;
 mod memory;
+mod peerjs;
 mod peers;
 mod proc;
 mod registry;
