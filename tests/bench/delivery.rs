@@ -61,8 +61,8 @@ pub(crate) fn run(report: &mut Report, trip_us: &Samples) -> Result<(), String> 
     sharing(report, &mut alice)
 }
 
-/// What one commit costs on this disk: append and fdatasync, the middle of some, microseconds. As far
-/// apart as the messages, because a disk that rests takes longer.
+/// What one commit costs on this disk: append and fdatasync, the middle of some, microseconds. As
+/// far apart as the messages, because a disk that rests takes longer.
 fn sync_us(dir: &Path) -> Result<f64, String> {
     let mut file = File::create(dir.join("sync")).map_err(text)?;
     let mut times = Samples::default();

@@ -56,18 +56,14 @@ impl Dialect {
     /// A frame but for its filling and its end; and the end.
     fn frame(self, me: &str, partner: &str, number: usize) -> (String, &'static str) {
         match self {
-            Self::Beeline => (
-                format!(
-                    r#"{{"type":"ICE_CANDIDATE","from":"{me}","to":"{partner}",{MARK}{number:0DIGITS$} "#
-                ),
-                "\"}",
-            ),
-            Self::PeerJs => (
-                format!(
-                    r#"{{"type":"CANDIDATE","dst":"{partner}","payload":{{{MARK}{number:0DIGITS$} "#
-                ),
-                "\"}}",
-            ),
+            Self::Beeline => {
+                let head = format!(r#"{{"type":"ICE_CANDIDATE","from":"{me}","to":"{partner}""#);
+                (format!("{head},{MARK}{number:0DIGITS$} "), "\"}")
+            }
+            Self::PeerJs => {
+                let head = format!(r#"{{"type":"CANDIDATE","dst":"{partner}","payload":{{"#);
+                (format!("{head}{MARK}{number:0DIGITS$} "), "\"}}")
+            }
         }
     }
 }
