@@ -20,7 +20,9 @@ use crate::clock;
 use crate::coordinator::Served;
 use crate::error::{SendError, StoreError};
 use crate::handle::Sent;
-use crate::limits::{COMMANDS_PENDING_MAX, DRAIN_TIMEOUT, NETWORK_POLL, STORE_BACKLOG_MAX};
+use crate::limits::{
+    COMMANDS_PENDING_MAX, COMMANDS_PER_TURN, DRAIN_TIMEOUT, NETWORK_POLL, STORE_BACKLOG_MAX,
+};
 use crate::report::{ClientEvent, Fact, Snapshot};
 use crate::rtc;
 use crate::socket::{Credentials, SocketEvent, Sockets};
@@ -138,7 +140,7 @@ impl Driver {
             (socket, event) = self.sockets.next(), if room => self.on_socket(socket, event),
             Some(finished) = self.registry.next() => self.on_registry(finished),
             command = self.commands.recv(), if more => match command {
-                Some(command) => self.on_command(command),
+                Some(command) => self.on_commands(command),
                 None => return false,
             },
             () = timer => self.inputs.push_back(Input::Timeout),
@@ -157,7 +159,10 @@ impl Driver {
             for (link, event) in self.links.take_refused() {
                 self.inputs.push_front(Input::Rtc { link, event });
             }
-            self.hand_over();
+            if self.inputs.is_empty() {
+                // All writes of this turn at once, so that they share a commit.
+                self.hand_over();
+            }
             let Some(input) = self.inputs.pop_front() else {
                 break;
             };
@@ -197,8 +202,23 @@ impl Driver {
     fn on_answer(&mut self, answer: Answer) {
         match answer {
             Answer::Done { ticket, result } => {
-                self.under_way = self.under_way.saturating_sub(1);
-                self.inputs.push_back(Input::Store { ticket, result });
+                // The writes of one commit are answered together.
+                let mut writes = vec![(ticket, result)];
+                let mut failed = None;
+                while let Ok(answer) = self.answers.try_recv() {
+                    match answer {
+                        Answer::Done { ticket, result } => writes.push((ticket, result)),
+                        answer @ Answer::Failed(_) => {
+                            failed = Some(answer);
+                            break;
+                        }
+                    }
+                }
+                self.under_way = self.under_way.saturating_sub(writes.len());
+                self.inputs.push_back(Input::Stored(writes));
+                if let Some(failed) = failed {
+                    self.on_answer(failed);
+                }
             }
             Answer::Failed(failed) => {
                 if let Some(detail) = failed.clone() {
@@ -254,6 +274,17 @@ impl Driver {
 
     fn signal(&mut self, input: SignalInput) {
         self.inputs.push_back(Input::Signal(input));
+    }
+
+    /// Takes a command and what waits behind it, up to a bound.
+    fn on_commands(&mut self, first: DriverCommand) {
+        self.on_command(first);
+        for _ in 1..COMMANDS_PER_TURN {
+            let Ok(next) = self.commands.try_recv() else {
+                return;
+            };
+            self.on_command(next);
+        }
     }
 
     fn on_command(&mut self, command: DriverCommand) {

@@ -6,6 +6,10 @@ use std::time::Duration;
 /// Commands of the application waiting for the driver: a burst of sends, each at most 12 KB.
 pub const COMMAND_QUEUE: usize = 256;
 
+/// Commands taken before their writes go to the store: sends that come together share a commit. To
+/// sign and seal so many takes 6 ms, which the first of them waits.
+pub const COMMANDS_PER_TURN: usize = 64;
+
 /// Calls taken and not yet answered: each waits for its commit.
 pub const COMMANDS_PENDING_MAX: usize = 1_024;
 

@@ -1,11 +1,12 @@
 //! The gateway beside the barest relay: CPU per relayed frame, time on the way, memory per socket.
 
-use crate::measure::{Goal, Report, Samples, text};
+use crate::measure::{Goal, Report, Samples, say, text};
 use crate::members;
+use crate::peerjs;
 use crate::proc::{cpu_us, rss_kib};
 use crate::role::{Child, LOAD_CORE, SERVER_CORE};
 use crate::servers::{RegistryChild, start_gateway};
-use crate::sockets::{Pairs, Socket, dial};
+use crate::sockets::{Dialect, Pairs, Socket, dial};
 use std::time::Duration;
 
 /// Pairs of sockets that talk.
@@ -41,8 +42,12 @@ struct Contestant {
 }
 
 impl Contestant {
-    async fn new(server: Child, sockets: Vec<(String, Socket)>) -> Result<Self, String> {
-        let pairs = Pairs::new(sockets);
+    async fn new(
+        server: Child,
+        sockets: Vec<(String, Socket)>,
+        dialect: Dialect,
+    ) -> Result<Self, String> {
+        let pairs = Pairs::new(sockets, dialect);
         let (cpu, p50, p99) = Default::default();
         let mut contestant = Self {
             server,
@@ -102,13 +107,27 @@ async fn frames(
 ) -> Result<(), String> {
     let server = Child::start(SERVER_CORE, "bare-relay", &[])?;
     let sockets = bare_sockets(server.said("url")?, PAIRS * 2).await?;
-    let mut bare = Contestant::new(server, sockets).await?;
+    let mut bare = Contestant::new(server, sockets, Dialect::Beeline).await?;
     let server = start_gateway(SERVER_CORE, registry)?;
     let sockets = members::sockets(&members[..PAIRS * 2], server.said("url")?).await?;
-    let mut ours = Contestant::new(server, sockets).await?;
+    let mut ours = Contestant::new(server, sockets, Dialect::Beeline).await?;
+    let mut peerjs = match peerjs::start(SERVER_CORE)? {
+        Some(server) => {
+            let sockets = peerjs::sockets(server.said("url")?, PAIRS * 2).await?;
+            Some(Contestant::new(server, sockets, Dialect::PeerJs).await?)
+        }
+        None => None,
+    };
     for _ in 0..ROUNDS {
         bare.round().await?;
         ours.round().await?;
+        if let Some(peerjs) = &mut peerjs {
+            peerjs.round().await?;
+        }
+    }
+    match peerjs {
+        Some(peerjs) => beside_peerjs(report, &ours, peerjs),
+        None => say("peerjs-server is not here: tests/bench/run fetches it where npm is"),
     }
     let bare_relay = |samples| ("bare axum relay", samples);
     let at_most = Goal::AtMost;
@@ -134,6 +153,25 @@ async fn frames(
         at_most(P99_RATIO),
     );
     Ok(())
+}
+
+/// Where the goal says only "below".
+fn beside_peerjs(report: &mut Report, ours: &Contestant, peerjs: Contestant) {
+    let named = |samples| ("peerjs-server", samples);
+    report.ratio(
+        "CPU per frame, 4,000/s",
+        "µs",
+        ours.cpu.clone(),
+        named(peerjs.cpu),
+        Goal::AtMost(1.0),
+    );
+    report.ratio(
+        "p99 at 2,000 frames/s",
+        "µs",
+        ours.p99.clone(),
+        named(peerjs.p99),
+        Goal::Told,
+    );
 }
 
 async fn idle(

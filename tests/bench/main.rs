@@ -22,6 +22,7 @@ mod manager;
 mod measure;
 mod members;
 mod memory;
+mod peerjs;
 mod peers;
 mod proc;
 mod registry;

@@ -30,10 +30,15 @@ impl Child {
     /// Starts this binary as `role args…` on one core and waits until it is ready.
     pub(crate) fn start(core: usize, role: &str, args: &[&str]) -> Result<Self, String> {
         let exe = std::env::current_exe().map_err(text)?;
+        let exe = exe.to_str().ok_or("a path that is no text")?;
+        Self::run(core, exe, &[&[FLAG, role], args].concat())
+    }
+
+    /// Starts a program that speaks as this binary's children do.
+    pub(crate) fn run(core: usize, program: &str, args: &[&str]) -> Result<Self, String> {
         let mut process = Command::new("taskset")
             .args(["-c", &core.to_string()])
-            .arg(exe)
-            .args([FLAG, role])
+            .arg(program)
             .args(args)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -49,7 +54,9 @@ impl Child {
             output,
             ready: Value::Null,
         };
-        child.ready = child.line().map_err(|e| format!("{role}: {e}"))?;
+        child.ready = child
+            .line()
+            .map_err(|e| format!("{}: {e}", args.join(" ")))?;
         Ok(child)
     }
 

@@ -43,10 +43,36 @@ struct Ledger {
     refused: Option<String>,
 }
 
+/// How a server wants its frames.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Dialect {
+    /// The specification's.
+    Beeline,
+    /// That of peerjs-server.
+    PeerJs,
+}
+
+impl Dialect {
+    /// A frame but for its filling and its end; and the end.
+    fn frame(self, me: &str, partner: &str, number: usize) -> (String, &'static str) {
+        match self {
+            Self::Beeline => {
+                let head = format!(r#"{{"type":"ICE_CANDIDATE","from":"{me}","to":"{partner}""#);
+                (format!("{head},{MARK}{number:0DIGITS$} "), "\"}")
+            }
+            Self::PeerJs => {
+                let head = format!(r#"{{"type":"CANDIDATE","dst":"{partner}","payload":{{"#);
+                (format!("{head}{MARK}{number:0DIGITS$} "), "\"}}")
+            }
+        }
+    }
+}
+
 /// Sockets in pairs: 0 with 1, 2 with 3, and so on, each sending to its partner.
 pub(crate) struct Pairs {
     sinks: Vec<SplitSink<Socket, Message>>,
     labels: Vec<String>,
+    dialect: Dialect,
     ledger: Arc<Mutex<Ledger>>,
     arrived: Arc<Notify>,
     _readers: JoinSet<()>,
@@ -54,7 +80,7 @@ pub(crate) struct Pairs {
 
 impl Pairs {
     /// Takes over sockets that are ready, an even number, with the labels they signed in under.
-    pub(crate) fn new(sockets: Vec<(String, Socket)>) -> Self {
+    pub(crate) fn new(sockets: Vec<(String, Socket)>, dialect: Dialect) -> Self {
         let ledger: Arc<Mutex<Ledger>> = Arc::default();
         let arrived: Arc<Notify> = Arc::default();
         let mut readers = JoinSet::new();
@@ -68,6 +94,7 @@ impl Pairs {
         Self {
             sinks,
             labels,
+            dialect,
             ledger,
             arrived,
             _readers: readers,
@@ -112,12 +139,10 @@ impl Pairs {
     async fn send(&mut self, number: usize) -> Result<(), String> {
         let from = number % self.sinks.len();
         let (me, partner) = (&self.labels[from], &self.labels[from ^ 1]);
-        let mut frame = format!(
-            r#"{{"type":"ICE_CANDIDATE","from":"{me}","to":"{partner}",{MARK}{number:0DIGITS$} "#
-        );
-        let fill = FRAME.saturating_sub(frame.len() + 2);
+        let (mut frame, end) = self.dialect.frame(me, partner, number);
+        let fill = FRAME.saturating_sub(frame.len() + end.len());
         frame.extend(std::iter::repeat_n('x', fill));
-        frame.push_str("\"}");
+        frame.push_str(end);
         self.ledger().sent.push(now());
         self.sinks[from]
             .send(Message::text(frame))

@@ -35,6 +35,8 @@ pub enum Input {
         /// One result per operation, in order, or why the whole write failed.
         result: Result<Vec<StoreResult>, StoreFailure>,
     },
+    /// The store finished several writes, in order: what they allow goes out together.
+    Stored(Vec<(StoreTicket, Result<Vec<StoreResult>, StoreFailure>)>),
     /// The host's network changed: addresses came or went.
     NetworkChanged,
     /// The process is asked to end: say GOODBYE and close.

@@ -144,6 +144,11 @@ impl PeerManager {
             Input::Rtc { link, event } => self.on_link_event(now, link, event),
             Input::Registry { request, answer } => self.on_registry(now, request, answer),
             Input::Store { ticket, result } => self.on_written(now, ticket, result),
+            Input::Stored(writes) => {
+                for (ticket, result) in writes {
+                    self.on_written(now, ticket, result);
+                }
+            }
             Input::NetworkChanged => self.on_network_changed(now),
             Input::Drain => self.on_drain(now),
         }

@@ -51,7 +51,9 @@ impl Link {
         outbox: mpsc::Receiver<Bytes>,
     ) {
         let (signals_tx, signals) = mpsc::channel(SIGNAL_QUEUE);
-        let reason = match Running::start(&self, &factory, signals_tx, outbox).await {
+        // On the heap of its own: what starting takes is not kept for the life of the link.
+        let starting = Box::pin(Running::start(&self, &factory, signals_tx, outbox));
+        let reason = match starting.await {
             Ok(mut running) => {
                 let reason = running.serve(&self, &mut commands, signals).await;
                 running.stop(&self.shared).await;

@@ -128,7 +128,12 @@ fn queue(conn: &Connection, row: &OutboxRow) -> Result<StoreResult, OpError> {
         to_db(row.incarnation),
         to_db(row.seq)
     ])?;
-    set_parcels(conn, row.id, &row.parcels)?;
+    let mut insert = conn.prepare_cached(
+        "INSERT INTO outbox_parcels (message, device_fp, parcel) VALUES (?1, ?2, ?3)",
+    )?;
+    for (device, parcel) in &row.parcels {
+        insert.execute(params![row.id.0, device.0, parcel])?;
+    }
     add_step(
         conn,
         &[],

@@ -72,17 +72,17 @@ impl Writer {
             jobs,
             &mut close,
         );
-        let outcome = outcome.and_then(|()| conn.execute_batch("COMMIT"));
+        let outcome = outcome.and_then(|()| Ok(run(&conn, "COMMIT")?));
         match outcome {
             Ok(()) => {
                 self.commits.fetch_add(1, Ordering::Relaxed);
                 empty_wal_after_erasing(&conn, &gathered);
                 self.conn = Some(conn);
                 for (job, result) in gathered.into_iter().zip(results) {
-                    self.answer(job, result.map_err(|e| failure(&e)));
+                    self.answer(job, Ok(result));
                 }
             }
-            Err(error) if is_broken(&error) => self.reopen(conn, gathered, &error),
+            Err(OpError::Sql(error)) if is_broken(&error) => self.reopen(conn, gathered, &error),
             Err(error) => {
                 tracing::warn!(%error, writes = gathered.len(), "a shared commit failed");
                 roll_back(&conn);
@@ -164,21 +164,23 @@ impl Writer {
     }
 }
 
-/// Begins a transaction and applies jobs to it until nobody waits, it is full, or it is time.
+/// Begins a transaction and applies jobs to it until nobody waits, it is full, or it is time. One
+/// that is refused ends it: then each is tried alone, which is rare, where a savepoint for each
+/// would cost a copy of every page.
 fn gather(
     conn: &Connection,
     until: Instant,
     gathered: &mut Vec<Job>,
-    results: &mut Vec<Applied>,
+    results: &mut Vec<Vec<StoreResult>>,
     jobs: &mut mpsc::Receiver<Job>,
     close: &mut bool,
-) -> Result<(), rusqlite::Error> {
-    conn.execute_batch("BEGIN IMMEDIATE")?;
+) -> Result<(), OpError> {
+    run(conn, "BEGIN IMMEDIATE")?;
     loop {
         let Some(job) = gathered.last() else {
             return Ok(());
         };
-        results.push(apply_in_savepoint(conn, job)?);
+        results.push(apply(conn, job)?);
         if gathered.len() >= GROUP_COMMIT_MAX || clock::instant() >= until {
             return Ok(());
         }
@@ -193,22 +195,9 @@ fn gather(
     }
 }
 
-/// Applies one job; `Err` when the whole transaction is gone.
-fn apply_in_savepoint(conn: &Connection, job: &Job) -> Result<Applied, rusqlite::Error> {
-    conn.prepare_cached("SAVEPOINT one")?.execute([])?;
-    let applied = match apply(conn, job) {
-        Err(OpError::Sql(error)) if is_broken(&error) || conn.is_autocommit() => {
-            return Err(error);
-        }
-        Err(error) => {
-            tracing::warn!(%error, "a write was refused by the store");
-            conn.prepare_cached("ROLLBACK TO one")?.execute([])?;
-            Err(error)
-        }
-        applied => applied,
-    };
-    conn.prepare_cached("RELEASE one")?.execute([])?;
-    Ok(applied)
+/// Runs a statement that is needed again and again.
+fn run(conn: &Connection, sql: &str) -> Result<(), rusqlite::Error> {
+    conn.prepare_cached(sql)?.execute([]).map(drop)
 }
 
 fn apply(conn: &Connection, job: &Job) -> Applied {
@@ -226,9 +215,9 @@ fn apply(conn: &Connection, job: &Job) -> Applied {
 
 /// One job in a transaction of its own.
 fn alone(conn: &Connection, job: &Job) -> Applied {
-    conn.execute_batch("BEGIN IMMEDIATE")?;
+    run(conn, "BEGIN IMMEDIATE")?;
     let applied = apply(conn, job).and_then(|results| {
-        conn.execute_batch("COMMIT")?;
+        run(conn, "COMMIT")?;
         Ok(results)
     });
     if applied.is_err() {

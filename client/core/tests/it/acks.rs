@@ -1,8 +1,13 @@
-//! ACKs: at once for messages that come alone, one for many in a stream.
+//! What travels together: ACKs at once for messages that come alone, one for many in a stream;
+//! messages of one commit in one frame.
 
 use client_core::event::DeliveryState;
+use client_core::input::{Command, CommandId};
 use client_core::limits::{ACK_GATHER_MS, ACK_TRIES_MIN};
-use client_core::testing::{NodeId, World};
+use client_core::output::RtcCommand;
+use client_core::state::StoreResult;
+use client_core::testing::{NodeId, World, label};
+use client_core::{Input, Output};
 use std::cell::Cell;
 use std::rc::Rc;
 
@@ -117,4 +122,49 @@ fn a_stream_with_pauses_after_a_ping_pong_gathers_too() {
         2,
         "the first at once, the others together"
     );
+}
+
+#[test]
+fn messages_of_one_commit_go_out_in_one_frame() {
+    let mut world = World::new(1);
+    let (alice, _carol) = (world.member("alice"), world.member("carol"));
+    world.drive(50);
+    world.send(alice, "carol", "first");
+    assert!(
+        world.drive_until(2_000, |w| w.node(alice).count(DeliveryState::Delivered)
+            == 1)
+    );
+    world.drive(1_000);
+    let now = world.now();
+    let manager = world.node_mut(alice).manager.as_mut().expect("it runs");
+    let (mut writes, mut frames) = (Vec::new(), 0);
+    for number in 0..5 {
+        let send = Command::Send {
+            command: CommandId(1_000 + number),
+            to: label("carol"),
+            text: number.to_string(),
+            idempotency_key: None,
+        };
+        manager.handle_input(now, Input::Command(send));
+        while let Some(output) = manager.poll_output() {
+            if let Output::Store { ticket, ops } = output {
+                assert_eq!(ops.len(), 1, "one row each");
+                let inserted = StoreResult::Inserted { seq_reused: false };
+                writes.push((ticket, Ok(vec![inserted])));
+            }
+        }
+    }
+    assert_eq!(writes.len(), 5);
+    manager.handle_input(now, Input::Stored(writes));
+    while let Some(output) = manager.poll_output() {
+        let sent = matches!(
+            output,
+            Output::Rtc {
+                command: RtcCommand::Send(_),
+                ..
+            }
+        );
+        frames += usize::from(sent);
+    }
+    assert_eq!(frames, 1, "five messages share it");
 }
