@@ -33,8 +33,8 @@ pub(crate) async fn start(options: Options) -> Result<Inner, StartError> {
     let home = Home::at(&options.home);
     let identity = Arc::new(Identity::load(&home)?);
     let tls = tls::client_config(options.ca.as_deref())?;
-    let factory = RtcFactory::new(options.rtc(&[])?);
-    let factory = factory.map_err(|e| StartError::Option(e.to_string()))?;
+    let factory =
+        RtcFactory::new(options.rtc(&[])?).map_err(|e| StartError::Option(e.to_string()))?;
     let (opened, reader) = open_store(&home, &identity, &options.command).await?;
     let Opened {
         store,
@@ -51,12 +51,7 @@ pub(crate) async fn start(options: Options) -> Result<Inner, StartError> {
         manager(config, &identity, own, boot_id, loaded).map_err(|e| foreign(&home, e))?;
     let (credentials, credentials_rx) = watch::channel(sign_in);
     let mut sockets = sockets(&identity, boot_id, credentials_rx.clone(), &tls);
-    if !options.offline {
-        sockets.keep(SocketId::GATEWAY, credentials_rx);
-    }
-    if let Some(served) = &served {
-        sockets.keep(SocketId::OWN, served.own_credentials());
-    }
+    keep_sockets(&mut sockets, &options, credentials_rx, served.as_ref());
     let (rtc_tx, rtc_events) = mpsc::channel(RTC_QUEUE);
     let (command_tx, commands) = mpsc::channel(COMMAND_QUEUE);
     let (events, _) = broadcast::channel(EVENT_QUEUE);
@@ -135,6 +130,21 @@ fn sockets(
         boot_id: BootId(boot_id),
     };
     Sockets::new(who, credentials, Arc::clone(tls))
+}
+
+/// The sockets that stay: the gateway's, and a coordinator's at its own server.
+fn keep_sockets(
+    sockets: &mut Sockets,
+    options: &Options,
+    credentials: watch::Receiver<Credentials>,
+    served: Option<&Served>,
+) {
+    if !options.offline {
+        sockets.keep(SocketId::GATEWAY, credentials);
+    }
+    if let Some(served) = served {
+        sockets.keep(SocketId::OWN, served.own_credentials());
+    }
 }
 
 /// Opening checks and may migrate, so it is done off the runtime's thread.
