@@ -160,14 +160,14 @@ pub(crate) async fn watch_peers(home: &Home) -> Streaming<WatchResponse> {
     watch.expect("watching").into_inner()
 }
 
-/// Waits until the watched client has reached a state with its peer.
-pub(crate) async fn reaches(watch: &mut Streaming<WatchResponse>, state: &str) {
+/// Waits until the watched client has reached one of these states with its peer.
+pub(crate) async fn reaches(watch: &mut Streaming<WatchResponse>, states: &[&str]) {
     loop {
         let line = timeout(DEADLINE, watch.message()).await;
-        let line = line.unwrap_or_else(|_| panic!("never {state}"));
+        let line = line.unwrap_or_else(|_| panic!("never {states:?}"));
         let line = line.expect("it goes on").expect("a line");
         let line: Value = serde_json::from_str(&line.json).expect("one JSON object");
-        if line["state"] == state {
+        if states.iter().any(|state| line["state"] == *state) {
             return;
         }
     }

@@ -260,7 +260,7 @@ async fn meet_through_bob(met: &Met, all: &mut [Running; 4]) {
     assert_eq!(delivered["foundBy"], "peers", "{delivered}");
     let message = shows(&mut all[3], "alice", "pleased to meet you").await;
     assert_eq!(message["id"], delivered["id"]);
-    reaches(&mut watch, "CONNECTED").await;
+    reaches(&mut watch, &["CONNECTED"]).await;
     direct(&met.dave, "dave", "alice", &mut all[0]).await;
 }
 

@@ -13,7 +13,7 @@ use std::process::Command;
 /// The seed of a schedule that catches each bug.
 const CAUGHT_BY: &[(Bug, u64)] = &[
     (Bug::AckBeforeCommit, 2),
-    (Bug::DuplicateNotAcked, 7),
+    (Bug::DuplicateNotAcked, 14),
     (Bug::DuplicateShown, 2),
     (Bug::HashUnchecked, 45),
     (Bug::AckOnlyDirect, 1),
