@@ -280,7 +280,7 @@ pub const COORDINATOR_EXTRA_MS: u64 = 60_000;
 
 /// While too few coordinators are linked, the registry is asked for some: after this long,
 /// milliseconds, and each time twice as long.
-pub const LIST_COORDINATORS_MS_MIN: u64 = 10_000;
+pub const LIST_COORDINATORS_MS_MIN: u64 = 2_000;
 
 /// Longest pause between two such questions, milliseconds.
 pub const LIST_COORDINATORS_MS_MAX: u64 = 10 * 60 * 1_000;
