@@ -10,6 +10,7 @@ mod liars;
 mod model;
 mod planted;
 mod schedule;
+mod servers;
 mod watch;
 
 use schedule::run;

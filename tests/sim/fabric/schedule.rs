@@ -3,6 +3,7 @@
 
 use super::liars::{LIES, Lie, shuffle_signals, tap};
 use super::model::Model;
+use super::servers::Servers;
 use super::watch::Watch;
 use beeline_proto::id::sha256;
 use client_core::testing::tap::{Shared, shared};
@@ -76,6 +77,7 @@ impl Run {
     fn new(seed: u64) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut world = World::new(rng.next_u64());
+        world.use_backend(Box::new(Servers::new(world.authority.network())));
         world.real_crypto = seed.is_multiple_of(REAL_CRYPTO_EVERY);
         world.timing.jitter_ms = rng.next_u64() % 30;
         world.timing.link_ms = 1 + rng.next_u64() % 80;
@@ -244,6 +246,9 @@ impl Run {
             }
             5 => {
                 self.world.registry.down = coin;
+                if !coin {
+                    self.world.restart_registry();
+                }
                 format!("the registry is down: {coin}")
             }
             6 => {

@@ -3,6 +3,7 @@
 
 mod air;
 mod authority;
+mod backend;
 mod crypto;
 mod fabric;
 mod node;
@@ -12,6 +13,7 @@ pub mod tap;
 mod timing;
 
 pub use authority::{Authority, User, key_of, label};
+pub use backend::{Backend, Caller};
 pub use crypto::CheapCrypto;
 pub use fabric::{Fabric, Lease};
 pub use node::{Node, NodeId};
@@ -90,6 +92,7 @@ pub struct World {
     pub outputs_max: usize,
     /// Signalling frames that reached the gateway, for tests to look at and play again.
     pub signalled: Vec<Signalled>,
+    backend: Option<Box<dyn Backend>>,
     nodes: Vec<Node>,
     agenda: BTreeMap<(u64, u64), (NodeId, u32, Happening)>,
     /// When each running manager wants to be woken.
@@ -124,6 +127,7 @@ impl World {
             muted: BTreeSet::new(),
             outputs_max: 0,
             signalled: Vec::new(),
+            backend: None,
             nodes: Vec::new(),
             agenda: BTreeMap::new(),
             wakes: BTreeMap::new(),
@@ -173,7 +177,8 @@ impl World {
     /// Adds a device of a user, registered and not started.
     pub fn device_of(&mut self, user: User, device: usize) -> NodeId {
         let chain = self.authority.chain(&user);
-        self.registry.register(&user.label, chain);
+        self.registry.register(&user.label, chain.clone());
+        self.enrol(&user, chain);
         let id = NodeId(self.nodes.len());
         let seed = self.rng.next_u64();
         self.nodes.push(Node::new(user, device, seed));
@@ -221,6 +226,7 @@ impl World {
     pub fn crash(&mut self, id: NodeId) {
         self.drop_sockets(id);
         let links = self.node_mut(id).crash();
+        self.note_socket(id, false);
         self.note_wake(id);
         for link in links {
             self.lose_link(id, &link, self.timing.dead_ms);
@@ -431,7 +437,9 @@ impl World {
     fn happen(&mut self, id: NodeId, happening: Happening) {
         match happening {
             Happening::Input(input) => {
-                self.nodes[id.0].note(&input);
+                if let Some(open) = self.nodes[id.0].note(&input) {
+                    self.note_socket(id, open);
+                }
                 self.input(id, input);
             }
             Happening::Commit(ticket, ops) => {

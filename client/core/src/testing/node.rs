@@ -136,12 +136,15 @@ impl Node {
         std::mem::take(&mut self.ends).into_values().collect()
     }
 
-    pub(super) fn note(&mut self, input: &Input) {
-        match input {
-            Input::Signal(SignalInput::Up(SocketId::GATEWAY)) => self.socket_up = true,
-            Input::Signal(SignalInput::Down(SocketId::GATEWAY)) => self.socket_up = false,
-            _ => {}
-        }
+    /// Notes what an input says of the gateway's socket: whether it is open now.
+    pub(super) fn note(&mut self, input: &Input) -> Option<bool> {
+        let open = match input {
+            Input::Signal(SignalInput::Up(SocketId::GATEWAY)) => true,
+            Input::Signal(SignalInput::Down(SocketId::GATEWAY)) => false,
+            _ => return None,
+        };
+        self.socket_up = open;
+        Some(open)
     }
 
     pub(super) fn tell(&mut self, at_ms: u64, event: Event) {

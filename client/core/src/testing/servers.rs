@@ -67,6 +67,9 @@ impl World {
                 detail: "connection refused".to_owned(),
             });
         }
+        if let Some(answer) = self.ask_backend(id, &call) {
+            return answer;
+        }
         let refused = |code: ErrorCode| RegistryError::Refused {
             code,
             detail: code.title().to_owned(),
@@ -146,11 +149,7 @@ impl World {
     /// The gateway hands a frame to the device it names.
     pub fn pass_on(&mut self, sender: NodeId, frame: Signalled) {
         let socket = SocketId(0);
-        let found = self.ids().into_iter().find(|id| {
-            let node = self.node(*id);
-            *node.device_label() == frame.to && node.socket_up
-        });
-        let (to, input) = match found {
+        let (to, input) = match self.route(&frame.to) {
             Some(to) => (
                 to,
                 SignalInput::Parcel {
