@@ -124,6 +124,13 @@ impl PeerManager {
         (asking || making, hopeful)
     }
 
+    /// Whether messages wait for a user and nothing under way may still deliver them: an open link
+    /// that is doubted does not count.
+    pub(crate) fn is_stranded(&self, label: &Label) -> bool {
+        let (in_flight, hopeful) = self.attempts(label);
+        !in_flight && !hopeful && self.outbox.has_waiting(label)
+    }
+
     /// Whether something is out for a user that has not been doubted yet.
     fn has_hope(&self, label: &Label) -> bool {
         let direct = self.links.of_user(label).filter_map(|link| link.ready());
@@ -370,8 +377,7 @@ impl PeerManager {
             return self.climb(now, label);
         }
         self.rest(now, label, reason);
-        let linked = self.links.of_user(label).next().is_some();
-        if !linked && self.outbox.has_waiting(label) {
+        if self.is_stranded(label) {
             let peer = self.peer(now, label);
             if peer.attempt == 0 && peer.state == PeerState::Disconnected {
                 peer.attempt = 1;

@@ -219,8 +219,7 @@ impl PeerManager {
             }
         }
         self.pump_user(now, label);
-        let linked = self.links.of_user(label).any(|link| link.is_ready());
-        if !linked && self.outbox.has_waiting(label) {
+        if self.is_stranded(label) {
             self.start_climb(now, label);
         }
     }

@@ -9,6 +9,34 @@ fn delivered(world: &World, id: client_core::testing::NodeId) -> usize {
 }
 
 #[test]
+fn an_ack_of_a_later_message_leaves_no_earlier_one_behind() {
+    let mut world = World::new(4);
+    let (alice, carol) = (world.member("alice"), world.member("carol"));
+    world.drive(50);
+    world.send(alice, "carol", "hello");
+    assert!(world.drive_until(2_000, |w| delivered(w, alice) == 1));
+    // Nothing gets through on the link any more, and of one message nothing past it.
+    world.muted.insert((alice, carol));
+    world.apart.insert((alice, carol));
+    let mut first = None;
+    world.on_signal = Some(Box::new(move |frame| {
+        if frame.kind != SignalKind::RelayRequest {
+            return Vec::new();
+        }
+        let lost = first.get_or_insert_with(|| frame.parcel.clone());
+        let of_it = *lost == frame.parcel;
+        if of_it { Vec::new() } else { vec![frame] }
+    }));
+    world.send(alice, "carol", "one");
+    world.drive(500);
+    world.send(alice, "carol", "two");
+    assert!(world.drive_until(60_000, |w| delivered(w, alice) == 2));
+    world.muted.clear();
+    world.on_signal = None;
+    assert!(world.drive_until(120_000, |w| delivered(w, alice) == 3));
+}
+
+#[test]
 fn two_that_cannot_connect_come_to_rest_and_are_reached_another_way() {
     let mut world = World::new(3);
     let (alice, carol) = (world.member("alice"), world.member("carol"));
