@@ -16,6 +16,9 @@ pub struct Config {
     pub unlisted: bool,
     /// Whether we carry parcels for others.
     pub can_relay: bool,
+    /// Whether we keep parcels for members that are away. For homes that stay online; one that
+    /// passes through should not promise it.
+    pub can_store: bool,
     /// Whether we act as a coordinator: our membership must have the role, and `signal_addr` be
     /// the address we serve the signalling socket at.
     pub coordinator: bool,
@@ -33,6 +36,7 @@ impl Config {
             signal_addr: signal_addr.to_owned(),
             unlisted: false,
             can_relay: true,
+            can_store: false,
             coordinator: false,
             links_max: LINKS_MAX,
             frame_len_max: FRAME_LEN_MAX,

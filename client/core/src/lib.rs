@@ -47,6 +47,7 @@ mod config;
 mod contacts;
 mod coordinators;
 pub mod crypto;
+mod custody;
 mod delivered;
 mod early;
 mod error;

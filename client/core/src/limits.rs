@@ -258,6 +258,10 @@ pub const COORDINATORS_LISTED_MAX: usize = 16;
 /// Coordinators dialled for one lookup beside those that are linked.
 pub const COORDINATORS_DIALLED_MAX: usize = 2;
 
+/// Members that keep for one recipient device, counted from the front of its order: enough that
+/// sender and recipient meet though each misses some, few enough to ask each.
+pub const CUSTODIANS_MAX: usize = 16;
+
 /// How long a start waits for the gateway before it dials coordinators at their own sockets,
 /// milliseconds.
 pub const COORDINATOR_START_MS: u64 = 100;
