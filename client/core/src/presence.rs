@@ -93,6 +93,9 @@ impl PeerManager {
             let ops = outlived.into_iter().map(StoreOp::EraseBundle).collect();
             self.out.write(ops, Write::Plain);
         }
+        if self.me.config.can_store || self.keeping.total().parcels > 0 {
+            self.expire_kept(now);
+        }
         self.expire_messages(now);
         self.age_routes(now);
     }
