@@ -6,6 +6,7 @@ use crate::input::LinkId;
 use crate::limits::{HANDED_MAX, LINKS_MAX, ROUTE_ACK_MS_MAX, ROUTE_ACK_MS_MIN};
 use crate::negotiation::{Negotiation, Side};
 use beeline_proto::id::{DeviceFp, Label, ParcelId, SessionId};
+use beeline_proto::pb::peer::v1::Hello;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// One link.
@@ -115,19 +116,22 @@ pub(crate) struct Ready {
     handed: VecDeque<(ParcelId, DeviceFp)>,
     /// Whether it carries parcels for others, as its HELLO says.
     pub(crate) can_relay: bool,
+    /// Whether it keeps parcels for others, as its HELLO says.
+    pub(crate) can_store: bool,
     pub(crate) since_ms: u64,
     /// Items of theirs that were refused.
     pub(crate) refused: u32,
 }
 
 impl Ready {
-    pub(crate) fn new(queue: SendQueue, can_relay: bool, now_ms: u64) -> Self {
+    pub(crate) fn new(queue: SendQueue, hello: &Hello, now_ms: u64) -> Self {
         Self {
             queue,
             direct: Flow::default(),
             relayed: BTreeMap::new(),
+            can_relay: hello.can_relay,
+            can_store: hello.can_store,
             handed: VecDeque::new(),
-            can_relay,
             since_ms: now_ms,
             refused: 0,
         }

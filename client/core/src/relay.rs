@@ -182,6 +182,9 @@ impl PeerManager {
     /// Something we sent on a link was refused: a relay that does not hand on is not waited for.
     pub(crate) fn on_refusal(&mut self, now: Now, id: LinkId, refusal: &Refusal) {
         self.out.counters.count("refused-by-peer");
+        if self.on_fetch_refused(now, id, refusal) {
+            return;
+        }
         if planted!(NoRouteIgnored) {
             return;
         }
