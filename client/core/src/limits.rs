@@ -308,6 +308,17 @@ pub const HEARD_MS: u64 = 5_000;
 /// How often expiry and old bundles are looked for, milliseconds.
 pub const SWEEP_MS: u64 = 60 * 60 * 1_000;
 
+/// Of a rest between two processes this much counts for the age of messages and secrets,
+/// milliseconds: a week. The wall clock alone cannot tell a longer one from a wrong clock.
+pub const REST_COUNTED_MS_MAX: u64 = 7 * 24 * 3_600 * 1_000;
+
+/// A longer rest is taken for a wrong clock and told, milliseconds: a year in a drawer.
+pub const REST_PLAUSIBLE_MS_MAX: u64 = 365 * 24 * 3_600 * 1_000;
+
+/// After this long in one process the wall clock is taken for set, milliseconds: machines without a
+/// battery ask for the time when they are up.
+pub const CLOCK_SETTLES_MS: u64 = 3_600 * 1_000;
+
 /// A membership is renewed this long before its end, milliseconds.
 pub const RENEW_BEFORE_MS: u64 = 30 * 24 * 3_600 * 1_000;
 

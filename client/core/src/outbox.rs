@@ -4,7 +4,7 @@
 use crate::event::{DeliveryState, Rung};
 use crate::input::{CommandId, LinkId};
 use crate::limits::SETTLED_MAX;
-use crate::state::OutboxRow;
+use crate::state::{OutboxRow, SettledRow};
 use beeline_proto::id::{DeviceFp, EnvelopeHash, Label, MessageId, ParcelId, sha256};
 use beeline_proto::parcel::Parcel;
 use std::collections::{BTreeMap, VecDeque};
@@ -223,6 +223,20 @@ impl Outbox {
             },
         );
         Some(entry)
+    }
+
+    /// Takes what earlier processes settled, the oldest first.
+    pub(crate) fn load_settled(&mut self, rows: Vec<SettledRow>, now_ms: u64) {
+        for row in rows {
+            let settled = Settled {
+                to: row.to,
+                state: row.state,
+                hash: Some(row.hash),
+                devices: row.devices,
+                queued_mono_ms: now_ms,
+            };
+            self.remember(row.id, settled);
+        }
     }
 
     fn remember(&mut self, id: MessageId, settled: Settled) {

@@ -27,6 +27,8 @@ pub(crate) enum Write {
     Bundle(Box<BundleRow>),
     /// A key is accepted: the row to put in force, and the new incarnation if the key had changed.
     Accept(CommandId, Box<ContactRow>, Option<u64>),
+    /// A contact is told that its messages were read, or not: what it was before.
+    ReadReceipts(CommandId, Label, bool),
 }
 
 /// What hangs on a request.
@@ -64,12 +66,14 @@ fn in_force(op: &StoreOp) -> bool {
         | StoreOp::RemoveRoute(_)
         | StoreOp::PutOwnChain { .. }
         | StoreOp::SetIncarnation(_)
+        | StoreOp::PublishBundle { .. }
         | StoreOp::EraseBundle(_) => true,
         StoreOp::QueueMessage(_)
         | StoreOp::SetSealed { .. }
         | StoreOp::Receive(_)
         | StoreOp::Release { .. }
-        | StoreOp::PutBundle(_) => false,
+        | StoreOp::PutBundle(_)
+        | StoreOp::KeepClock(_) => false,
     }
 }
 
@@ -162,7 +166,8 @@ impl Outputs {
         let skip = self.lazy.len();
         let mut all = std::mem::take(&mut self.lazy);
         all.extend(ops);
-        let repeat = |op: &&StoreOp| in_force(op) && !matches!(purpose, Write::Accept(..));
+        let asked = matches!(purpose, Write::Accept(..) | Write::ReadReceipts(..));
+        let repeat = |op: &&StoreOp| in_force(op) && !asked;
         let kept = all.iter().filter(repeat).cloned().collect();
         let pending = Pending {
             purpose,

@@ -1,10 +1,12 @@
 //! A store in memory that honours the operations: in order, all or nothing.
 
 use crate::event::DeliveryState;
+use crate::limits::SETTLED_MAX;
 use crate::state::{
-    BundleRow, ContactRow, InboxRow, Loaded, OutboxRow, RouteRow, StoreOp, StoreResult, StreamRow,
+    BundleRow, ClockRow, ContactRow, InboxRow, Loaded, OutboxRow, RouteRow, SettledRow, StoreOp,
+    StoreResult, StreamRow,
 };
-use beeline_proto::id::{DeviceFp, Label, MessageId};
+use beeline_proto::id::{DeviceFp, EnvelopeHash, Label, MessageId, sha256};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Everything one home keeps. Cloned to model a crash before a commit.
@@ -32,6 +34,10 @@ pub struct MemoryStore {
     pub streams: BTreeMap<(DeviceFp, u64), u64>,
     /// Our own chain and revocations, once replaced.
     pub own: Option<(Vec<u8>, Vec<u8>)>,
+    /// The steady clock as kept last.
+    pub clock: Option<ClockRow>,
+    /// What the next start shall be told of a copied home.
+    pub copied: Option<String>,
     seqs: BTreeMap<(Label, u64), u64>,
     /// Places in sequences given out: recipient, incarnation, seq.
     places: BTreeSet<(Label, u64, u64)>,
@@ -93,7 +99,28 @@ impl MemoryStore {
                 })
                 .collect(),
             held,
+            settled: self.settled(),
+            clock: self.clock,
+            copied: self.copied.clone(),
         }
+    }
+
+    /// The last messages of ours that ended, the oldest first.
+    fn settled(&self) -> Vec<SettledRow> {
+        let rows = self.queued.iter().filter_map(|id| self.outbox.get(id));
+        let ended = rows.filter(|row| is_final(row.state) && row.state != DeliveryState::Rejected);
+        let settled = ended.filter_map(|row| {
+            let envelope = row.envelope.as_deref()?;
+            Some(SettledRow {
+                id: row.id,
+                to: row.to.clone(),
+                state: row.state,
+                hash: EnvelopeHash(sha256(envelope)),
+                devices: row.parcels.iter().map(|(device, _)| *device).collect(),
+            })
+        });
+        let mut settled: Vec<SettledRow> = settled.collect();
+        settled.split_off(settled.len().saturating_sub(SETTLED_MAX))
     }
 
     /// Applies a write.
@@ -144,17 +171,19 @@ impl MemoryStore {
             StoreOp::RemoveRoute(device) => {
                 self.routes.remove(device);
             }
-            StoreOp::PutBundle(row) => {
-                for old in self.bundles.iter_mut().filter(|old| old.superseded_ms == 0) {
-                    old.superseded_ms = row.made_ms;
+            StoreOp::PutBundle(row) => self.bundles.push(row.clone()),
+            StoreOp::PublishBundle { key_id, at_ms } => {
+                let new = |row: &&mut BundleRow| row.key_id == *key_id && row.published_ms == 0;
+                if let Some(row) = self.bundles.iter_mut().find(new) {
+                    row.published_ms = *at_ms;
                 }
-                self.bundles.push(row.clone());
             }
             StoreOp::EraseBundle(id) => self.bundles.retain(|row| row.key_id != *id),
             StoreOp::PutOwnChain { chain, revocations } => {
                 self.own = Some((chain.clone(), revocations.clone()));
             }
             StoreOp::SetIncarnation(incarnation) => self.incarnation = *incarnation,
+            StoreOp::KeepClock(clock) => self.clock = Some(*clock),
         }
         StoreResult::Done
     }
