@@ -38,6 +38,8 @@ pub struct MemoryStore {
     pub clock: Option<ClockRow>,
     /// What the next start shall be told of a copied home.
     pub copied: Option<String>,
+    /// Devices each message of ours was sealed to.
+    sealed_to: BTreeMap<MessageId, Vec<DeviceFp>>,
     seqs: BTreeMap<(Label, u64), u64>,
     /// Places in sequences given out: recipient, incarnation, seq.
     places: BTreeSet<(Label, u64, u64)>,
@@ -116,7 +118,7 @@ impl MemoryStore {
                 to: row.to.clone(),
                 state: row.state,
                 hash: EnvelopeHash(sha256(envelope)),
-                devices: row.parcels.iter().map(|(device, _)| *device).collect(),
+                devices: self.sealed_to.get(&row.id).cloned().unwrap_or_default(),
             })
         });
         let mut settled: Vec<SettledRow> = settled.collect();
@@ -142,6 +144,7 @@ impl MemoryStore {
                     assert!(same, "an envelope never changes");
                     row.envelope = Some(envelope.clone());
                     row.parcels.clone_from(parcels);
+                    self.note_devices(*id, parcels);
                 }
             }
             StoreOp::SetState { id, state, .. } => {
@@ -206,10 +209,16 @@ impl MemoryStore {
         if let Some(key) = key {
             self.keys.insert(key, row.id);
         }
+        self.note_devices(row.id, &row.parcels);
         self.outbox.insert(row.id, row.clone());
         self.queued.push(row.id);
         self.history.push((row.id, DeliveryState::Queued));
         StoreResult::Inserted { seq_reused: false }
+    }
+
+    fn note_devices(&mut self, id: MessageId, parcels: &[(DeviceFp, Vec<u8>)]) {
+        let devices = parcels.iter().map(|(device, _)| *device);
+        self.sealed_to.insert(id, devices.collect());
     }
 
     fn receive(&mut self, row: &InboxRow) -> StoreResult {
