@@ -138,8 +138,13 @@ pub const ACK_TRIES_MAX: u32 = 128;
 /// Delivered and expired messages remembered, so that a READ or a late ACK finds them.
 pub const SETTLED_MAX: usize = 4_096;
 
-/// Seals of one message for one device because of NACKs; more would be a loop.
+/// Seals of one message because of NACKs, each within [`RESEALS_AGAIN_MS`] of the one before; more
+/// would be a loop.
 pub const RESEALS_MAX: u8 = 5;
+
+/// After this long without one a message may be sealed anew again, milliseconds: the longest pause
+/// between two tries.
+pub const RESEALS_AGAIN_MS: u64 = RETRY_MS_MAX;
 
 /// A parcel that comes again is answered with another NACK after this long at most: the last one
 /// may have been lost, and without it the message never arrives. About the pause between tries.

@@ -33,8 +33,10 @@ pub(crate) struct Entry {
     pub(crate) hash: Option<EnvelopeHash>,
     /// Which rung gave the route that each device's copy last took over each link.
     pub(crate) via: BTreeMap<(DeviceFp, LinkId), Rung>,
-    /// Seals made because of NACKs.
+    /// Seals made because of NACKs, shortly one after the other.
     pub(crate) reseals: u8,
+    /// When the last of them was made, by the monotonic clock.
+    pub(crate) resealed_ms: u64,
     /// The rung last told about.
     pub(crate) told: Option<Rung>,
     /// What was told last of why nothing came of a rung.
@@ -121,6 +123,7 @@ impl Outbox {
                 .map(|bytes| EnvelopeHash(sha256(bytes))),
             via: BTreeMap::new(),
             reseals: 0,
+            resealed_ms: 0,
             told: None,
             note: None,
             command,

@@ -17,4 +17,7 @@ mod queries;
 mod reach;
 mod relay;
 mod routes;
+mod secrecy;
+mod settled;
+mod speaker;
 mod tap;
