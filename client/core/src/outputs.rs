@@ -1,6 +1,7 @@
 //! Where the parts leave what they want done, and what each answer will be for.
 
 use crate::bounded::{Bucket, Counters};
+use crate::custodian::Deposit;
 use crate::event::{DeliveryState, Event};
 use crate::input::{CommandId, LinkId, SocketId};
 use crate::limits::{FAILED_OPS_MAX, LAZY_OPS_MAX, WARNINGS_BURST, WARNINGS_PER_S};
@@ -29,6 +30,14 @@ pub(crate) enum Write {
     Accept(CommandId, Box<ContactRow>, Option<u64>),
     /// A contact is told that its messages were read, or not: what it was before.
     ReadReceipts(CommandId, Label, bool),
+    /// Parcels are kept for others.
+    Keep(Vec<Deposit>),
+    /// A page is read for the recipient at the other end of a link.
+    ReadKept(LinkId),
+    /// Kept parcels are deleted or have ended.
+    DropKept,
+    /// Kept parcels that ended are deleted; there may be more of them.
+    ExpireKept,
 }
 
 /// What hangs on a request.
@@ -72,8 +81,13 @@ fn in_force(op: &StoreOp) -> bool {
         | StoreOp::SetSealed { .. }
         | StoreOp::Receive(_)
         | StoreOp::Release { .. }
-        | StoreOp::PutBundle(_)
-        | StoreOp::KeepClock(_) => false,
+        | StoreOp::Keep(_)
+        | StoreOp::FindKept { .. }
+        | StoreOp::ReadKept { .. }
+        | StoreOp::DropKept { .. }
+        | StoreOp::ExpireKept { .. }
+        | StoreOp::KeepClock(_)
+        | StoreOp::PutBundle(_) => false,
     }
 }
 

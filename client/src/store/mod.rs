@@ -7,13 +7,17 @@
 
 mod ballast;
 mod forget;
+mod ground;
 mod history;
+mod kept;
 mod load;
 mod names;
 mod open;
 mod ops;
 mod place;
 mod read;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod writer;
 
 pub(crate) use load::Own;

@@ -289,7 +289,10 @@ fn frees(job: &Job) -> bool {
 fn op_frees(op: &StoreOp) -> bool {
     match op {
         StoreOp::SetState { state, .. } => is_final(*state),
-        StoreOp::EraseBundle(_) | StoreOp::RemoveRoute(_) => true,
+        StoreOp::EraseBundle(_)
+        | StoreOp::RemoveRoute(_)
+        | StoreOp::DropKept { .. }
+        | StoreOp::ExpireKept { .. } => true,
         _ => false,
     }
 }

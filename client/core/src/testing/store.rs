@@ -3,8 +3,8 @@
 use crate::event::DeliveryState;
 use crate::limits::SETTLED_MAX;
 use crate::state::{
-    BundleRow, ClockRow, ContactRow, InboxRow, Loaded, OutboxRow, RouteRow, SettledRow, StoreOp,
-    StoreResult, StreamRow,
+    BundleRow, ClockRow, ContactRow, InboxRow, KeptRow, Loaded, OutboxRow, RouteRow, SettledRow,
+    StoreOp, StoreResult, StreamRow,
 };
 use beeline_proto::id::{DeviceFp, EnvelopeHash, Label, MessageId, sha256};
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,6 +40,10 @@ pub struct MemoryStore {
     pub copied: Option<String>,
     /// Devices each message of ours was sealed to.
     sealed_to: BTreeMap<MessageId, Vec<DeviceFp>>,
+    /// Parcels kept for others, by order.
+    pub kept: BTreeMap<u64, KeptRow>,
+    /// The clock of keeping and the wall clock, when last noted.
+    pub kept_clock: (u64, u64),
     seqs: BTreeMap<(Label, u64), u64>,
     /// Places in sequences given out: recipient, incarnation, seq.
     places: BTreeSet<(Label, u64, u64)>,
@@ -104,6 +108,7 @@ impl MemoryStore {
             settled: self.settled(),
             clock: self.clock,
             copied: self.copied.clone(),
+            kept: self.load_kept(),
         }
     }
 
@@ -187,6 +192,11 @@ impl MemoryStore {
             }
             StoreOp::SetIncarnation(incarnation) => self.incarnation = *incarnation,
             StoreOp::KeepClock(clock) => self.clock = Some(*clock),
+            StoreOp::Keep(_)
+            | StoreOp::FindKept { .. }
+            | StoreOp::ReadKept { .. }
+            | StoreOp::DropKept { .. }
+            | StoreOp::ExpireKept { .. } => return self.apply_kept(op),
         }
         StoreResult::Done
     }
