@@ -237,3 +237,69 @@ fn a_home_that_noticed_its_copying_is_never_caught_with_a_used_number() {
     assert!(!world.node(alice).warnings().contains(&"sequence-reused"));
     assert_eq!(world.node(carol).received(), ["one", "two", "zwei"]);
 }
+
+/// A second home with the files of the first, and a process in it.
+fn copy_of(world: &mut World, id: NodeId, noticed: bool) -> NodeId {
+    let user = world.node(id).user.clone();
+    let copy = world.device_of(user, 0);
+    let mut store = world.node(id).store.clone();
+    if noticed {
+        store.incarnation ^= 1;
+        store.copied = Some("this home was copied".to_owned());
+    }
+    world.node_mut(copy).store = store;
+    // Another process, by its boot id.
+    world.start(copy);
+    world.crash(copy);
+    world.start(copy);
+    copy
+}
+
+#[test]
+fn of_two_copies_that_run_at_once_neither_claims_what_carol_has_not_seen() {
+    for seed in 0..12 {
+        let (mut world, alice, carol) = acquainted(seed);
+        let copy = copy_of(&mut world, alice, seed % 2 == 0);
+        for n in 0..6 {
+            world.send(alice, "carol", &format!("original {n}"));
+            world.drive(world.now_ms % 97);
+            world.send(copy, "carol", &format!("copy {n}"));
+            world.drive(20_000);
+            for home in [alice, copy] {
+                claims_are_true(&world, home, carol);
+            }
+        }
+        // One of the two is ended; what it had not delivered waits in its home.
+        world.crash(alice);
+        let done = |w: &World| w.node(copy).store.load().outbox.is_empty();
+        assert!(world.drive_until(3_600_000, done), "seed {seed}");
+        world.crash(copy);
+        world.start(alice);
+        let done = |w: &World| w.node(alice).store.load().outbox.is_empty();
+        assert!(world.drive_until(3_600_000, done), "seed {seed}");
+        world.drive(60_000);
+        for home in [alice, copy] {
+            claims_are_true(&world, home, carol);
+        }
+        let mut shown = world.node(carol).received();
+        assert_eq!(shown.len(), 13, "seed {seed}: {shown:?}");
+        for who in ["original", "copy"] {
+            let of = shown.iter().filter(|text| text.starts_with(who));
+            assert!(of.is_sorted(), "seed {seed}: {shown:?}");
+        }
+        shown.sort_unstable();
+        shown.dedup();
+        assert_eq!(shown.len(), 13, "seed {seed}: each once");
+    }
+}
+
+/// Every message a home calls delivered was committed by Carol, and soon shown.
+fn claims_are_true(world: &World, home: NodeId, carol: NodeId) {
+    let inbox = &world.node(carol).store.inbox;
+    for state in world.node(home).message_states() {
+        if state.state == DeliveryState::Delivered {
+            let here = inbox.keys().any(|(_, id)| *id == state.id);
+            assert!(here, "{state:?}");
+        }
+    }
+}
