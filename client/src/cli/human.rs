@@ -353,6 +353,9 @@ fn render_status(line: &StatusLine, style: Style) -> String {
         ("outbox", format!("{} waiting", line.outbox)),
         ("inbox", format!("{} not shown yet", line.unshown)),
     ];
+    if line.kept > 0 || line.kept_bytes_max > 0 {
+        rows.push(("keeps", kept_state(line)));
+    }
     for coordinator in &line.coordinators {
         rows.push(("coordinator", coordinator_state(coordinator, style)));
     }
@@ -372,6 +375,20 @@ fn render_status(line: &StatusLine, style: Style) -> String {
         .iter()
         .map(|(name, value)| format!("{name:<13}{value}"));
     rows.collect::<Vec<_>>().join("\n")
+}
+
+/// What is kept for others, and how full that makes the space.
+fn kept_state(line: &StatusLine) -> String {
+    let mib = |bytes: u64| bytes.div_ceil(1024 * 1024);
+    let of = match line.kept_bytes_max {
+        0 => "until they are fetched".to_owned(),
+        max => format!("of {} MiB", mib(max)),
+    };
+    format!(
+        "{} sealed messages for others, {} MiB {of}",
+        line.kept,
+        mib(line.kept_bytes)
+    )
 }
 
 fn coordinator_state(part: &CoordinatorPart, style: Style) -> String {

@@ -358,6 +358,15 @@ pub(crate) struct StatusLine {
     pub(crate) outbox: u64,
     /// Messages for us that nobody was shown yet.
     pub(crate) unshown: u64,
+    /// Parcels kept for members that are away.
+    #[serde(default)]
+    pub(crate) kept: u64,
+    /// Their bytes.
+    #[serde(default)]
+    pub(crate) kept_bytes: u64,
+    /// How many bytes may be kept; 0 where nothing is kept for others.
+    #[serde(default)]
+    pub(crate) kept_bytes_max: u64,
     /// Coordinators known.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) coordinators: Vec<CoordinatorPart>,

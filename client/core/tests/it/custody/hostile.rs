@@ -1,0 +1,1 @@
+//! Hostile deposits, questions and deletes: each refused with its reason, cheaply.
