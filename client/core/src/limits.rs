@@ -55,6 +55,10 @@ pub const VIAS_PER_DEVICE_MAX: usize = 8;
 /// Messages for one device on their way through one relay: it pays for each.
 pub const RELAY_WINDOW: usize = 64;
 
+/// Parcels handed to one relay whose answers are understood after their messages are settled: a
+/// window of two devices, 8 KiB.
+pub const HANDED_MAX: usize = 2 * RELAY_WINDOW;
+
 /// Relays used at once for one device: one more than one, in case it drops what it accepts.
 pub const RELAYS_AT_ONCE: usize = 2;
 
