@@ -2,6 +2,7 @@
 
 mod collect;
 mod deposit;
+mod fabric;
 mod hostile;
 
 use crate::tap::{Shared, context};
