@@ -2,6 +2,7 @@
 
 use super::super::line::{CoordinatorPart, StatusLine};
 use super::{Style, safe};
+use std::fmt::Write as _;
 
 /// Who this device is, how it is connected, and what it holds.
 pub(super) fn render_status(line: &StatusLine, style: Style) -> String {
