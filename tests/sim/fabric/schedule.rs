@@ -289,7 +289,7 @@ impl Run {
                 self.world.cut(one, other);
                 format!("{one:?} and {other:?} lose their connection")
             }
-            11 => self.move_clock(one, false),
+            11 => self.move_clock(one, coin),
             12 => {
                 self.world.crash(one);
                 self.world.node_mut(one).store.bundles.clear();
@@ -336,6 +336,7 @@ impl Run {
         self.model.restore(&self.world, id, &image, noticed);
         if noticed {
             image.incarnation = self.rng.next_u64().max(1);
+            image.copied = Some("it was restored".to_owned());
         }
         self.world.node_mut(id).store = image;
         self.world.start(id);
