@@ -7,6 +7,7 @@ use crate::config::Config;
 use crate::contacts::Contacts;
 use crate::coordinators::Coordinators;
 use crate::crypto::Crypto;
+use crate::custodians::Custodians;
 use crate::early::EarlyCandidates;
 use crate::error::StartError;
 use crate::heartbeat::Heartbeat;
@@ -22,6 +23,7 @@ use crate::outbox::Outbox;
 use crate::output::Output;
 use crate::outputs::Outputs;
 use crate::peer::Peer;
+use crate::placing::Placing;
 use crate::presence::Presence;
 use crate::queries::Queries;
 use crate::relay::Carried;
@@ -48,6 +50,8 @@ pub struct PeerManager {
     pub(crate) peers: BTreeMap<Label, Peer>,
     pub(crate) links: Links,
     pub(crate) outbox: Outbox,
+    pub(crate) placing: Placing,
+    pub(crate) custodians: Custodians,
     pub(crate) inbox: Inbox,
     pub(crate) acks: Acks,
     pub(crate) presence: Presence,
@@ -101,6 +105,8 @@ impl PeerManager {
             peers: BTreeMap::new(),
             links: Links::default(),
             outbox: Outbox::new(loaded.seqs),
+            placing: Placing::default(),
+            custodians: Custodians::default(),
             inbox: Inbox::load(&loaded.streams, loaded.held),
             acks: Acks::default(),
             presence: Presence::default(),
@@ -129,7 +135,7 @@ impl PeerManager {
         manager.start_presence(now);
         manager.start_tending(now);
         manager.start_heartbeat(now);
-        manager.load_outbox(loaded.outbox, now);
+        manager.load_outbox(loaded.outbox, loaded.custody, now);
         manager.resume_streams(now);
         manager.settle(now);
         Ok(manager)
@@ -235,6 +241,7 @@ impl PeerManager {
             match timer {
                 Timer::Ladder(user) => self.climb(now, &user),
                 Timer::Retry(user) => self.on_retry(now, &user),
+                Timer::Custody(user) => self.on_custody_timer(&user),
                 Timer::Session(link) => self.on_session_timeout(now, link),
                 Timer::Redial(link) => self.on_redial(now, link),
                 Timer::Route(link, to) => self.on_route_doubt(now, link, to),
@@ -258,6 +265,7 @@ impl PeerManager {
     /// Last act before the outputs are drained, in fixed order: the inbox's batch, then frames.
     fn settle(&mut self, now: Now) {
         self.flush_inbox();
+        self.settle_placing(now);
         self.flush_frames(now);
     }
 }

@@ -182,7 +182,7 @@ impl PeerManager {
     /// Something we sent on a link was refused: a relay that does not hand on is not waited for.
     pub(crate) fn on_refusal(&mut self, now: Now, id: LinkId, refusal: &Refusal) {
         self.out.counters.count("refused-by-peer");
-        if planted!(NoRouteIgnored) {
+        if planted!(NoRouteIgnored) || self.on_deposit_refused(now, id, refusal) {
             return;
         }
         let Some((_, to)) = self.relayed_over(id, &refusal.subject) else {

@@ -86,6 +86,7 @@ impl PeerManager {
                     self.refuse_parcel(now, id, parcel.id(), (ErrorCode::Full, 0));
                 }
             }
+            Kind::StoreReceipt(envelope) => self.on_receipt(now, id, &envelope),
             Kind::Refusal(refusal) => self.on_refusal(now, id, &refusal),
             // A second HELLO, and what this version does not do: passed over.
             _ => self.out.counters.count("unused-item"),

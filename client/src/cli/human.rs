@@ -163,7 +163,12 @@ fn render_presence(line: &Line, style: Style) -> String {
 }
 
 fn render_state(line: &StateLine, style: Style) -> String {
+    let kept = line.n.zip(line.k);
     let state = match line.state.as_str() {
+        "stored" => match kept {
+            Some((n, k)) => format!("Stored with {n} of {k}"),
+            None => capital("stored"),
+        },
         "delivered" | "read" => style.good(&format!("\u{2713} {}", capital(&line.state))),
         "expired" | "rejected" => style.bad(&capital(&line.state)),
         other => capital(other),
@@ -172,10 +177,8 @@ fn render_state(line: &StateLine, style: Style) -> String {
     if let Some(rung) = &line.rung {
         facts.push(rung.clone());
     }
-    if let (Some(n), Some(k)) = (line.n, line.k) {
-        facts.push(format!("{n} of {k}"));
-    }
-    if let Some(path) = &line.path {
+    // "Stored" says the path.
+    if let Some(path) = line.path.as_ref().filter(|_| kept.is_none()) {
         facts.push(path.clone());
     }
     if let Some(found_by) = &line.found_by {
@@ -278,8 +281,17 @@ fn render_history(line: &HistoryLine, style: Style) -> String {
 fn render_why(line: &WhyLine, style: Style) -> String {
     let mut facts = Vec::new();
     facts.extend(line.rung.clone());
-    facts.extend(line.path.clone());
+    if let (Some(n), Some(k)) = (line.n, line.k) {
+        facts.push(format!("with {n} of {k}"));
+    } else {
+        facts.extend(line.path.clone());
+    }
     facts.extend(line.reason.as_deref().map(safe));
+    facts.extend(line.keeper.as_ref().map(|keeper| {
+        let (user, device) = (safe(&keeper.user), safe(&keeper.device));
+        let (until, recipient) = (&keeper.until, safe(&keeper.recipient));
+        format!("by {user} ({device}) for {recipient}, until {until}")
+    }));
     let at = style.dim(&line.at);
     format!(
         "{at} {:>8} ms  {:<10} {}",

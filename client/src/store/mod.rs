@@ -5,6 +5,7 @@
 //! fails does not take the others of its commit with it. After a commit of unknown outcome the
 //! database is closed, opened and checked before anything is answered again.
 
+mod custody;
 mod load;
 mod names;
 mod open;

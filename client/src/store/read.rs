@@ -9,17 +9,22 @@ use crate::home::Home;
 use crate::identity::Identity;
 use crate::limits::{HISTORY_MAX, UNSHOWN_MAX};
 use crate::report::{
-    Counts, HistoryItem, InboxKey, RouteInfo, SafetyNumber, Story, StoryStep, Unshown, Who,
+    Counts, HistoryItem, InboxKey, RouteInfo, SafetyNumber, Story, StoryKeeper, StoryStep, Unshown,
+    Who,
 };
 use beeline_proto::chain::VerifiedChain;
 use beeline_proto::id::{DeviceFp, Label, MessageId, NetworkFp, UserFp};
 use beeline_proto::keys::VerifyKey;
 use beeline_proto::safety::safety_number;
-use client_core::event::DeliveryState;
+use client_core::event::{DeliveryState, Kept};
 use client_core::limits::ROUTE_FRESH_MS;
-use client_core::state::ContactRow;
+use client_core::state::{ContactRow, CustodyRow};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use std::collections::BTreeMap;
 use std::path::Path;
+
+/// userId and deviceId by device.
+type Names = BTreeMap<DeviceFp, (Label, Label)>;
 
 /// Answers questions about one home.
 #[derive(Debug)]
@@ -136,7 +141,7 @@ impl Reader {
             "device_fp <> x''"
         };
         let sql = format!(
-            "SELECT at_ms, state, rung, path, reason FROM steps WHERE id = ?1 AND {side}
+            "SELECT at_ms, state, rung, path, reason, kept, wanted FROM steps WHERE id = ?1 AND {side}
              ORDER BY step"
         );
         let steps = rows(&self.conn, &sql, of, |row| {
@@ -147,9 +152,51 @@ impl Reader {
                 rung: word(2)?.and_then(|name| names::rung(&name)),
                 path: word(3)?.and_then(|name| names::path(&name)),
                 reason: word(4)?,
+                kept: match (row.get(5)?, row.get(6)?) {
+                    (Some(n), Some(k)) => Some(Kept { n, k }),
+                    _ => None,
+                },
             })
         })?;
-        Ok(Story { item, steps })
+        let keepers = self.keepers(id)?;
+        Ok(Story {
+            item,
+            steps,
+            keepers,
+        })
+    }
+
+    /// Who keeps a message of ours, with the names we know.
+    fn keepers(&self, id: MessageId) -> Result<Vec<StoryKeeper>, StoreError> {
+        let promised = super::custody::of_message(&self.conn, id)?;
+        let mut names = Names::new();
+        let sql = "SELECT user_fp, user_id, chain, verified, claimed_chain, knows_membership,
+                       knows_devices
+                   FROM contacts
+                   WHERE user_fp = ?1 OR user_id = (SELECT to_user_id FROM outbox WHERE id = ?2)";
+        for row in &promised {
+            for known in rows(&self.conn, sql, params![row.user.0, id.0], contact)? {
+                let Ok(chain) = VerifiedChain::open(&known.chain, self.who.network) else {
+                    continue;
+                };
+                for device in &chain.devices.devices {
+                    names.insert(device.fp(), (known.label.clone(), device.label.clone()));
+                }
+            }
+        }
+        let device_label = |fp| names.get(&fp).map(|(_, device)| device.clone());
+        let keeper = |row: CustodyRow| StoryKeeper {
+            user: row.user,
+            user_label: names.get(&row.custodian).map(|(user, _)| user.clone()),
+            device: row.custodian,
+            device_label: device_label(row.custodian),
+            recipient: row.device,
+            recipient_label: device_label(row.device),
+            since_ms: row.since_ms,
+            heard_ms: row.heard_ms,
+            until_ms: row.until_ms,
+        };
+        Ok(promised.into_iter().map(keeper).collect())
     }
 
     /// Messages to show, in order, at most `limit`.

@@ -11,6 +11,7 @@ mod keys;
 mod ladder;
 mod neighbours;
 mod order;
+mod placing;
 mod presence;
 mod properties;
 mod queries;
