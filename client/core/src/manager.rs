@@ -3,16 +3,19 @@
 use crate::acks::Acks;
 use crate::bounded::{Bucket, Seen};
 use crate::bundles::Bundles;
+use crate::collect::Collected;
 use crate::config::Config;
 use crate::contacts::Contacts;
 use crate::coordinators::Coordinators;
 use crate::crypto::Crypto;
+use crate::custodian::Deposit;
 use crate::custodians::Custodians;
 use crate::early::EarlyCandidates;
 use crate::error::StartError;
 use crate::heartbeat::Heartbeat;
 use crate::inbox::Inbox;
 use crate::input::{Command, Input, LinkId, RtcEvent, SignalInput};
+use crate::keeping::Keeping;
 use crate::limits::{
     NACKS_BURST, NACKS_PER_S, OPENS_BURST, OPENS_PER_S, PARCELS_SEEN_MAX, SESSIONS_SEEN_MAX,
 };
@@ -22,6 +25,7 @@ use crate::neighbours::Neighbours;
 use crate::outbox::Outbox;
 use crate::output::Output;
 use crate::outputs::Outputs;
+use crate::pages::Pages;
 use crate::peer::Peer;
 use crate::placing::Placing;
 use crate::presence::Presence;
@@ -29,10 +33,11 @@ use crate::queries::Queries;
 use crate::relay::Carried;
 use crate::routes::Routes;
 use crate::sought::Sought;
-use crate::state::{Identity, Loaded};
+use crate::state::{Identity, Loaded, StoreOp};
 use crate::talk::Talks;
 use crate::timer::{Timer, Timers};
 use crate::vias::Vias;
+use crate::visits::Visits;
 use beeline_proto::id::{DeviceFp, Label, ParcelId, SessionId};
 use beeline_proto::time::Now;
 use std::collections::{BTreeMap, BTreeSet};
@@ -72,6 +77,12 @@ pub struct PeerManager {
     pub(crate) nacks: Bucket,
     pub(crate) relay_requests: Bucket,
     pub(crate) carried: Carried,
+    pub(crate) keeping: Keeping,
+    /// Deposits of this input, to be written together.
+    pub(crate) depositing: (Vec<StoreOp>, Vec<Deposit>),
+    pub(crate) pages: Pages,
+    pub(crate) collected: Collected,
+    pub(crate) visits: Visits,
     /// Links with items to put into frames before the outputs are drained.
     pub(crate) dirty: BTreeSet<LinkId>,
     pub(crate) draining: bool,
@@ -93,6 +104,7 @@ impl PeerManager {
         let me = Me::new(config, identity, loaded.incarnation)?;
         me.check_role()?;
         let (contacts, unverified) = Contacts::load(loaded.contacts, me.network());
+        let keeping = Keeping::load(me.config.keep, &loaded.kept, now);
         let mut manager = Self {
             me,
             crypto,
@@ -124,6 +136,11 @@ impl PeerManager {
             nacks: Bucket::new(NACKS_PER_S, NACKS_BURST, now.mono_ms),
             relay_requests: Self::relay_request_bucket(now),
             carried: Carried::default(),
+            keeping,
+            depositing: Default::default(),
+            pages: Pages::default(),
+            collected: Collected::default(),
+            visits: Visits::default(),
             dirty: BTreeSet::new(),
             draining: false,
         };
@@ -255,6 +272,9 @@ impl PeerManager {
                 Timer::Coordinators => self.tend_coordinators(now),
                 Timer::Heartbeat => self.beat(now),
                 Timer::Announce => self.announce(now),
+                Timer::Collect(link) => self.on_collect(now, link),
+                Timer::Visit => self.visit(now),
+                Timer::Expire => self.expire_kept(now),
                 Timer::Lazy => self.out.flush_lazy(),
                 Timer::Rewrite => self.rewrite(),
                 Timer::Sweep => self.sweep(now),
@@ -262,9 +282,11 @@ impl PeerManager {
         }
     }
 
-    /// Last act before the outputs are drained, in fixed order: the inbox's batch, then frames.
+    /// Last act before the outputs are drained, in fixed order: the inbox's batch, what is to
+    /// be kept, then frames.
     fn settle(&mut self, now: Now) {
         self.flush_inbox();
+        self.flush_deposits();
         self.settle_placing(now);
         self.flush_frames(now);
     }

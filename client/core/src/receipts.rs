@@ -46,7 +46,7 @@ impl PeerManager {
         };
         if receipt.keep_s < CUSTODY_PROMISE_S_MIN {
             self.out.counters.count("receipt-short");
-            return self.on_not_kept(now, (message, device), custodian, 0);
+            return self.on_turned_away(now, (message, device), custodian, 0);
         }
         self.custodians.praise(custodian, device, parcel);
         self.take_receipt(now, (message, device), custodian, receipt.keep_s);
@@ -105,7 +105,7 @@ impl PeerManager {
     }
 
     /// A custodian does not keep a parcel: another one takes its place.
-    fn on_not_kept(
+    fn on_turned_away(
         &mut self,
         now: Now,
         what: (MessageId, DeviceFp),
@@ -148,7 +148,7 @@ impl PeerManager {
             self.avoid_custodian(now, custodian, Fault::Rate(wait_ms));
             self.placing.touch_all();
         } else if let Some(what) = self.placed_as(parcel) {
-            self.on_not_kept(now, what, custodian, wait_ms);
+            self.on_turned_away(now, what, custodian, wait_ms);
         }
         true
     }

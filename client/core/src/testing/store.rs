@@ -2,8 +2,8 @@
 
 use crate::event::DeliveryState;
 use crate::state::{
-    BundleRow, ContactRow, CustodyRow, InboxRow, Loaded, OutboxRow, RouteRow, StoreOp, StoreResult,
-    StreamRow,
+    BundleRow, ContactRow, CustodyRow, InboxRow, KeptRow, Loaded, OutboxRow, RouteRow, StoreOp,
+    StoreResult, StreamRow,
 };
 use beeline_proto::id::{DeviceFp, Label, MessageId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,6 +35,10 @@ pub struct MemoryStore {
     pub own: Option<(Vec<u8>, Vec<u8>)>,
     /// Receipts of custodians by message, recipient device and custodian.
     pub custody: BTreeMap<(MessageId, DeviceFp, DeviceFp), CustodyRow>,
+    /// Parcels kept for others, by order.
+    pub kept: BTreeMap<u64, KeptRow>,
+    /// The clock of keeping and the wall clock, when last noted.
+    pub kept_clock: (u64, u64),
     seqs: BTreeMap<(Label, u64), u64>,
     /// Places in sequences given out: recipient, incarnation, seq.
     places: BTreeSet<(Label, u64, u64)>,
@@ -97,6 +101,7 @@ impl MemoryStore {
                 })
                 .collect(),
             held,
+            kept: self.load_kept(),
         }
     }
 
@@ -181,6 +186,11 @@ impl MemoryStore {
                 self.own = Some((chain.clone(), revocations.clone()));
             }
             StoreOp::SetIncarnation(incarnation) => self.incarnation = *incarnation,
+            StoreOp::Keep(_)
+            | StoreOp::FindKept { .. }
+            | StoreOp::ReadKept { .. }
+            | StoreOp::DropKept { .. }
+            | StoreOp::ExpireKept { .. } => return self.apply_kept(op),
         }
         StoreResult::Done
     }
