@@ -5,8 +5,9 @@ mod status;
 
 use super::line::{
     HistoryLine, Line, MemberLine, MessageLine, PeerLine, RouteLine, StateLine, StepLine,
-    VerifyLine, WhyLine,
+    VerifyLine,
 };
+use super::timeline;
 use status::render_status;
 use std::fmt::Write as _;
 
@@ -26,11 +27,11 @@ impl Style {
         }
     }
 
-    fn strong(self, text: &str) -> String {
+    pub(super) fn strong(self, text: &str) -> String {
         self.paint("1", text)
     }
 
-    fn dim(self, text: &str) -> String {
+    pub(super) fn dim(self, text: &str) -> String {
         self.paint("2", text)
     }
 
@@ -39,7 +40,7 @@ impl Style {
         self.paint("1;31", text)
     }
 
-    fn good(self, text: &str) -> String {
+    pub(super) fn good(self, text: &str) -> String {
         self.paint("32", text)
     }
 
@@ -76,9 +77,12 @@ pub(crate) fn render(line: &Line, style: Style) -> String {
         Line::Peer(peer) => render_peer(peer, style),
         Line::Route(route) => render_route(route, style),
         Line::History(message) => render_history(message, style),
-        Line::Why(why) => render_why(why, style),
+        Line::Why(why) => timeline::render(why, style),
         Line::Verify(verify) => render_verify(verify, style),
         Line::Status(status) => render_status(status, style),
+        Line::Gap { .. } | Line::Deleted { .. } | Line::ReadReceipts { .. } => {
+            render_upkeep(line, style)
+        }
         Line::Token { token, .. } => token.clone(),
         Line::Member(member) => render_member(member, style),
         Line::Revoked { user } => format!("Revoked {}", style.strong(user)),
@@ -165,6 +169,35 @@ fn render_presence(line: &Line, style: Style) -> String {
     }
 }
 
+/// What is said of conversations as a whole.
+fn render_upkeep(line: &Line, style: Style) -> String {
+    match line {
+        Line::Gap { user, missing } => {
+            let (be, it) = if *missing == 1 {
+                ("message is", "it")
+            } else {
+                ("messages are", "they")
+            };
+            let user = safe(user);
+            style.dim(&format!(
+                "({missing} {be} missing here from {user}; shown when {it} come)"
+            ))
+        }
+        Line::Deleted { user, messages } => format!(
+            "Deleted {messages} messages with {}; what is not shown yet or still on its way stays",
+            style.strong(user)
+        ),
+        Line::ReadReceipts { user, on } => {
+            let told = if *on { "is told" } else { "is not told" };
+            format!(
+                "{} {told} when you have read its messages",
+                style.strong(user)
+            )
+        }
+        _ => String::new(),
+    }
+}
+
 fn render_state(line: &StateLine, style: Style) -> String {
     let kept = line.n.zip(line.k);
     let state = match line.state.as_str() {
@@ -207,6 +240,9 @@ fn render_message(line: &MessageLine, style: Style) -> String {
     let mut facts = vec![line.path.clone(), line.id.clone()];
     if line.again {
         facts.push("again".to_owned());
+    }
+    if line.late {
+        facts.push("late: it belongs before others shown already".to_owned());
     }
     let facts = style.dim(&format!("({})", facts.join(", ")));
     format!("{}: {} {facts}", style.strong(&line.from), safe(&line.text))
@@ -278,29 +314,6 @@ fn render_history(line: &HistoryLine, style: Style) -> String {
         "{at} {arrow} {user}: {} {}",
         safe(&line.text),
         style.dim(&state)
-    )
-}
-
-fn render_why(line: &WhyLine, style: Style) -> String {
-    let mut facts = Vec::new();
-    facts.extend(line.rung.clone());
-    if let (Some(n), Some(k)) = (line.n, line.k) {
-        facts.push(format!("with {n} of {k}"));
-    } else {
-        facts.extend(line.path.clone());
-    }
-    facts.extend(line.reason.as_deref().map(safe));
-    facts.extend(line.keeper.as_ref().map(|keeper| {
-        let (user, device) = (safe(&keeper.user), safe(&keeper.device));
-        let (until, recipient) = (&keeper.until, safe(&keeper.recipient));
-        format!("by {user} ({device}) for {recipient}, until {until}")
-    }));
-    let at = style.dim(&line.at);
-    format!(
-        "{at} {:>8} ms  {:<10} {}",
-        line.elapsed_ms,
-        line.state,
-        facts.join(", ")
     )
 }
 

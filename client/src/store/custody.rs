@@ -3,10 +3,13 @@
 use super::load::{rows, unsigned};
 use super::ops::{OpError, fixed, message_id, to_db};
 use crate::error::StoreError;
-use beeline_proto::id::{DeviceFp, MessageId, ParcelId, UserFp};
+use crate::report::StoryKeeper;
+use beeline_proto::chain::VerifiedChain;
+use beeline_proto::id::{DeviceFp, Label, MessageId, NetworkFp, ParcelId, UserFp};
 use client_core::event::{DeliveryState, Kept, Path};
 use client_core::state::CustodyRow;
 use rusqlite::{Connection, Row, params};
+use std::collections::BTreeMap;
 
 /// `stored` steps kept per message: a custodian that comes and goes would otherwise fill the disk.
 const STORED_STEPS_MAX: i64 = 64;
@@ -87,8 +90,45 @@ pub(super) fn load(conn: &Connection) -> Result<Vec<CustodyRow>, StoreError> {
     rows(conn, &sql, [], read)
 }
 
+/// Who keeps a message of ours, the oldest first, with the names we know.
+pub(super) fn keepers(
+    conn: &Connection,
+    network: NetworkFp,
+    id: MessageId,
+) -> Result<Vec<StoryKeeper>, StoreError> {
+    let promised = of_message(conn, id)?;
+    let sql = "SELECT chain FROM contacts
+               WHERE user_fp = ?1 OR user_id = (SELECT to_user_id FROM outbox WHERE id = ?2)";
+    let mut names: BTreeMap<DeviceFp, (Label, Label)> = BTreeMap::new();
+    for row in &promised {
+        let of = params![row.user.0, id.0];
+        for chain in rows(conn, sql, of, |row| row.get::<_, Vec<u8>>(0))? {
+            let Ok(chain) = VerifiedChain::open(&chain, network) else {
+                continue;
+            };
+            for device in &chain.devices.devices {
+                let user = chain.membership.handle.clone();
+                names.insert(device.fp(), (user, device.label.clone()));
+            }
+        }
+    }
+    let device_label = |fp| names.get(&fp).map(|(_, device)| device.clone());
+    let keeper = |row: CustodyRow| StoryKeeper {
+        user: row.user,
+        user_label: names.get(&row.custodian).map(|(user, _)| user.clone()),
+        device: row.custodian,
+        device_label: device_label(row.custodian),
+        recipient: row.device,
+        recipient_label: device_label(row.device),
+        since_ms: row.since_ms,
+        heard_ms: row.heard_ms,
+        until_ms: row.until_ms,
+    };
+    Ok(promised.into_iter().map(keeper).collect())
+}
+
 /// The promises for one message, the oldest first.
-pub(super) fn of_message(conn: &Connection, id: MessageId) -> Result<Vec<CustodyRow>, StoreError> {
+fn of_message(conn: &Connection, id: MessageId) -> Result<Vec<CustodyRow>, StoreError> {
     let sql = format!("SELECT {COLUMNS} FROM custody AS c WHERE message = ?1 ORDER BY since_ms");
     rows(conn, &sql, [id.0], read)
 }
