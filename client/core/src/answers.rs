@@ -203,6 +203,12 @@ impl PeerManager {
                 self.on_queued(now, id, result);
             }
             Write::Seal(ids) => self.on_sealed(now, &ids, detail),
+            Write::Stored(ids) => {
+                self.on_stored_written(now, &ids, detail.is_none());
+                if let Some(detail) = detail {
+                    self.out.warn(now, "store-failed", detail);
+                }
+            }
             Write::Inbox => self.on_inbox_written(now, detail.map_or(Ok(results), Err)),
             Write::Bundle(row) => self.on_bundle_written(now, *row, detail.is_none()),
             Write::Keep(deposits) => self.on_kept(now, deposits, failure.map_or(Ok(results), Err)),
@@ -272,6 +278,7 @@ impl PeerManager {
             return self.out.warn(now, "store-failed", detail);
         }
         for user in users {
+            self.placing.touch(&user, false);
             self.pump_user(now, &user);
         }
     }

@@ -94,6 +94,7 @@ impl PeerManager {
             to: label.clone(),
             state: DeliveryState::Delivered,
             rung: None,
+            kept: None,
             path,
             found_by: Some(proven.found_by),
             reason: None,
@@ -216,6 +217,7 @@ impl PeerManager {
         self.peer(now, label).attempt = 0;
         self.timers.cancel(&Timer::Retry(label.clone()));
         self.stop_climb(now, label);
+        self.stop_placing(label);
         let contact = self.contacts.get(label);
         let devices = contact.map(|contact| &contact.chain.devices.devices);
         let devices: Vec<_> = devices.into_iter().flatten().map(Device::fp).collect();

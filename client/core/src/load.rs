@@ -4,7 +4,7 @@ use crate::limits::{OUTBOX_MAX, ROUTES_MAX};
 use crate::manager::PeerManager;
 use crate::outbox::Phase;
 use crate::routes::read_record;
-use crate::state::{OutboxRow, RouteRow, StoreOp};
+use crate::state::{CustodyRow, OutboxRow, RouteRow, StoreOp};
 use beeline_proto::time::Now;
 
 impl PeerManager {
@@ -38,7 +38,7 @@ impl PeerManager {
     }
 
     /// Takes the stored messages and starts looking for their recipients.
-    pub(crate) fn load_outbox(&mut self, rows: Vec<OutboxRow>, now: Now) {
+    pub(crate) fn load_outbox(&mut self, rows: Vec<OutboxRow>, custody: Vec<CustodyRow>, now: Now) {
         for row in rows.into_iter().take(OUTBOX_MAX) {
             let sealed = row.envelope.is_some();
             let phase = if sealed {
@@ -48,6 +48,7 @@ impl PeerManager {
             };
             self.outbox.insert(row, phase, None, now.mono_ms);
         }
+        self.load_custody(custody, now);
         self.expire_messages(now);
         for label in self.outbox.recipients() {
             if self.is_blocked(&label) {

@@ -24,6 +24,8 @@ pub(crate) enum Write {
     Seal(Vec<MessageId>),
     /// A batch of the inbox.
     Inbox,
+    /// Custodians hold these messages, as said.
+    Stored(Vec<MessageId>),
     /// A bundle may be published.
     Bundle(Box<BundleRow>),
     /// A key is accepted: the row to put in force, and the new incarnation if the key had changed.
@@ -75,10 +77,13 @@ fn in_force(op: &StoreOp) -> bool {
         | StoreOp::RemoveRoute(_)
         | StoreOp::PutOwnChain { .. }
         | StoreOp::SetIncarnation(_)
+        | StoreOp::PutCustody(_)
+        | StoreOp::RemoveCustody { .. }
         | StoreOp::PublishBundle { .. }
         | StoreOp::EraseBundle(_) => true,
         StoreOp::QueueMessage(_)
         | StoreOp::SetSealed { .. }
+        | StoreOp::SetStored { .. }
         | StoreOp::Receive(_)
         | StoreOp::Release { .. }
         | StoreOp::Keep(_)

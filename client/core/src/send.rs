@@ -192,6 +192,7 @@ impl PeerManager {
             Some(None) => {}
             None => self.start_climb(now, &to),
         }
+        self.placing.touch(&to, false);
         self.pump_user(now, &to);
     }
 

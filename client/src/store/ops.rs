@@ -1,5 +1,6 @@
 //! The operations of the core, one function each, inside a transaction somebody else began.
 
+use super::custody;
 use super::kept;
 use super::names::is_final;
 use crate::report::InboxKey;
@@ -68,6 +69,13 @@ fn apply_one(conn: &Connection, op: &StoreOp, at_ms: u64) -> Result<StoreResult,
             };
             set_state(conn, *id, &step)?;
         }
+        StoreOp::PutCustody(row) => custody::put(conn, row)?,
+        StoreOp::RemoveCustody {
+            id,
+            device,
+            custodian,
+        } => custody::remove(conn, *id, *device, *custodian)?,
+        StoreOp::SetStored { id, kept, at_ms } => custody::set_stored(conn, *id, *kept, *at_ms)?,
         StoreOp::Release { device, id, stream } => {
             let (device, id) = (*device, *id);
             release(conn, InboxKey { device, id }, stream, at_ms)?;

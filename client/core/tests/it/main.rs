@@ -14,6 +14,7 @@ mod ladder;
 mod neighbours;
 mod numbers;
 mod order;
+mod placing;
 mod presence;
 mod properties;
 mod queries;
