@@ -37,6 +37,7 @@ use crate::talk::Talks;
 use crate::timer::{Timer, Timers};
 use crate::vias::Vias;
 use crate::visits::Visits;
+use crate::ways::Way;
 use beeline_proto::id::{DeviceFp, Label, ParcelId, SessionId};
 use beeline_proto::time::Now;
 use std::collections::{BTreeMap, BTreeSet};
@@ -69,8 +70,8 @@ pub struct PeerManager {
     pub(crate) sessions_seen: Seen<(DeviceFp, SessionId)>,
     /// Parcels opened before.
     pub(crate) parcels_seen: Seen<ParcelId>,
-    /// Parcels answered with a NACK before, and in which stretch of `NACK_AGAIN_MS`.
-    pub(crate) nacked: Seen<(ParcelId, u64)>,
+    /// Parcels answered with a NACK before, in which stretch of `NACK_AGAIN_MS`, and which way.
+    pub(crate) nacked: Seen<(ParcelId, u64, Way)>,
     pub(crate) opens: Bucket,
     pub(crate) nacks: Bucket,
     pub(crate) relay_requests: Bucket,
