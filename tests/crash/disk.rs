@@ -67,6 +67,7 @@ struct State {
     opened: FileId,
     calls: u64,
     stopped: bool,
+    failed: bool,
     plan: Plan,
 }
 
@@ -158,6 +159,7 @@ impl State {
         if let Some((from, count, fault)) = self.plan.fail_at
             && (from..from.saturating_add(count)).contains(&self.calls)
         {
+            self.failed = true;
             return Err(fault);
         }
         Ok(())
@@ -233,11 +235,15 @@ impl FaultDisk {
         self.state().plan.stop_at.is_some()
     }
 
-    /// Whether calls fail, or did, because they were meant to.
+    /// Whether calls fail because they were meant to.
     pub(crate) fn is_failing(&self) -> bool {
         let state = self.state();
-        let failing = state.plan.fail_at;
-        state.stopped || failing.is_some_and(|(from, _, _)| state.calls >= from)
+        state.stopped || state.failed
+    }
+
+    /// Whether calls failed that were meant to; asked once.
+    pub(crate) fn has_failed(&self) -> bool {
+        std::mem::take(&mut self.state().failed)
     }
 
     /// Everything stops now.

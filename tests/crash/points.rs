@@ -126,6 +126,10 @@ pub(crate) enum Place {
     ShowingDone,
     /// At any call to the disk.
     AnyCall,
+    /// It does not end: from some call on its disk is full.
+    Full,
+    /// It does not end: some call to its disk fails, or all from then on.
+    Broken,
 }
 
 /// Whose process ends.
@@ -385,6 +389,22 @@ pub(crate) const POINTS: &[Point] = &[
     point("C19 migration", Recipient, Starting, FirstStart),
     point("C19 start and recovery", Sender, Starting, Talk),
     point("C19 start and recovery", Recipient, Starting, Talk),
+    point("C20 the disk is full", Sender, Place::Full, Talk),
+    point("C20 the disk is full", Recipient, Place::Full, Talk),
+    point(
+        "C20 the disk is full at first",
+        Sender,
+        Place::Full,
+        FirstStart,
+    ),
+    point("C21 the disk fails", Sender, Place::Broken, Talk),
+    point("C21 the disk fails", Recipient, Place::Broken, Talk),
+    point(
+        "C21 the disk fails at first",
+        Recipient,
+        Place::Broken,
+        FirstStart,
+    ),
     point("C22 the clock steps", Sender, AnyCall, Clock),
     point("C22 the clock steps", Recipient, AnyCall, Clock),
     point("at any disk call", Sender, AnyCall, Talk),
@@ -400,4 +420,6 @@ pub(crate) struct Armed {
     pub(crate) pass: u64,
     /// Which call to the disk, from 1, where the place is one of many.
     pub(crate) call: u64,
+    /// How many calls fail, where a disk fails.
+    pub(crate) fails: u64,
 }
