@@ -6,6 +6,7 @@
 //! database is closed, opened and checked before anything is answered again.
 
 mod ground;
+mod kept;
 mod load;
 mod names;
 mod open;

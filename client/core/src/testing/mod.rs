@@ -6,6 +6,7 @@ mod authority;
 mod backend;
 mod crypto;
 mod fabric;
+mod kept;
 mod node;
 mod process;
 mod servers;

@@ -63,6 +63,8 @@ pub struct Node {
     pub links_max: usize,
     /// Whether it carries parcels for others.
     pub can_relay: bool,
+    /// Whether it keeps parcels for others.
+    pub can_store: bool,
     /// How far its clock is off, milliseconds; may change at any time.
     pub wall_skew_ms: i64,
     pub(super) boot: u32,
@@ -89,6 +91,7 @@ impl Node {
             unlisted: false,
             links_max: crate::limits::LINKS_MAX,
             can_relay: true,
+            can_store: false,
             wall_skew_ms: 0,
             boot: 0,
             last_commit_ms: 0,
@@ -144,6 +147,7 @@ impl Node {
             unlisted: self.unlisted,
             links_max: self.links_max,
             can_relay: self.can_relay,
+            can_store: self.can_store,
             ..Config::new(network, &self.signal_addr)
         };
         let manager = PeerManager::new(config, identity, loaded, crypto, now);
