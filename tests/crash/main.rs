@@ -16,7 +16,14 @@
 mod check;
 mod disk;
 mod home;
+mod kill;
 mod planted;
 mod points;
+#[path = "../e2e/process.rs"]
+#[allow(dead_code, reason = "`tests/e2e` uses the rest of it")]
+mod process;
+#[path = "../e2e/shown.rs"]
+#[allow(dead_code, reason = "`tests/e2e` uses the rest of it")]
+mod shown;
 mod story;
 mod table;

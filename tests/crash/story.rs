@@ -77,12 +77,20 @@ const NAMES: [&str; 2] = ["alice", "carol"];
 pub(crate) fn run(seed: u64, point: &Point, power: Power, planted: Planted) -> Outcome {
     let mut story = Story::new(seed, power, planted);
     story.begin(point);
+    // One can only meet once.
+    let wanted = match point.setting {
+        Setting::FirstContact => 1,
+        _ => CRASHES,
+    };
     for _ in 0..ROUNDS {
         let fired = story.home(point.role).borrow().fired;
-        if fired >= CRASHES || story.is_wrong() {
+        if fired >= wanted || story.is_wrong() {
             break;
         }
         story.round(point);
+        if fired == story.home(point.role).borrow().fired {
+            break;
+        }
     }
     story.peace();
     story.outcome(point.role)

@@ -9,6 +9,7 @@ use super::print::Printer;
 use super::reach::{Context, Owned};
 use super::stop::Stop;
 use beeline::Options;
+use beeline::crash;
 use beeline::identity::Identity;
 use beeline::limits::UNSHOWN_MAX;
 use beeline::report::{ClientEvent, Fact, Unshown, Who};
@@ -167,8 +168,11 @@ impl Session<'_> {
         let client = &self.owned.client;
         let key = [message.key];
         client.mark_showing(&key).await.map_err(answer::failure)?;
+        crash::at("show.marked");
         self.printer.line(&line_of(message)).await?;
+        crash::at("show.printed");
         client.mark_shown(&key).await.map_err(answer::failure)?;
+        crash::at("show.done");
         if let Show::Messages(Some(left)) = &mut self.show {
             *left = left.saturating_sub(1);
             if *left == 0 {

@@ -2,6 +2,7 @@
 //! asserted.
 
 use super::ground;
+use crate::crash;
 use crate::error::StoreError;
 use crate::home::Home;
 use crate::limits::{CHECK_MAX, STORE_BUSY};
@@ -56,6 +57,7 @@ pub(super) fn open_writer(home: &Home, check: Check) -> Result<Connection, Store
     if !ground::exists(&path) {
         let io = |e: std::io::Error| StoreError::Database(format!("{}: {e}", path.display()));
         ground::create(home.dir(), &path).map_err(io)?;
+        crash::at("store.made");
     }
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut conn = ground::connect(&path, flags)?;
@@ -173,8 +175,10 @@ fn migrate(conn: &mut Connection) -> Result<(), StoreError> {
     for (index, step) in MIGRATIONS.iter().enumerate().skip(due) {
         let tx = conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
         tx.execute_batch(step)?;
+        crash::at("migration.begun");
         tx.pragma_update(None, "user_version", index as i64 + 1)?;
         tx.commit()?;
+        crash::at("migration.done");
     }
     Ok(())
 }
