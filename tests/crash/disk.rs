@@ -15,13 +15,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 const PAGE: usize = 4096;
 
 /// The files that are left after a crash, by name.
-pub(crate) type Image = BTreeMap<String, Vec<u8>>;
+type Image = BTreeMap<String, Vec<u8>>;
 
 /// What goes wrong, and when: calls that change the disk count from 1.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Plan {
     /// At this call everything stops: it and all later ones fail.
     pub(crate) stop_at: Option<u64>,
+    /// Everything stops at the next sync: all is written, nothing is durable.
+    pub(crate) stop_at_sync: bool,
     /// From this call on, so many fail with this fault.
     pub(crate) fail_at: Option<(u64, u64, Fault)>,
     /// A planted bug: names are never made durable.
@@ -197,7 +199,7 @@ impl State {
 
 impl FaultDisk {
     /// A disk with these files, all durable.
-    pub(crate) fn of(image: &Image) -> Self {
+    fn of(image: &Image) -> Self {
         let disk = Self::default();
         let mut state = disk.state();
         for (path, content) in image {
@@ -232,7 +234,8 @@ impl FaultDisk {
 
     /// Whether a stop is planned.
     pub(crate) fn planned_stop(&self) -> bool {
-        self.state().plan.stop_at.is_some()
+        let plan = self.state().plan;
+        plan.stop_at.is_some() || plan.stop_at_sync
     }
 
     /// Whether calls fail because they were meant to.
@@ -251,16 +254,35 @@ impl FaultDisk {
         self.state().stopped = true;
     }
 
-    /// What is left after `kill -9`: all that was written.
-    pub(crate) fn after_kill(&self) -> Image {
+    /// What is left after `kill -9`: all that was written, and what of it is not durable yet.
+    pub(crate) fn after_kill(&self) -> Self {
         let state = self.state();
-        let content = |inode: &usize| state.inodes[*inode].now.clone();
+        let left = State {
+            inodes: state.inodes.clone(),
+            names: state.names.clone(),
+            durable_names: state.durable_names.clone(),
+            naming: state.naming.clone(),
+            ..State::default()
+        };
+        Self {
+            state: Arc::new(Mutex::new(left)),
+        }
+    }
+
+    /// The files and their lengths.
+    pub(crate) fn listing(&self) -> String {
+        let state = self.state();
         let names = state.names.iter();
-        names.map(|(path, i)| (path.clone(), content(i))).collect()
+        let each = names.map(|(name, inode)| {
+            let inode = &state.inodes[*inode];
+            let (len, pending) = (inode.now.len(), inode.pending.len());
+            format!("{name} {len} bytes, {pending} changes unsynced")
+        });
+        each.collect::<Vec<_>>().join("; ")
     }
 
     /// What is left after a power loss: what was synced, and of the rest what chance will have.
-    pub(crate) fn after_power_loss(&self, seed: u64) -> Image {
+    pub(crate) fn after_power_loss(&self, seed: u64) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let keep = [0, 5, 30, 50, 70, 95, 100][(rng.next_u64() % 7) as usize];
         let state = self.state();
@@ -275,7 +297,8 @@ impl FaultDisk {
             };
         }
         let mut torn = |inode: usize| state.inodes[inode].torn(&mut rng, keep);
-        names.into_iter().map(|(path, i)| (path, torn(i))).collect()
+        let image = names.into_iter().map(|(path, i)| (path, torn(i))).collect();
+        Self::of(&image)
     }
 }
 
@@ -343,6 +366,10 @@ impl Disk for FaultDisk {
                 state.file(file)?.pending.clear();
             }
             return Err(fault);
+        }
+        if state.plan.stop_at_sync {
+            state.stopped = true;
+            return Err(Fault::Io);
         }
         state.stops_here()?;
         let open = state.open.get_mut(&file).ok_or(Fault::Io)?;

@@ -1,7 +1,7 @@
 //! One home of the in-process runs: the real store on a disk that fails, a screen that shows what
 //! came as `beeline listen` does, and the end of the process at the failpoint that is armed.
 
-use super::disk::{FaultDisk, Image};
+use super::disk::FaultDisk;
 use super::points::{Armed, Place};
 use beeline::error::StoreError;
 use beeline::report::InboxKey;
@@ -75,7 +75,7 @@ pub(crate) struct Home {
     disk: FaultDisk,
     direct: Option<Direct>,
     /// What the next process finds.
-    pub(crate) image: Image,
+    left: FaultDisk,
     first: (Vec<u8>, Vec<u8>),
     ledger: Shared<Ledger>,
     planted: Planted,
@@ -95,6 +95,8 @@ pub(crate) struct Home {
     pub(crate) returned: BTreeMap<CommandId, MessageId>,
     /// Calls of `send` that were refused.
     pub(crate) refused: BTreeSet<CommandId>,
+    /// Whether somebody looks at the screen; else messages wait, as with `beeline run`.
+    pub(crate) shows: bool,
     /// Whether its disk was to fail: then nobody knows what a failed write left.
     pub(crate) was_broken: bool,
     /// Whether messages were shown before an earlier one, and that was said.
@@ -130,7 +132,7 @@ impl Home {
             dir: PathBuf::new(),
             disk: FaultDisk::default(),
             direct: None,
-            image: Image::new(),
+            left: FaultDisk::default(),
             first,
             ledger,
             planted,
@@ -142,6 +144,7 @@ impl Home {
             screen: Vec::new(),
             returned: BTreeMap::new(),
             refused: BTreeSet::new(),
+            shows: true,
             was_broken: false,
             gaps: 0,
         }
@@ -197,21 +200,13 @@ impl Home {
             .seed
             .wrapping_mul(0x5851_f42d_4c95_7f2d)
             .wrapping_add(1);
-        self.image = if self.power {
+        self.left = if self.power {
             self.disk.after_power_loss(self.seed >> 11)
         } else {
             self.disk.after_kill()
         };
-        let files: Vec<String> = self
-            .image
-            .iter()
-            .map(|(f, c)| format!("{f} {}", c.len()))
-            .collect();
-        self.note(&format!(
-            "ended, power loss: {}, left: {}",
-            self.power,
-            files.join(", ")
-        ));
+        let (power, files) = (self.power, self.disk.listing());
+        self.note(&format!("ended, power loss: {power}, had: {files}"));
         self.direct = None;
         self.leave();
         None
@@ -232,7 +227,7 @@ impl Home {
     /// A disk with what the last process left, and the start's failpoint on it.
     fn enter(&mut self) {
         self.dir = fresh_dir();
-        self.disk = FaultDisk::of(&self.image);
+        self.disk = self.left.after_kill();
         let stop_at = self.armed.filter(|armed| armed.place == Place::Starting);
         let fail_at = self.armed.and_then(|armed| fault_of(armed, 0));
         let names_unsynced = self.planted.names_unsynced;
@@ -332,6 +327,9 @@ impl Home {
         let Some(direct) = self.direct.as_ref() else {
             return false;
         };
+        if !self.shows {
+            return true;
+        }
         let waiting = direct.unshown(SHOW_MAX).unwrap_or_default();
         for message in waiting {
             if !self.mark(message.key, true, now) {
@@ -424,10 +422,16 @@ impl Home {
     }
 
     fn write(&mut self, now: Now, ops: &[StoreOp]) -> Answered {
-        let inside = |place| matches!(place, Place::InCommit(op) if op.in_write(ops));
+        let inside = |place| match place {
+            Place::InCommit(op) | Place::AtSync(op) => op.in_write(ops),
+            _ => false,
+        };
         let armed = self.armed;
         if let Some(armed) = armed.filter(|_| self.fires(inside)) {
-            self.arm_disk(armed);
+            match armed.place {
+                Place::AtSync(_) => self.disk.plan(|plan| plan.stop_at_sync = true),
+                _ => self.arm_disk(armed),
+            }
         }
         let answer = self.direct.as_mut()?.write(ops.to_vec(), now.wall_ms);
         let arrived = ops.iter().filter_map(|op| match op {

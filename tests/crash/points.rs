@@ -110,6 +110,8 @@ pub(crate) enum Place {
     BeforeCommit(Op),
     /// At some call to the disk within the commit.
     InCommit(Op),
+    /// At the sync of the commit.
+    AtSync(Op),
     /// The commit is done; nobody knows.
     AfterCommit(Op),
     /// Before it does this.
@@ -164,6 +166,8 @@ pub(crate) enum Setting {
     FirstStart,
     /// The clock steps by ten years and back.
     Clock,
+    /// Only the process ends; the next one says what it found, and then the power goes.
+    ThenPower,
 }
 
 /// A failpoint.
@@ -190,7 +194,7 @@ const fn point(name: &'static str, role: Role, place: Place, setting: Setting) -
 
 use Place::{AfterCommit, AnyCall, BeforeCommit, InCommit, Starting};
 use Role::{Recipient, Sender};
-use Setting::{Clock, FirstContact, FirstStart, OldKeys, Talk};
+use Setting::{Clock, FirstContact, FirstStart, OldKeys, Talk, ThenPower};
 
 /// Every failpoint.
 pub(crate) const POINTS: &[Point] = &[
@@ -248,6 +252,30 @@ pub(crate) const POINTS: &[Point] = &[
         Sender,
         AfterCommit(Op::Seal),
         FirstContact,
+    ),
+    point(
+        "C3 in commit, then power loss",
+        Sender,
+        Place::AtSync(Op::Queue),
+        ThenPower,
+    ),
+    point(
+        "C6 in commit, then power loss",
+        Recipient,
+        Place::AtSync(Op::Receive),
+        ThenPower,
+    ),
+    point(
+        "C21 a disk fails, then power loss",
+        Sender,
+        Place::Broken,
+        ThenPower,
+    ),
+    point(
+        "C21 a disk fails, then power loss",
+        Recipient,
+        Place::Broken,
+        ThenPower,
     ),
     point(
         "C4 before a message leaves",

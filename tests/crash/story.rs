@@ -2,7 +2,7 @@
 //! again at a failpoint; then peace, and everything must have come right.
 
 use super::home::{Home, Inhabitant, Ledger, Planted, Wrong};
-use super::points::{Armed, Op, Place, Point, Role, Setting};
+use super::points::{Act, Armed, Op, Place, Point, Role, Setting};
 use client_core::input::CommandId;
 use client_core::testing::tap::{Shared, shared};
 use client_core::testing::{NodeId, World};
@@ -14,6 +14,9 @@ const CRASHES: u64 = 3;
 
 /// Times a failpoint is armed at most in one story.
 const ROUNDS: u64 = 6;
+
+/// Calls to the disk that a commit takes, about.
+const IN_COMMIT: u64 = 24;
 
 /// Messages sent at most while a failpoint waits.
 const SENDS: u64 = 12;
@@ -239,16 +242,20 @@ impl Story {
     fn round(&mut self, point: &Point) {
         let role = point.role;
         let call = match point.place {
-            Place::InCommit(_) => 1 + self.below(9),
+            Place::InCommit(_) => 1 + self.below(IN_COMMIT),
             Place::Starting if point.setting == Setting::FirstStart => 1 + self.below(45),
             Place::Starting => 1 + self.below(3),
             _ => 1 + self.below(40),
         };
         let pass = self.below(3);
         let fails = [1, 2, u64::MAX][self.below(3) as usize];
-        let power = self.power == Power::Always || self.below(2) == 0;
+        let mut power = self.power == Power::Always || self.below(2) == 0;
+        if point.setting == Setting::ThenPower {
+            power = false;
+        }
         let mut home = self.home(role).borrow_mut();
         home.power = power;
+        home.shows = point.setting != Setting::ThenPower;
         let before = home.fired;
         let armed = Armed {
             place: point.place,
@@ -283,6 +290,9 @@ impl Story {
             self.pass(500);
             self.kill(role);
         }
+        if point.setting == Setting::ThenPower {
+            self.then_power(point);
+        }
         let down = self.below(1_500);
         self.pass(down);
         self.start(Role::Sender);
@@ -294,11 +304,40 @@ impl Story {
         self.pass(up);
     }
 
+    /// The next process finds what the last one wrote and did not sync, says so, and the power goes.
+    fn then_power(&mut self, point: &Point) {
+        let role = point.role;
+        if self.runs(role) {
+            self.kill(role);
+        }
+        let act = match role {
+            Role::Sender => Act::TellQueued,
+            Role::Recipient => Act::SendAck,
+        };
+        let armed = Armed {
+            place: Place::After(act),
+            pass: 0,
+            call: 0,
+            fails: 0,
+        };
+        let mut home = self.home(role).borrow_mut();
+        home.power = true;
+        home.arm(armed);
+        drop(home);
+        self.start(role);
+        let ms = self.below(3);
+        self.pass(ms);
+        self.call_again();
+        let home = self.home(role).clone();
+        self.world
+            .drive_until(WAIT_MS, |_| home.borrow().armed.is_none());
+        home.borrow_mut().disarm();
+    }
+
     /// What brings the story to the place.
     fn provoke(&mut self, point: &Point) {
         match point.setting {
-            Setting::Talk | Setting::FirstContact => {}
-            Setting::FirstStart => {}
+            Setting::Talk | Setting::FirstContact | Setting::FirstStart | Setting::ThenPower => {}
             Setting::OldKeys => self.age_keys(point),
             Setting::Clock => {
                 self.pass(3_000);
@@ -358,7 +397,15 @@ impl Story {
     pub(crate) fn peace(&mut self) {
         self.note("peace");
         for role in [Role::Sender, Role::Recipient] {
-            self.home(role).borrow_mut().disarm();
+            let mut home = self.home(role).borrow_mut();
+            home.disarm();
+            let hidden = !std::mem::replace(&mut home.shows, true);
+            drop(home);
+            if hidden && self.runs(role) {
+                // Somebody starts a `listen` in its place.
+                self.home(role).borrow_mut().power = false;
+                self.kill(role);
+            }
             let id = self.id(role);
             if self.world.node(id).wall_skew_ms.abs() > 3_000 * DAY_MS {
                 self.world.node_mut(id).wall_skew_ms = 0;
