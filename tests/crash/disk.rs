@@ -11,6 +11,9 @@ use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+/// How much of what was not synced a power loss leaves, percent: one of these.
+const KEEP: [u64; 7] = [0, 5, 30, 50, 70, 95, 100];
+
 /// What the cache writes back as one.
 const PAGE: usize = 4096;
 
@@ -24,6 +27,8 @@ pub(crate) struct Plan {
     pub(crate) stop_at: Option<u64>,
     /// Everything stops at the next sync: all is written, nothing is durable.
     pub(crate) stop_at_sync: bool,
+    /// From this sync on, counted from 1, so many fail.
+    pub(crate) fail_syncs: Option<(u64, u64)>,
     /// From this call on, so many fail with this fault.
     pub(crate) fail_at: Option<(u64, u64, Fault)>,
     /// A planted bug: names are never made durable.
@@ -68,6 +73,7 @@ struct State {
     open: BTreeMap<FileId, OpenFile>,
     opened: FileId,
     calls: u64,
+    syncs: u64,
     stopped: bool,
     failed: bool,
     plan: Plan,
@@ -227,6 +233,11 @@ impl FaultDisk {
         self.state().calls
     }
 
+    /// Syncs so far.
+    pub(crate) fn syncs(&self) -> u64 {
+        self.state().syncs
+    }
+
     /// Whether everything has stopped.
     pub(crate) fn is_stopped(&self) -> bool {
         self.state().stopped
@@ -281,10 +292,16 @@ impl FaultDisk {
         each.collect::<Vec<_>>().join("; ")
     }
 
+    /// How much of what was not synced a power loss of this seed leaves, percent.
+    pub(crate) fn keeps(seed: u64) -> u64 {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        KEEP[(rng.next_u64() % KEEP.len() as u64) as usize]
+    }
+
     /// What is left after a power loss: what was synced, and of the rest what chance will have.
     pub(crate) fn after_power_loss(&self, seed: u64) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let keep = [0, 5, 30, 50, 70, 95, 100][(rng.next_u64() % 7) as usize];
+        let keep = KEEP[(rng.next_u64() % KEEP.len() as u64) as usize];
         let state = self.state();
         let mut names = state.durable_names.clone();
         for naming in &state.naming {
@@ -360,7 +377,14 @@ impl Disk for FaultDisk {
 
     fn sync(&mut self, file: FileId) -> Result<(), Fault> {
         let mut state = self.state();
-        if let Err(fault) = state.call() {
+        state.syncs += 1;
+        let syncs = state.syncs;
+        let failing =
+            |(from, count): (u64, u64)| (from..from.saturating_add(count)).contains(&syncs);
+        let fails = state.plan.fail_syncs.is_some_and(failing);
+        let called = state.call();
+        let called = if fails { Err(Fault::Io) } else { called };
+        if let Err(fault) = called {
             // What the kernel could not write it does not try again: later syncs say all is well.
             if !state.stopped {
                 state.file(file)?.pending.clear();

@@ -15,6 +15,7 @@
 
 mod check;
 mod disk;
+mod durable;
 mod home;
 mod kill;
 mod planted;

@@ -63,6 +63,7 @@ pub(super) fn open_writer(home: &Home, check: Check) -> Result<Connection, Store
     let mut conn = ground::connect(&path, flags)?;
     conn.busy_timeout(STORE_BUSY)?;
     conn.set_prepared_statement_cache_capacity(64);
+    settle(&conn)?;
     set(&conn)?;
     check_damage(&conn, check)?;
     migrate(&mut conn)?;
@@ -82,6 +83,18 @@ pub(super) fn open_reader(home: &Home) -> Result<Connection, StoreError> {
         return Err(StoreError::Newer { found, known });
     }
     Ok(conn)
+}
+
+/// Writes again, and syncs, all that the log of an earlier process holds: it may only be in the
+/// system's cache, for that process ended before its sync, or its sync failed, which the system
+/// forgets. What is committed behind such a hole would go with it when the power does.
+fn settle(conn: &Connection) -> Result<(), StoreError> {
+    conn.pragma_update(None, "synchronous", "FULL")?;
+    let busy: bool = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+    if busy {
+        tracing::warn!("another process reads the store: its log is not emptied yet");
+    }
+    Ok(())
 }
 
 fn set(conn: &Connection) -> Result<(), StoreError> {
