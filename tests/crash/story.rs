@@ -304,7 +304,7 @@ impl Story {
         self.pass(up);
     }
 
-    /// The next process finds what the last one wrote and did not sync, says so, and the power goes.
+    /// The next process finds what the last one did not sync, says so, and the power goes.
     fn then_power(&mut self, point: &Point) {
         let role = point.role;
         if self.runs(role) {
