@@ -227,6 +227,7 @@ impl PeerManager {
                 // Another write has recorded what came after it.
                 StoreOp::SetState { id, state, .. } if self.outbox.is_beyond(&id, state) => None,
                 StoreOp::SetIncarnation(_) => Some(StoreOp::SetIncarnation(self.me.incarnation)),
+                StoreOp::SetAcked { id, .. } if self.outbox.get(&id).is_none() => None,
                 other => Some(other),
             });
         }

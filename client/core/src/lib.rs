@@ -84,6 +84,7 @@ mod relay;
 mod routes;
 mod sealing;
 mod send;
+mod serve;
 mod signalling;
 mod snapshot;
 mod sought;

@@ -95,16 +95,22 @@ impl PeerManager {
         match nack.reason() {
             Reason::UnknownKey => self.on_unknown_key(now, &label, opened.from, id, &nack.bundle),
             Reason::NeedChain => self.on_need_chain(&label, opened.from, id),
-            Reason::Conflict => self.reject_one(now, &label, id, "CONFLICT"),
-            Reason::UserKeyChanged => self.reject_one(now, &label, id, KEY_CHANGED),
-            Reason::Revoked => self.reject_one(now, &label, id, "REVOKED"),
-            Reason::Invalid => self.reject_one(now, &label, id, "INVALID"),
+            Reason::Conflict => self.reject_one(now, &label, (id, opened.from), "CONFLICT"),
+            Reason::UserKeyChanged => self.reject_one(now, &label, (id, opened.from), KEY_CHANGED),
+            Reason::Revoked => self.reject_one(now, &label, (id, opened.from), "REVOKED"),
+            Reason::Invalid => self.reject_one(now, &label, (id, opened.from), "INVALID"),
             // Tried again with the next retry.
             Reason::Full | Reason::Unspecified => self.out.counters.count("nack-full"),
         }
     }
 
-    fn reject_one(&mut self, now: Now, label: &Label, id: MessageId, reason: &str) {
+    /// A device refuses a message for good. One that another device has stays delivered.
+    fn reject_one(&mut self, now: Now, label: &Label, what: (MessageId, DeviceFp), reason: &str) {
+        let (id, device) = what;
+        if self.outbox.get(&id).is_some_and(|entry| !entry.is_open()) {
+            let ops: Vec<_> = self.stop_serving(id, device).into_iter().collect();
+            return self.out.write(ops, Write::Plain);
+        }
         let ops = self.end_message(now, id, DeliveryState::Rejected, reason);
         self.out.write(ops, Write::Plain);
         self.climb(now, label);

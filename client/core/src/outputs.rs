@@ -64,6 +64,9 @@ fn in_force(op: &StoreOp) -> bool {
         | StoreOp::RemoveRoute(_)
         | StoreOp::PutOwnChain { .. }
         | StoreOp::SetIncarnation(_)
+        | StoreOp::SetAcked { .. }
+        | StoreOp::EndServing(_)
+        | StoreOp::DropParcelsFor(_)
         | StoreOp::EraseBundle(_) => true,
         StoreOp::QueueMessage(_)
         | StoreOp::SetSealed { .. }

@@ -41,8 +41,11 @@ impl PeerManager {
                 Some(label)
             }
             Sighting::Newer { removed } => {
+                let ops = self.forget_devices(&removed);
+                self.out.write(ops, Write::Plain);
                 self.keep_contact(&label);
                 self.drop_devices(now, &removed);
+                self.serve_listed(now, &label);
                 Some(label)
             }
             Sighting::Older => {

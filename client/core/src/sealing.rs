@@ -15,6 +15,7 @@ use beeline_proto::keys::SealPublic;
 use beeline_proto::limits::PARCEL_TTL_MAX_S;
 use beeline_proto::parcel::{Content, Header, Kind, SealError};
 use beeline_proto::pb::peer::v1::ChatMessage;
+use std::collections::BTreeSet;
 
 /// What one message still needs.
 struct Needs {
@@ -190,15 +191,20 @@ impl PeerManager {
             return Vec::new();
         }
         let keys = self.seal_keys(to);
-        let wanting = self.outbox.after(to, 0).filter_map(|entry| {
-            let missing = |(device, _): &&(DeviceFp, SealKey)| entry.parcel(*device).is_none();
+        let left = keys.iter().map(|(device, _)| *device);
+        let left = left.flat_map(|device| self.outbox.left_to(device, 0));
+        // A delivered one is met once for each device left, and sealed for all of them at once.
+        let mut met = BTreeSet::new();
+        let wanting = self.outbox.after(to, 0).chain(left).filter_map(|entry| {
+            let has = |device| entry.parcel(device).is_some() || entry.row.acked.contains(&device);
+            let missing = |(device, _): &&(DeviceFp, SealKey)| !has(*device);
             let devices: Vec<_> = keys.iter().filter(missing).copied().collect();
             let wants = match entry.phase {
                 Phase::Unsealed => true,
                 Phase::Sealed => !devices.is_empty(),
                 Phase::Committing | Phase::Sealing => false,
             };
-            wants.then(|| Needs {
+            (wants && met.insert(entry.order)).then(|| Needs {
                 id: entry.row.id,
                 envelope: entry.row.envelope.clone(),
                 devices,

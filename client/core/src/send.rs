@@ -87,6 +87,7 @@ impl PeerManager {
             queued_ms: now.wall_ms,
             envelope: None,
             parcels: Vec::new(),
+            acked: Vec::new(),
             state: DeliveryState::Queued,
             idempotency_key: key,
             to,
@@ -224,7 +225,8 @@ impl PeerManager {
         self.stop_climb(now, to);
     }
 
-    /// Takes a message to `rejected` or `expired`. One not durable yet is left for its commit.
+    /// Takes a message to `rejected` or `expired`. One not durable yet is left for its commit; one
+    /// that is delivered stays so, and is served no more.
     pub(crate) fn end_message(
         &mut self,
         now: Now,
@@ -238,6 +240,10 @@ impl PeerManager {
             .is_none_or(|entry| entry.phase == Phase::Committing)
         {
             return Vec::new();
+        }
+        if self.outbox.get(&id).is_some_and(|entry| !entry.is_open()) {
+            self.outbox.remove(&id);
+            return vec![StoreOp::EndServing(id)];
         }
         let Some(mut entry) = self.outbox.settle(id, state) else {
             return Vec::new();

@@ -36,7 +36,7 @@ pub struct Loaded {
     pub contacts: Vec<ContactRow>,
     /// Routes to devices.
     pub routes: Vec<RouteRow>,
-    /// Messages not in a final state, by (to, seq).
+    /// Messages not in a final state, and delivered ones some device is still to get, by (to, seq).
     pub outbox: Vec<OutboxRow>,
     /// Highest seq used per recipient within the incarnation in force.
     pub seqs: Vec<(Label, u64)>,
@@ -126,6 +126,8 @@ pub struct OutboxRow {
     pub envelope: Option<Vec<u8>>,
     /// The sealed parcels by recipient device, byte-identical on every retry until a NACK.
     pub parcels: Vec<(DeviceFp, Vec<u8>)>,
+    /// Devices that have acknowledged it while others are still to get it.
+    pub acked: Vec<DeviceFp>,
     /// Where it stands.
     pub state: DeliveryState,
     /// The caller's idempotency key.
@@ -202,6 +204,18 @@ pub enum StoreOp {
         /// When, Unix ms.
         at_ms: u64,
     },
+    /// A device has a message of ours; others are still to get it. Its parcel is dropped; the
+    /// others' outlive `SetState` to `Delivered` and `Read`.
+    SetAcked {
+        /// The message.
+        id: MessageId,
+        /// The device.
+        device: DeviceFp,
+    },
+    /// Nobody is left to get this message of ours: its parcels, and who has it, are dropped.
+    EndServing(MessageId),
+    /// A device is not its user's any more: every parcel for it is dropped.
+    DropParcelsFor(DeviceFp),
     /// Insert a message for us. Answers `Inserted`, `Duplicate` (same hash), `Conflict` (another
     /// hash under the same id), with `seq_reused` where another id has the same seq.
     Receive(InboxRow),

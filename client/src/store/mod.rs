@@ -5,6 +5,7 @@
 //! fails does not take the others of its commit with it. After a commit of unknown outcome the
 //! database is closed, opened and checked before anything is answered again.
 
+mod devices;
 mod load;
 mod names;
 mod open;
@@ -174,6 +175,8 @@ impl Store {
     }
 }
 
+#[cfg(test)]
+mod devices_tests;
 #[cfg(test)]
 #[path = "tests.rs"]
 mod tests;

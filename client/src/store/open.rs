@@ -13,7 +13,10 @@ use std::time::Duration;
 const SQLITE_MIN: i32 = 3_051_003;
 
 /// Steps of the schema, in order; `user_version` counts those done.
-const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/client/0001_client.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../../migrations/client/0001_client.sql"),
+    include_str!("../../../migrations/client/0002_devices.sql"),
+];
 
 /// Settings every writing connection must have, with the value each must answer.
 const SETTINGS: &[(&str, &str)] = &[
@@ -223,7 +226,7 @@ mod tests {
             newer,
             StoreError::Newer {
                 found: 99,
-                known: 1
+                known: MIGRATIONS.len() as i64
             }
         );
         std::fs::write(home.database(), vec![0x5a; 8192]).expect("overwritten");

@@ -1,8 +1,9 @@
 //! The operations of the core, one function each, inside a transaction somebody else began.
 
-use super::names::is_final;
+use super::devices;
+use super::names::{is_final, is_given_up};
 use crate::report::InboxKey;
-use beeline_proto::id::{KeyId, MessageId};
+use beeline_proto::id::{DeviceFp, KeyId, MessageId};
 use client_core::event::{DeliveryState, Path, Rung};
 use client_core::state::{
     BundleRow, ContactRow, InboxRow, OutboxRow, RouteRow, StoreOp, StoreResult, StreamRow,
@@ -67,6 +68,9 @@ fn apply_one(conn: &Connection, op: &StoreOp, at_ms: u64) -> Result<StoreResult,
             };
             set_state(conn, *id, &step)?;
         }
+        StoreOp::SetAcked { id, device } => devices::set_acked(conn, *id, *device)?,
+        StoreOp::EndServing(id) => devices::end_serving(conn, *id)?,
+        StoreOp::DropParcelsFor(device) => devices::drop_parcels_for(conn, *device)?,
         StoreOp::Release { device, id, stream } => {
             let (device, id) = (*device, *id);
             release(conn, InboxKey { device, id }, stream, at_ms)?;
@@ -166,7 +170,7 @@ fn set_envelope(conn: &Connection, id: MessageId, envelope: &[u8]) -> Result<(),
 fn set_parcels(
     conn: &Connection,
     id: MessageId,
-    parcels: &[(beeline_proto::id::DeviceFp, Vec<u8>)],
+    parcels: &[(DeviceFp, Vec<u8>)],
 ) -> Result<(), OpError> {
     drop_parcels(conn, id)?;
     let mut insert = conn.prepare_cached(
@@ -179,7 +183,8 @@ fn set_parcels(
     Ok(())
 }
 
-fn drop_parcels(conn: &Connection, id: MessageId) -> Result<(), OpError> {
+/// Drops every parcel of a message.
+pub(super) fn drop_parcels(conn: &Connection, id: MessageId) -> Result<(), OpError> {
     let sql = "DELETE FROM outbox_parcels WHERE message = ?1";
     conn.prepare_cached(sql)?.execute([id.0])?;
     Ok(())
@@ -218,8 +223,8 @@ fn set_state(conn: &Connection, id: MessageId, step: &Step<'_>) -> Result<(), Op
     if step.state == DeliveryState::Trying {
         forget_old_tries(conn, id)?;
     }
-    if is_final(step.state) {
-        drop_parcels(conn, id)?;
+    if is_given_up(step.state) || (is_final(step.state) && !devices::is_served(conn, id)?) {
+        devices::end_serving(conn, id)?;
     }
     Ok(())
 }

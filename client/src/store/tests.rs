@@ -12,30 +12,30 @@ use client_core::state::{BundleRow, ContactRow, InboxRow, OutboxRow, RouteRow, S
 use rusqlite::Connection;
 
 /// A home of its own, gone with the value.
-struct Place {
+pub(super) struct Place {
     _dir: tempfile::TempDir,
     home: Home,
 }
 
-fn place() -> Place {
+pub(super) fn place() -> Place {
     let dir = tempfile::tempdir().expect("a directory");
     let home = Home::at(&dir.path().join("home"));
     home.prepare().expect("made");
     Place { _dir: dir, home }
 }
 
-fn label(text: &str) -> Label {
+pub(super) fn label(text: &str) -> Label {
     Label::new(text).expect("label")
 }
 
-fn own() -> Own {
+pub(super) fn own() -> Own {
     Own {
         chain: vec![1],
         revocations: vec![2],
     }
 }
 
-fn outgoing(n: u8, to: &str, seq: u64, incarnation: u64) -> OutboxRow {
+pub(super) fn outgoing(n: u8, to: &str, seq: u64, incarnation: u64) -> OutboxRow {
     OutboxRow {
         id: MessageId([n; 16]),
         to: label(to),
@@ -45,6 +45,7 @@ fn outgoing(n: u8, to: &str, seq: u64, incarnation: u64) -> OutboxRow {
         queued_ms: 1_000 + u64::from(n),
         envelope: None,
         parcels: Vec::new(),
+        acked: Vec::new(),
         state: DeliveryState::Queued,
         idempotency_key: None,
     }
@@ -80,7 +81,7 @@ fn release(n: u8, next_seq: u64) -> StoreOp {
     }
 }
 
-fn state(n: u8, state: DeliveryState, at_ms: u64) -> StoreOp {
+pub(super) fn state(n: u8, state: DeliveryState, at_ms: u64) -> StoreOp {
     StoreOp::SetState {
         id: MessageId([n; 16]),
         state,
@@ -91,20 +92,20 @@ fn state(n: u8, state: DeliveryState, at_ms: u64) -> StoreOp {
     }
 }
 
-fn conn(place: &Place) -> Connection {
+pub(super) fn conn(place: &Place) -> Connection {
     open::open_writer(&place.home, open::Check::Full).expect("opened")
 }
 
-fn loaded(place: &Place) -> Loaded {
+pub(super) fn loaded(place: &Place) -> Loaded {
     load::load(&conn(place), &own()).expect("loaded").0
 }
 
-fn reader(place: &Place) -> Reader {
+pub(super) fn reader(place: &Place) -> Reader {
     let identity = crate::identity::tests::nobody();
     Reader::of(&place.home, &identity).expect("opened")
 }
 
-fn done(conn: &Connection, ops: &[StoreOp]) -> Vec<StoreResult> {
+pub(super) fn done(conn: &Connection, ops: &[StoreOp]) -> Vec<StoreResult> {
     apply(conn, ops, 77).expect("applied")
 }
 

@@ -65,7 +65,7 @@ impl MemoryStore {
             .queued
             .iter()
             .filter_map(|id| self.outbox.get(id))
-            .filter(|row| !is_final(row.state))
+            .filter(|row| !is_final(row.state) || !row.acked.is_empty())
             .cloned()
             .collect();
         outbox.sort_by(|a, b| (&a.to, a.seq).cmp(&(&b.to, b.seq)));
@@ -121,6 +121,29 @@ impl MemoryStore {
                 self.history.push((*id, *state));
                 if let Some(row) = self.outbox.get_mut(id) {
                     row.state = *state;
+                    if is_final(*state) && (*state > DeliveryState::Read || row.acked.is_empty()) {
+                        row.parcels.clear();
+                        row.acked.clear();
+                    }
+                }
+            }
+            StoreOp::SetAcked { id, device } => {
+                if let Some(row) = self.outbox.get_mut(id) {
+                    row.parcels.retain(|(to, _)| to != device);
+                    if !row.acked.contains(device) {
+                        row.acked.push(*device);
+                    }
+                }
+            }
+            StoreOp::EndServing(id) => {
+                if let Some(row) = self.outbox.get_mut(id) {
+                    row.parcels.clear();
+                    row.acked.clear();
+                }
+            }
+            StoreOp::DropParcelsFor(device) => {
+                for row in self.outbox.values_mut() {
+                    row.parcels.retain(|(to, _)| to != device);
                 }
             }
             StoreOp::Release { device, id, stream } => {

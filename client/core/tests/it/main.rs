@@ -3,6 +3,7 @@
 mod acks;
 mod coordinators;
 mod crash;
+mod devices;
 mod first;
 mod flood;
 mod glare;
