@@ -151,7 +151,7 @@ impl PeerManager {
         let (order, queued_mono_ms) = (entry.order, entry.queued_mono_ms);
         let came = match opened.way {
             Way::Direct(link) | Way::Relay(link) => Some(link),
-            Way::Socket(_) => None,
+            Way::Socket(_) | Way::Kept(_) => None,
         };
         // The rung that gave the way the ACK came; else that of any copy.
         let by_way = came.and_then(|link| entry.via.get(&(device, link)));

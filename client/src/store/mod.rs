@@ -6,11 +6,15 @@
 //! database is closed, opened and checked before anything is answered again.
 
 mod devices;
+mod ground;
+mod kept;
 mod load;
 mod names;
 mod open;
 mod ops;
 mod read;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod writer;
 
 pub(crate) use load::Own;
