@@ -202,6 +202,8 @@ pub struct HistoryItem {
     pub path: Option<Path>,
     /// Why, for `Rejected` and `Expired`.
     pub reason: Option<String>,
+    /// The other device of ours that sent it; only there its state is known.
+    pub sent_by: Option<DeviceFp>,
 }
 
 /// What happened to a message.

@@ -7,3 +7,21 @@ CREATE TABLE outbox_acks (
     device_fp BLOB NOT NULL CHECK (length(device_fp) = 32),
     PRIMARY KEY (message, device_fp)
 ) STRICT, WITHOUT ROWID;
+
+-- What our other devices said to others: history only. (device_fp, id) names one for ever.
+CREATE TABLE copies (
+    device_fp   BLOB    NOT NULL CHECK (length(device_fp) = 32),
+    id          BLOB    NOT NULL CHECK (length(id) = 16),
+    to_user_id  TEXT    NOT NULL,
+    user_fp     BLOB    NOT NULL CHECK (length(user_fp) = 32),
+    hash        BLOB    NOT NULL CHECK (length(hash) = 32),
+    envelope    BLOB    NOT NULL,
+    incarnation INTEGER NOT NULL,
+    seq         INTEGER NOT NULL,
+    text        TEXT    NOT NULL,
+    sent_at_ms  INTEGER NOT NULL,
+    received_ms INTEGER NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX copies_once ON copies (device_fp, id);
+CREATE INDEX copies_of ON copies (id);
+CREATE INDEX copies_history ON copies (to_user_id, received_ms);

@@ -61,7 +61,7 @@ impl PeerManager {
             return;
         }
         self.note_way(now, opened.from, opened.way);
-        self.learn_known(&label, &ack, &mut ops);
+        self.learn_known(&label, opened.from, &ack, &mut ops);
         self.out.write(ops, Write::Plain);
         self.after_ack(now, &label, opened.from);
     }
@@ -84,7 +84,8 @@ impl PeerManager {
                 vec![self.tell_delivered(now, label, opened, id, proven)],
             );
         };
-        let first = entry.is_open();
+        // A device of ours has a copy: that delivers nothing.
+        let first = entry.is_open() && entry.row.to == *label;
         let Some(proven) = self.settle_device(now, label, opened, acked) else {
             return (false, Vec::new());
         };
@@ -138,10 +139,8 @@ impl PeerManager {
         let ((id, hash), device) = (acked, opened.from);
         let entry = self.outbox.get(&id)?;
         let sealed_to = entry.parcel(device).is_some();
-        if entry.row.to != *label
-            || (entry.hash != Some(hash) && !planted!(HashUnchecked))
-            || !sealed_to
-        {
+        let theirs = entry.row.to == *label || *label == self.me.user_label;
+        if !theirs || (entry.hash != Some(hash) && !planted!(HashUnchecked)) || !sealed_to {
             // A copy of an ACK is none of that.
             if !entry.row.acked.contains(&device) {
                 self.out.counters.count("ack-mismatch");
@@ -214,7 +213,13 @@ impl PeerManager {
     }
 
     /// Notes which of our lists the user has, so that our chain need not travel again.
-    fn learn_known(&mut self, label: &Label, ack: &Verified<Ack>, ops: &mut Vec<StoreOp>) {
+    fn learn_known(
+        &mut self,
+        label: &Label,
+        by: DeviceFp,
+        ack: &Verified<Ack>,
+        ops: &mut Vec<StoreOp>,
+    ) {
         let Some(known) = ack.payload().known else {
             return;
         };
@@ -223,11 +228,17 @@ impl PeerManager {
             known.descriptor.min(ours.descriptor),
             known.device_list.min(ours.device_list),
         );
-        if let Some(contact) = self.contacts.get_mut(label)
-            && contact.row.knows_us != seen
-        {
+        let ourselves = *label == self.me.user_label;
+        let Some(contact) = self.contacts.get_mut(label) else {
+            return;
+        };
+        if seen.0 >= ours.descriptor && seen.1 >= ours.device_list {
+            contact.knows.insert(by);
+        }
+        if contact.row.knows_us != seen {
             contact.row.knows_us = seen;
-            ops.push(StoreOp::PutContact(contact.row.clone()));
+            // Of ourselves there is no row.
+            ops.extend((!ourselves).then(|| StoreOp::PutContact(contact.row.clone())));
         }
     }
 

@@ -73,6 +73,14 @@ pub enum Command {
         /// The contact.
         user: Label,
     },
+    /// Put a newer list of our own devices in force, signed by our user key, and publish it.
+    /// Answered by `Event::Done`, or `Event::Refused`.
+    PutDeviceList {
+        /// Names the call.
+        command: CommandId,
+        /// Its envelope.
+        device_list: Vec<u8>,
+    },
     /// Open a link to a user without sending anything.
     Connect {
         /// The user.

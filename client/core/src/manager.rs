@@ -139,6 +139,7 @@ impl PeerManager {
             let detail = format!("the stored chain of {label} does not verify; it is not used");
             manager.out.warn(now, "stored-contact", detail);
         }
+        manager.know_ourselves();
         manager.load_routes(loaded.routes, now);
         manager.start_presence(now);
         manager.start_tending(now);
@@ -193,6 +194,10 @@ impl PeerManager {
             Command::MarkRead { messages } => self.on_mark_read(now, &messages),
             Command::AcceptKey { command, user } => self.on_accept_key(now, command, &user),
             Command::Connect { to } => self.on_connect(now, &to),
+            Command::PutDeviceList {
+                command,
+                device_list,
+            } => self.on_put_device_list(now, command, &device_list),
         }
     }
 

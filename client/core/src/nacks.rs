@@ -83,7 +83,8 @@ impl PeerManager {
         let message = parcel.and_then(|parcel| self.outbox.of_parcel(&parcel));
         let ours = message.filter(|id| {
             let entry = self.outbox.get(id);
-            entry.is_some_and(|e| e.row.to == label && e.parcel(opened.from).is_some())
+            let theirs = |to: &Label| *to == label || label == self.me.user_label;
+            entry.is_some_and(|e| theirs(&e.row.to) && e.parcel(opened.from).is_some())
         });
         let Some(id) = ours else {
             let full = parcel.filter(|_| nack.reason() == Reason::Full);
@@ -93,7 +94,7 @@ impl PeerManager {
             return;
         };
         match nack.reason() {
-            Reason::UnknownKey => self.on_unknown_key(now, &label, opened.from, id, &nack.bundle),
+            Reason::UnknownKey => self.on_unknown_key(now, opened.from, id, &nack.bundle),
             Reason::NeedChain => self.on_need_chain(&label, opened.from, id),
             Reason::Conflict => self.reject_one(now, &label, (id, opened.from), "CONFLICT"),
             Reason::UserKeyChanged => self.reject_one(now, &label, (id, opened.from), KEY_CHANGED),
@@ -107,9 +108,10 @@ impl PeerManager {
     /// A device refuses a message for good. One that another device has stays delivered.
     fn reject_one(&mut self, now: Now, label: &Label, what: (MessageId, DeviceFp), reason: &str) {
         let (id, device) = what;
-        if self.outbox.get(&id).is_some_and(|entry| !entry.is_open()) {
+        let open = self.outbox.get(&id).is_some_and(|entry| entry.is_open());
+        if !open || self.is_own_other(device) {
             let ops: Vec<_> = self.stop_serving(id, device).into_iter().collect();
-            return self.out.write(ops, Write::Plain);
+            return self.write_some(ops);
         }
         let ops = self.end_message(now, id, DeliveryState::Rejected, reason);
         self.out.write(ops, Write::Plain);
@@ -117,19 +119,12 @@ impl PeerManager {
     }
 
     /// The bundle we sealed to is gone: the same envelope goes to the newer one it names.
-    fn on_unknown_key(
-        &mut self,
-        now: Now,
-        label: &Label,
-        device: DeviceFp,
-        id: MessageId,
-        bundle: &[u8],
-    ) {
+    fn on_unknown_key(&mut self, now: Now, device: DeviceFp, id: MessageId, bundle: &[u8]) {
         match read_bundle(bundle, self.me.network(), device) {
             Ok(_) if planted!(StaleSealKey) => {}
             Ok(key) => {
                 self.routes.replace_seal(device, key);
-                self.reseal(label, device, id, key);
+                self.reseal(device, id, key);
             }
             Err(error) => self.warn_envelope(now, device, error),
         }
@@ -139,14 +134,15 @@ impl PeerManager {
     fn on_need_chain(&mut self, label: &Label, device: DeviceFp, id: MessageId) {
         if let Some(contact) = self.contacts.get_mut(label) {
             contact.row.knows_us = (0, 0);
+            contact.knows.remove(&device);
         }
         if let Some(key) = self.routes.get(device).and_then(|route| route.seal) {
-            self.reseal(label, device, id, key);
+            self.reseal(device, id, key);
         }
     }
 
     /// Seals a message's envelope anew for one device and writes it; it goes out after the commit.
-    fn reseal(&mut self, label: &Label, device: DeviceFp, id: MessageId, key: SealKey) {
+    fn reseal(&mut self, device: DeviceFp, id: MessageId, key: SealKey) {
         let Some(entry) = self.outbox.get_mut(&id) else {
             return;
         };
@@ -155,11 +151,11 @@ impl PeerManager {
         }
         entry.reseals += 1;
         let mut parcels = entry.row.parcels.clone();
-        let order = entry.order;
+        let (order, to) = (entry.order, entry.row.to.clone());
         let Some(envelope) = entry.row.envelope.clone() else {
             return;
         };
-        let Some(sealed) = self.seal_message(label, device, (key.id, key.key), &envelope) else {
+        let Some(sealed) = self.seal_message(&to, device, (key.id, key.key), &envelope) else {
             return;
         };
         for (to, parcel) in &mut parcels {

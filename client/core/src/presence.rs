@@ -38,6 +38,10 @@ pub(crate) struct Presence {
     pub(crate) online: bool,
     /// A bundle is being written.
     making_bundle: bool,
+    /// Version of our device list that the registry is known to hold.
+    pub(crate) list_published: u64,
+    /// Whether this process has asked the registry for our own chain.
+    pub(crate) looked_ourselves_up: bool,
     /// Version of the last record, also of earlier processes.
     record_version: u64,
 }
@@ -217,6 +221,7 @@ impl PeerManager {
             return;
         }
         self.renew_membership(now);
+        self.publish_own_list();
         if self.out.asking(&Request::Announce) {
             return;
         }
@@ -248,6 +253,7 @@ impl PeerManager {
         }
         self.tell_online("announced");
         self.list_coordinators(now);
+        self.look_ourselves_up();
         let ours = self.me.versions();
         let behind = lists.0 > ours.descriptor || lists.1 > ours.revocations;
         if behind && !self.out.asking(&Request::Network) {

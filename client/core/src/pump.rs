@@ -110,6 +110,8 @@ impl PeerManager {
         let Some((cursor, room)) = self.room(id, to) else {
             return;
         };
+        // Copies for a device of ours are of many streams: none waits for another.
+        let copies = *user == self.me.user_label;
         let mut unsealed = false;
         let mut batch = Vec::new();
         for entry in self.outbox.due(user, to, cursor, room) {
@@ -119,8 +121,11 @@ impl PeerManager {
                 }
                 (Phase::Sealed | Phase::Unsealed, _) => {
                     unsealed = true;
-                    break;
+                    if !copies {
+                        break;
+                    }
                 }
+                (Phase::Committing | Phase::Sealing, _) if copies => {}
                 (Phase::Committing | Phase::Sealing, _) => break,
             }
         }

@@ -55,6 +55,10 @@ impl PeerManager {
         if self.draining {
             return Some((ErrorCode::Unavailable, "this process is ending".to_owned()));
         }
+        if self.me.removed {
+            let detail = "this device was removed from its user's device list".to_owned();
+            return Some((ErrorCode::Revoked, detail));
+        }
         let contact = self.contacts.get(to);
         if contact.is_some_and(|contact| self.me.revokes(&contact.chain)) {
             return Some((ErrorCode::Revoked, format!("{to} is no longer a member")));
@@ -180,6 +184,7 @@ impl PeerManager {
             repeated: false,
         });
         self.tell_state(now, id, DeliveryState::Queued, None);
+        self.leave_copies(id);
         if self.is_blocked(&to) {
             let ops = self.reject(now, id, KEY_CHANGED);
             return self.out.write(ops, Write::Plain);
@@ -193,6 +198,8 @@ impl PeerManager {
             None => self.start_climb(now, &to),
         }
         self.pump_user(now, &to);
+        let own = self.me.user_label.clone();
+        self.serve_new(now, &own);
     }
 
     /// Lets the calls go on that waited behind one with an idempotency key.

@@ -7,12 +7,14 @@ use crate::crypto::random_u64;
 use crate::event::Rung;
 use crate::limits::SERVED_MAX;
 use crate::manager::PeerManager;
+use crate::outbox::Entry;
 use crate::outputs::Write;
 use crate::state::StoreOp;
 use crate::timer::Timer;
 use beeline_proto::chain::Device;
 use beeline_proto::id::{DeviceFp, Label, MessageId};
 use beeline_proto::time::Now;
+use std::collections::BTreeSet;
 
 /// Why devices left are looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,9 +83,8 @@ impl PeerManager {
         let mut ops = Vec::new();
         for device in removed {
             ops.push(StoreOp::DropParcelsFor(*device));
-            let has = |entry: &crate::outbox::Entry| {
-                entry.left.contains(device) || entry.parcel(*device).is_some()
-            };
+            let has =
+                |entry: &Entry| entry.left.contains(device) || entry.parcel(*device).is_some();
             for id in self.outbox.ids(has) {
                 ops.extend(self.stop_serving(id, *device));
             }
@@ -104,7 +105,11 @@ impl PeerManager {
 
     /// After a start: the devices that have not acknowledged what is delivered are left.
     pub(crate) fn resume_serving(&mut self) {
-        for id in self.outbox.ids(|entry| !entry.is_open()) {
+        for id in self.outbox.ids(|_| true) {
+            self.leave_copies(id);
+            if self.outbox.get(&id).is_some_and(Entry::is_open) {
+                continue;
+            }
             let to = self.outbox.get(&id).map(|entry| entry.row.to.clone());
             for device in to.map(|to| self.devices_of(&to)).unwrap_or_default() {
                 self.outbox.leave(id, device);
@@ -158,6 +163,32 @@ impl PeerManager {
         self.timers.arm(timer, now.mono_ms.saturating_add(pause));
     }
 
+    /// There is something more for devices of a user.
+    pub(crate) fn serve_new(&mut self, now: Now, user: &Label) {
+        self.serve(now, user, Reason::New);
+        self.pump_user(now, user);
+    }
+
+    /// Copies are sealed that others may have gone ahead of: their order does not matter, and what
+    /// went after them goes once more. The user they are for: us.
+    pub(crate) fn rewind_copies(
+        &mut self,
+        sealed: Vec<(u64, BTreeSet<DeviceFp>)>,
+    ) -> Option<Label> {
+        let (own, mut any) = (self.own_others(), None);
+        for (order, left) in sealed {
+            for device in own.iter().filter(|device| left.contains(device)) {
+                any = Some(self.me.user_label.clone());
+                for link in self.links.by_id.values_mut() {
+                    if let Some(flow) = link.flow_mut(*device) {
+                        flow.cursor = flow.cursor.min(order - 1);
+                    }
+                }
+            }
+        }
+        any
+    }
+
     /// The pause is over.
     pub(crate) fn on_serve(&mut self, now: Now, user: &Label) {
         self.serve(now, user, Reason::Pause);
@@ -209,6 +240,11 @@ impl PeerManager {
             self.out.counters.count("serving-given-up");
             ops.push(StoreOp::EndServing(id));
         }
+        self.write_some(ops);
+    }
+
+    /// Writes operations if there are any.
+    pub(crate) fn write_some(&mut self, ops: Vec<StoreOp>) {
         if !ops.is_empty() {
             self.out.write(ops, Write::Plain);
         }

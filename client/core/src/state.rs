@@ -219,6 +219,33 @@ pub struct InboxRow {
     pub received_ms: u64,
 }
 
+/// A message of ours that another device of ours sent.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CopyRow {
+    /// The message.
+    pub id: MessageId,
+    /// Which of our devices sent it: dedup is by (device, id), for ever.
+    pub device: DeviceFp,
+    /// The recipient's userId.
+    pub to: Label,
+    /// The recipient.
+    pub user: UserFp,
+    /// Hash of the envelope as received.
+    pub hash: EnvelopeHash,
+    /// The envelope as received.
+    pub envelope: Vec<u8>,
+    /// The sending device's incarnation.
+    pub incarnation: u64,
+    /// Its order.
+    pub seq: u64,
+    /// The text.
+    pub text: String,
+    /// The sending device's time, Unix ms.
+    pub sent_at_ms: u64,
+    /// When it came here, Unix ms.
+    pub received_ms: u64,
+}
+
 /// What was shown of one sender's stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StreamRow {
@@ -275,6 +302,8 @@ pub enum StoreOp {
     /// Insert a message for us. Answers `Inserted`, `Duplicate` (same hash), `Conflict` (another
     /// hash under the same id), with `seq_reused` where another id has the same seq.
     Receive(InboxRow),
+    /// Insert a copy of what another device of ours said. Answers as `Receive` does.
+    KeepCopy(CopyRow),
     /// Release a received message to be shown, and advance its stream.
     Release {
         /// The sending device.

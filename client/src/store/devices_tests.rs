@@ -1,9 +1,9 @@
 //! The store knows which devices have a message of ours, across restarts.
 
-use super::tests::{conn, done, loaded, outgoing, place, state};
-use beeline_proto::id::{DeviceFp, MessageId};
+use super::tests::{conn, done, label, loaded, outgoing, place, reader, state};
+use beeline_proto::id::{DeviceFp, EnvelopeHash, MessageId, UserFp};
 use client_core::event::DeliveryState;
-use client_core::state::{OutboxRow, StoreOp};
+use client_core::state::{CopyRow, OutboxRow, StoreOp, StoreResult};
 use rusqlite::Connection;
 
 const PHONE: DeviceFp = DeviceFp([1; 32]);
@@ -90,4 +90,54 @@ fn a_device_that_left_its_users_list_has_no_parcels() {
     for row in loaded(&place).outbox {
         assert_eq!(row.parcels, [(LAPTOP, vec![row.id.0[0], 2])]);
     }
+}
+
+fn copy(n: u8, hash: u8) -> StoreOp {
+    StoreOp::KeepCopy(CopyRow {
+        id: MessageId([n; 16]),
+        device: PHONE,
+        to: label("carol"),
+        user: UserFp([8; 32]),
+        hash: EnvelopeHash([hash; 32]),
+        envelope: vec![n; 40],
+        incarnation: u64::MAX,
+        seq: u64::from(n),
+        text: format!("from the phone {n}"),
+        sent_at_ms: 900,
+        received_ms: 2_000 + u64::from(n),
+    })
+}
+
+#[test]
+fn a_copy_is_taken_once_and_told_as_sent_by_our_other_device() {
+    let place = place();
+    let conn = conn(&place);
+    let inserted = StoreResult::Inserted { seq_reused: false };
+    assert_eq!(
+        done(&conn, &[copy(1, 1), copy(2, 2)]),
+        [inserted.clone(), inserted]
+    );
+    let again = done(&conn, &[copy(1, 1), copy(1, 9)]);
+    assert_eq!(again, [StoreResult::Duplicate, StoreResult::Conflict]);
+    done(&conn, &[StoreOp::QueueMessage(outgoing(3, "carol", 1, 7))]);
+    let reader = reader(&place);
+    let history = reader.history(&label("carol"), 10).expect("asked");
+    let told: Vec<_> = history
+        .iter()
+        .map(|i| (i.ours, i.text.as_str(), i.sent_by))
+        .collect();
+    let by = Some(PHONE);
+    assert_eq!(
+        told,
+        [
+            (true, "text 3", None),
+            (true, "from the phone 1", by),
+            (true, "from the phone 2", by)
+        ]
+    );
+    let story = reader.why(MessageId([2; 16])).expect("known");
+    assert_eq!(story.item.sent_by, by);
+    let steps: Vec<&str> = story.steps.iter().map(|s| s.state.as_str()).collect();
+    assert_eq!(steps, ["copied"]);
+    assert_eq!(reader.counts().expect("asked").unshown, 0);
 }

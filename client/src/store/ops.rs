@@ -44,6 +44,7 @@ fn apply_one(conn: &Connection, op: &StoreOp, at_ms: u64) -> Result<StoreResult,
     match op {
         StoreOp::QueueMessage(row) => return queue(conn, row),
         StoreOp::Receive(row) => return receive(conn, row),
+        StoreOp::KeepCopy(row) => return devices::keep_copy(conn, row),
         StoreOp::SetSealed {
             id,
             envelope,
@@ -254,7 +255,8 @@ fn forget_old_tries(conn: &Connection, id: MessageId) -> Result<(), OpError> {
     Ok(())
 }
 
-fn add_step(
+/// Notes what happened to a message, for `why`.
+pub(super) fn add_step(
     conn: &Connection,
     device: &[u8],
     id: MessageId,

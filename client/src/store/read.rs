@@ -3,7 +3,7 @@
 
 use super::load::{contact, label, path, rows, unsigned};
 use super::ops::{fixed, message_id};
-use super::{names, open};
+use super::{devices, names, open};
 use crate::error::{QueryError, StoreError};
 use crate::home::Home;
 use crate::identity::Identity;
@@ -108,6 +108,7 @@ impl Reader {
              ORDER BY received_ms DESC, rowid DESC LIMIT ?2"
         );
         let mut items = rows(&self.conn, &ours, of, our_item)?;
+        items.extend(devices::copies(&self.conn, user, limit)?);
         items.extend(rows(&self.conn, &theirs, of, their_item)?);
         // Stable: messages of one side and one millisecond keep their order.
         items.reverse();
@@ -128,9 +129,12 @@ impl Reader {
         if found.is_none() {
             found = rows(&self.conn, &theirs, of, their_item)?.pop();
         }
+        if found.is_none() {
+            found = devices::copy(&self.conn, id)?;
+        }
         let item =
             found.ok_or_else(|| QueryError::NotFound(format!("no message {}", id.to_text())))?;
-        let side = if item.ours {
+        let side = if item.ours && item.sent_by.is_none() {
             "device_fp = x''"
         } else {
             "device_fp <> x''"
@@ -239,6 +243,7 @@ fn our_item(row: &Row<'_>) -> rusqlite::Result<HistoryItem> {
         state: names::state(row.get_ref(4)?.as_str()?),
         path: path.and_then(|name| names::path(&name)),
         reason: row.get(6)?,
+        sent_by: None,
     })
 }
 
@@ -253,5 +258,6 @@ fn their_item(row: &Row<'_>) -> rusqlite::Result<HistoryItem> {
         state: DeliveryState::Delivered,
         path: Some(path(row, 5)?),
         reason: None,
+        sent_by: None,
     })
 }

@@ -2,8 +2,8 @@
 
 use crate::event::DeliveryState;
 use crate::state::{
-    BundleRow, ContactRow, InboxRow, KeptRow, Loaded, OutboxRow, RouteRow, StoreOp, StoreResult,
-    StreamRow,
+    BundleRow, ContactRow, CopyRow, InboxRow, KeptRow, Loaded, OutboxRow, RouteRow, StoreOp,
+    StoreResult, StreamRow,
 };
 use beeline_proto::id::{DeviceFp, Label, MessageId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,6 +31,8 @@ pub struct MemoryStore {
     pub released: Vec<(DeviceFp, MessageId)>,
     /// Next seq per stream.
     pub streams: BTreeMap<(DeviceFp, u64), u64>,
+    /// What other devices of ours said, for ever.
+    pub copies: BTreeMap<(DeviceFp, MessageId), CopyRow>,
     /// Our own chain and revocations, once replaced.
     pub own: Option<(Vec<u8>, Vec<u8>)>,
     /// Parcels kept for others, by order.
@@ -141,6 +143,7 @@ impl MemoryStore {
                     }
                 }
             }
+            StoreOp::KeepCopy(row) => return self.keep_copy(row),
             StoreOp::EndServing(id) => {
                 if let Some(row) = self.outbox.get_mut(id) {
                     row.parcels.clear();
@@ -215,6 +218,17 @@ impl MemoryStore {
         self.queued.push(row.id);
         self.history.push((row.id, DeliveryState::Queued));
         StoreResult::Inserted { seq_reused: false }
+    }
+
+    fn keep_copy(&mut self, row: &CopyRow) -> StoreResult {
+        match self.copies.get(&(row.device, row.id)) {
+            Some(known) if known.hash == row.hash => StoreResult::Duplicate,
+            Some(_) => StoreResult::Conflict,
+            None => {
+                self.copies.insert((row.device, row.id), row.clone());
+                StoreResult::Inserted { seq_reused: false }
+            }
+        }
     }
 
     fn receive(&mut self, row: &InboxRow) -> StoreResult {

@@ -12,6 +12,7 @@ mod keys;
 mod ladder;
 mod neighbours;
 mod order;
+mod own;
 mod presence;
 mod properties;
 mod queries;
