@@ -179,6 +179,10 @@ pub struct Unshown {
     pub received_ms: u64,
     /// Whether a person may have seen it already: an earlier process died while showing it.
     pub again: bool,
+    /// Earlier messages of its sender that are missing right before it; each shows when it comes.
+    pub missing: u64,
+    /// Whether later ones of its sender were shown already: it fills a gap.
+    pub late: bool,
 }
 
 /// One line of a conversation.
@@ -204,6 +208,8 @@ pub struct HistoryItem {
     pub reason: Option<String>,
     /// The other device of ours that sent it; only there its state is known.
     pub sent_by: Option<DeviceFp>,
+    /// Earlier messages of theirs that are missing right before it.
+    pub missing: u64,
 }
 
 /// What happened to a message.

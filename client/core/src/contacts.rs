@@ -181,6 +181,7 @@ impl Contacts {
             verified: false,
             claimed_chain: None,
             knows_us: (0, 0),
+            read_receipts: true,
         };
         self.insert(Contact::new(row, chain));
         Sighting::Pinned

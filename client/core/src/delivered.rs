@@ -47,9 +47,10 @@ impl PeerManager {
             let (Ok(id), Ok(hash)) = (id, hash) else {
                 continue;
             };
+            let of_now = self.is_of_this_incarnation(&id);
             let (proven, of_item) = self.on_acked(now, &label, opened, (id, hash));
             ops.extend(of_item);
-            reused |= proven && item.seq_reused;
+            reused |= proven && item.seq_reused && of_now;
         }
         if reused {
             self.new_incarnation();
@@ -64,6 +65,13 @@ impl PeerManager {
         self.learn_known(&label, opened.from, &ack, &mut ops);
         self.out.write(ops, Write::Plain);
         self.after_ack(now, &label, opened.from);
+    }
+
+    /// Whether a message of ours was numbered since the last new incarnation: what is said of older
+    /// numbers has had its consequence.
+    fn is_of_this_incarnation(&self, id: &MessageId) -> bool {
+        let entry = self.outbox.get(id);
+        entry.is_some_and(|entry| entry.row.incarnation == self.me.incarnation)
     }
 
     /// One message is acknowledged by one device: whether the proof is good, and what to write.

@@ -97,6 +97,7 @@ mod snapshot;
 mod sought;
 pub mod state;
 pub mod status;
+mod steady;
 mod talk;
 mod tending;
 #[cfg(feature = "testing")]

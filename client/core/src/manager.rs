@@ -32,6 +32,7 @@ use crate::relay::Carried;
 use crate::routes::Routes;
 use crate::sought::Sought;
 use crate::state::{Identity, Loaded, StoreOp};
+use crate::steady::Steady;
 use crate::talk::Talks;
 use crate::timer::{Timer, Timers};
 use crate::vias::Vias;
@@ -45,6 +46,7 @@ pub struct PeerManager {
     pub(crate) crypto: Box<dyn Crypto>,
     pub(crate) out: Outputs,
     pub(crate) timers: Timers,
+    pub(crate) steady: Steady,
     pub(crate) bundles: Bundles,
     pub(crate) contacts: Contacts,
     pub(crate) routes: Routes,
@@ -104,6 +106,7 @@ impl PeerManager {
             crypto,
             out: Outputs::new(now),
             timers: Timers::default(),
+            steady: Steady::start(loaded.clock, now),
             bundles: Bundles::new(loaded.bundles),
             contacts,
             routes: Routes::default(),
@@ -140,10 +143,15 @@ impl PeerManager {
             manager.out.warn(now, "stored-contact", detail);
         }
         manager.know_ourselves();
+        manager.check_clock(now);
+        if let Some(detail) = loaded.copied {
+            manager.out.warn(now, "home-copied", detail);
+        }
         manager.load_routes(loaded.routes, now);
         manager.start_presence(now);
         manager.start_tending(now);
         manager.start_heartbeat(now);
+        manager.outbox.load_settled(loaded.settled, now.mono_ms);
         manager.load_outbox(loaded.outbox, now);
         manager.resume_streams(now);
         manager.settle(now);
@@ -193,6 +201,9 @@ impl PeerManager {
             } => self.on_send(now, command, to, text, idempotency_key),
             Command::MarkRead { messages } => self.on_mark_read(now, &messages),
             Command::AcceptKey { command, user } => self.on_accept_key(now, command, &user),
+            Command::SetReadReceipts { command, user, on } => {
+                self.on_set_read_receipts(command, &user, on);
+            }
             Command::Connect { to } => self.on_connect(now, &to),
             Command::PutDeviceList {
                 command,

@@ -4,7 +4,7 @@
 use crate::event::{DeliveryState, Rung};
 use crate::input::{CommandId, LinkId};
 use crate::limits::SETTLED_MAX;
-use crate::state::OutboxRow;
+use crate::state::{OutboxRow, SettledRow};
 use beeline_proto::id::{DeviceFp, EnvelopeHash, Label, MessageId, ParcelId, sha256};
 use beeline_proto::parcel::Parcel;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -33,8 +33,10 @@ pub(crate) struct Entry {
     pub(crate) hash: Option<EnvelopeHash>,
     /// Which rung gave the route that each device's copy last took over each link.
     pub(crate) via: BTreeMap<(DeviceFp, LinkId), Rung>,
-    /// Seals made because of NACKs.
+    /// Seals made because of NACKs, shortly one after the other.
     pub(crate) reseals: u8,
+    /// When the last of them was made, by the monotonic clock.
+    pub(crate) resealed_ms: u64,
     /// The rung last told about.
     pub(crate) told: Option<Rung>,
     /// What was told last of why nothing came of a rung.
@@ -145,6 +147,7 @@ impl Outbox {
                 .map(|bytes| EnvelopeHash(sha256(bytes))),
             via: BTreeMap::new(),
             reseals: 0,
+            resealed_ms: 0,
             told: None,
             note: None,
             command,
@@ -156,7 +159,9 @@ impl Outbox {
             of_peer.or_default().insert(order, id);
         } else {
             self.served.insert(order, id);
-            self.remember(id, Settled::of(&entry, entry.row.state));
+            if !self.settled.contains_key(&id) {
+                self.remember(id, Settled::of(&entry, entry.row.state));
+            }
         }
         self.index_parcels(id, &entry.row.parcels);
         self.entries.insert(id, entry);
@@ -307,6 +312,20 @@ impl Outbox {
     pub(crate) fn is_done(&self, id: &MessageId) -> bool {
         let entry = self.entries.get(id);
         entry.is_some_and(|entry| !entry.is_open() && entry.left.is_empty())
+    }
+
+    /// Takes what earlier processes settled, the oldest first.
+    pub(crate) fn load_settled(&mut self, rows: Vec<SettledRow>, now_ms: u64) {
+        for row in rows {
+            let settled = Settled {
+                to: row.to,
+                state: row.state,
+                hash: Some(row.hash),
+                devices: row.devices,
+                queued_mono_ms: now_ms,
+            };
+            self.remember(row.id, settled);
+        }
     }
 
     fn remember(&mut self, id: MessageId, settled: Settled) {

@@ -42,6 +42,7 @@ impl PeerManager {
             chain: chain.to_bytes(),
             verified: true,
             claimed_chain: None,
+            read_receipts: false,
             knows_us: (0, 0),
         };
         self.contacts.insert(Contact::new(row, chain));

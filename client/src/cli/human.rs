@@ -3,8 +3,9 @@
 
 use super::line::{
     CoordinatorPart, HistoryLine, Line, MemberLine, MessageLine, PeerLine, RouteLine, StateLine,
-    StatusLine, StepLine, VerifyLine, WhyLine,
+    StatusLine, StepLine, VerifyLine,
 };
+use super::timeline;
 use std::fmt::Write as _;
 
 /// Text with its colours, where colours are wanted.
@@ -23,11 +24,11 @@ impl Style {
         }
     }
 
-    fn strong(self, text: &str) -> String {
+    pub(super) fn strong(self, text: &str) -> String {
         self.paint("1", text)
     }
 
-    fn dim(self, text: &str) -> String {
+    pub(super) fn dim(self, text: &str) -> String {
         self.paint("2", text)
     }
 
@@ -36,7 +37,7 @@ impl Style {
         self.paint("1;31", text)
     }
 
-    fn good(self, text: &str) -> String {
+    pub(super) fn good(self, text: &str) -> String {
         self.paint("32", text)
     }
 
@@ -73,9 +74,12 @@ pub(crate) fn render(line: &Line, style: Style) -> String {
         Line::Peer(peer) => render_peer(peer, style),
         Line::Route(route) => render_route(route, style),
         Line::History(message) => render_history(message, style),
-        Line::Why(why) => render_why(why, style),
+        Line::Why(why) => timeline::render(why, style),
         Line::Verify(verify) => render_verify(verify, style),
         Line::Status(status) => render_status(status, style),
+        Line::Gap { .. } | Line::Deleted { .. } | Line::ReadReceipts { .. } => {
+            render_upkeep(line, style)
+        }
         Line::Token { token, .. } => token.clone(),
         Line::Member(member) => render_member(member, style),
         Line::Revoked { user } => format!("Revoked {}", style.strong(user)),
@@ -162,6 +166,35 @@ fn render_presence(line: &Line, style: Style) -> String {
     }
 }
 
+/// What is said of conversations as a whole.
+fn render_upkeep(line: &Line, style: Style) -> String {
+    match line {
+        Line::Gap { user, missing } => {
+            let (be, it) = if *missing == 1 {
+                ("message is", "it")
+            } else {
+                ("messages are", "they")
+            };
+            let user = safe(user);
+            style.dim(&format!(
+                "({missing} {be} missing here from {user}; shown when {it} come)"
+            ))
+        }
+        Line::Deleted { user, messages } => format!(
+            "Deleted {messages} messages with {}; what is not shown yet or still on its way stays",
+            style.strong(user)
+        ),
+        Line::ReadReceipts { user, on } => {
+            let told = if *on { "is told" } else { "is not told" };
+            format!(
+                "{} {told} when you have read its messages",
+                style.strong(user)
+            )
+        }
+        _ => String::new(),
+    }
+}
+
 fn render_state(line: &StateLine, style: Style) -> String {
     let state = match line.state.as_str() {
         "delivered" | "read" => style.good(&format!("\u{2713} {}", capital(&line.state))),
@@ -201,6 +234,9 @@ fn render_message(line: &MessageLine, style: Style) -> String {
     let mut facts = vec![line.path.clone(), line.id.clone()];
     if line.again {
         facts.push("again".to_owned());
+    }
+    if line.late {
+        facts.push("late: it belongs before others shown already".to_owned());
     }
     let facts = style.dim(&format!("({})", facts.join(", ")));
     format!("{}: {} {facts}", style.strong(&line.from), safe(&line.text))
@@ -274,20 +310,6 @@ fn render_history(line: &HistoryLine, style: Style) -> String {
         "{at} {arrow} {user}: {} {}",
         safe(&line.text),
         style.dim(&state)
-    )
-}
-
-fn render_why(line: &WhyLine, style: Style) -> String {
-    let mut facts = Vec::new();
-    facts.extend(line.rung.clone());
-    facts.extend(line.path.clone());
-    facts.extend(line.reason.as_deref().map(safe));
-    let at = style.dim(&line.at);
-    format!(
-        "{at} {:>8} ms  {:<10} {}",
-        line.elapsed_ms,
-        line.state,
-        facts.join(", ")
     )
 }
 

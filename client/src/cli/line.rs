@@ -62,6 +62,27 @@ pub(crate) enum Line {
     Route(RouteLine),
     /// A message of the past.
     History(HistoryLine),
+    /// Messages that are missing right before the next line; they show when they come.
+    Gap {
+        /// Their sender.
+        user: String,
+        /// How many.
+        missing: u64,
+    },
+    /// A conversation was deleted here.
+    Deleted {
+        /// The other user.
+        user: String,
+        /// How many messages that were.
+        messages: u64,
+    },
+    /// Whether a user is told that its messages were read.
+    ReadReceipts {
+        /// The user.
+        user: String,
+        /// Whether it is.
+        on: bool,
+    },
     /// One step of a message's life.
     Why(WhyLine),
     /// What two people compare.
@@ -170,6 +191,9 @@ pub(crate) struct MessageLine {
     /// It may have been printed before, by a process that was killed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) again: bool,
+    /// Later ones of its sender were printed already: it fills a gap.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) late: bool,
 }
 
 /// A user, and the connection to it.
@@ -298,6 +322,28 @@ pub(crate) struct WhyLine {
     pub(crate) reason: Option<String>,
     /// Milliseconds since the first step.
     pub(crate) elapsed_ms: u64,
+    /// What the message is and where it stands; with the first step only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) about: Option<AboutPart>,
+}
+
+/// What a message is and where it stands.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct AboutPart {
+    /// `sent` or `received`.
+    pub(crate) direction: String,
+    /// The other user.
+    pub(crate) user: String,
+    /// The text; empty once it is deleted.
+    pub(crate) text: String,
+    /// Where it stands; a received one is `delivered`.
+    pub(crate) state: String,
+    /// Why, for `rejected` and `expired`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) reason: Option<String>,
+    /// When it was queued or received here, RFC 3339.
+    pub(crate) at: String,
 }
 
 /// What two people compare.

@@ -1,15 +1,10 @@
 //! Several devices of one user: who has a message of ours, who is still to get it, and what other
 //! devices of ours said.
 
-use super::load::{label, rows, unsigned};
-use super::ops::{OpError, add_step, drop_parcels, fixed, message_id, to_db};
-use crate::error::StoreError;
-use crate::limits::HISTORY_MAX;
-use crate::report::HistoryItem;
+use super::ops::{OpError, add_step, drop_parcels, to_db};
 use beeline_proto::id::{DeviceFp, Label, MessageId};
-use client_core::event::DeliveryState;
 use client_core::state::{CopyRow, StoreResult};
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use rusqlite::{Connection, OptionalExtension as _, params};
 
 /// A device has a message that others are still to get; one that is not there is left so.
 pub(super) fn set_acked(conn: &Connection, id: MessageId, device: DeviceFp) -> Result<(), OpError> {
@@ -76,38 +71,22 @@ pub(super) fn keep_copy(conn: &Connection, row: &CopyRow) -> Result<StoreResult,
     Ok(StoreResult::Inserted { seq_reused: false })
 }
 
-const COPIES: &str = "SELECT id, to_user_id, text, received_ms, sent_at_ms, device_fp FROM copies";
-
-/// The last messages to a user that other devices of ours sent, the newest first.
-pub(super) fn copies(
-    conn: &Connection,
-    user: &Label,
-    limit: usize,
-) -> Result<Vec<HistoryItem>, StoreError> {
-    let sql =
-        format!("{COPIES} WHERE to_user_id = ?1 ORDER BY received_ms DESC, rowid DESC LIMIT ?2");
-    let of = params![user.as_str(), limit.min(HISTORY_MAX) as i64];
-    rows(conn, &sql, of, item)
-}
-
-/// A message that another device of ours sent.
-pub(super) fn copy(conn: &Connection, id: MessageId) -> Result<Option<HistoryItem>, StoreError> {
-    let sql = format!("{COPIES} WHERE id = ?1 ORDER BY received_ms LIMIT 1");
-    Ok(rows(conn, &sql, [id.0], item)?.pop())
-}
-
-fn item(row: &Row<'_>) -> rusqlite::Result<HistoryItem> {
-    Ok(HistoryItem {
-        id: message_id(row, 0)?,
-        ours: true,
-        with: label(row, 1)?,
-        text: row.get(2)?,
-        at_ms: unsigned(row, 3)?,
-        sent_at_ms: unsigned(row, 4)?,
-        // Where it stands is known where it was sent.
-        state: DeliveryState::Queued,
-        path: None,
-        reason: None,
-        sent_by: Some(DeviceFp(fixed(row, 5)?)),
-    })
+/// Deletes the texts of copies of what was said to a user, a chunk at a time, as [`super::forget`]
+/// does; returns how many.
+pub(super) fn forget_copies(conn: &Connection, user: &Label, chunk: i64) -> Result<usize, OpError> {
+    let sql = "SELECT device_fp, id FROM copies WHERE to_user_id = ?1 AND deleted = 0 LIMIT ?2";
+    let found: Vec<(Vec<u8>, Vec<u8>)> = conn
+        .prepare_cached(sql)?
+        .query_map(params![user.as_str(), chunk], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })?
+        .collect::<rusqlite::Result<_>>()?;
+    for key in &found {
+        let sql = "UPDATE copies SET text = '', envelope = x'', deleted = 1
+                   WHERE device_fp = ?1 AND id = ?2";
+        conn.prepare_cached(sql)?.execute(params![key.0, key.1])?;
+        let sql = "DELETE FROM steps WHERE device_fp = ?1 AND id = ?2";
+        conn.prepare_cached(sql)?.execute(params![key.0, key.1])?;
+    }
+    Ok(found.len())
 }

@@ -1,6 +1,7 @@
 //! Behaviour of the core, in virtual time: one file per promise.
 
 mod acks;
+mod clocks;
 mod coordinators;
 mod crash;
 mod devices;
@@ -11,6 +12,7 @@ mod hostile;
 mod keys;
 mod ladder;
 mod neighbours;
+mod numbers;
 mod order;
 mod own;
 mod presence;
@@ -19,4 +21,7 @@ mod queries;
 mod reach;
 mod relay;
 mod routes;
+mod secrecy;
+mod settled;
+mod speaker;
 mod tap;

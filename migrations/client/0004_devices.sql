@@ -20,7 +20,9 @@ CREATE TABLE copies (
     seq         INTEGER NOT NULL,
     text        TEXT    NOT NULL,
     sent_at_ms  INTEGER NOT NULL,
-    received_ms INTEGER NOT NULL
+    received_ms INTEGER NOT NULL,
+    -- A deleted one leaves its row as tombstone, without text and envelope.
+    deleted     INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE UNIQUE INDEX copies_once ON copies (device_fp, id);
 CREATE INDEX copies_of ON copies (id);
