@@ -146,6 +146,7 @@ impl PeerManager {
             let detail = format!("the stored chain of {label} does not verify; it is not used");
             manager.out.warn(now, "stored-contact", detail);
         }
+        manager.know_ourselves();
         manager.check_clock(now);
         if let Some(detail) = loaded.copied {
             manager.out.warn(now, "home-copied", detail);
@@ -208,6 +209,10 @@ impl PeerManager {
                 self.on_set_read_receipts(command, &user, on);
             }
             Command::Connect { to } => self.on_connect(now, &to),
+            Command::PutDeviceList {
+                command,
+                device_list,
+            } => self.on_put_device_list(now, command, &device_list),
         }
     }
 
@@ -264,6 +269,7 @@ impl PeerManager {
             match timer {
                 Timer::Ladder(user) => self.climb(now, &user),
                 Timer::Retry(user) => self.on_retry(now, &user),
+                Timer::Serve(user) => self.on_serve(now, &user),
                 Timer::Session(link) => self.on_session_timeout(now, link),
                 Timer::Redial(link) => self.on_redial(now, link),
                 Timer::Route(link, to) => self.on_route_doubt(now, link, to),
