@@ -28,6 +28,7 @@ use crate::pages::Pages;
 use crate::peer::Peer;
 use crate::presence::Presence;
 use crate::queries::Queries;
+use crate::reads::Reads;
 use crate::relay::Carried;
 use crate::routes::Routes;
 use crate::sought::Sought;
@@ -56,6 +57,7 @@ pub struct PeerManager {
     pub(crate) outbox: Outbox,
     pub(crate) inbox: Inbox,
     pub(crate) acks: Acks,
+    pub(crate) reads: Reads,
     pub(crate) presence: Presence,
     pub(crate) early: EarlyCandidates,
     pub(crate) talks: Talks,
@@ -116,6 +118,7 @@ impl PeerManager {
             outbox: Outbox::new(loaded.seqs),
             inbox: Inbox::load(&loaded.streams, loaded.held),
             acks: Acks::default(),
+            reads: Reads::default(),
             presence: Presence::default(),
             early: EarlyCandidates::default(),
             talks: Talks::default(),
