@@ -37,6 +37,7 @@ use crate::steady::Steady;
 use crate::talk::Talks;
 use crate::timer::{Timer, Timers};
 use crate::vias::Vias;
+use crate::visits::Visits;
 use beeline_proto::id::{DeviceFp, Label, ParcelId, SessionId};
 use beeline_proto::time::Now;
 use std::collections::{BTreeMap, BTreeSet};
@@ -81,6 +82,7 @@ pub struct PeerManager {
     pub(crate) depositing: (Vec<StoreOp>, Vec<Deposit>),
     pub(crate) pages: Pages,
     pub(crate) collected: Collected,
+    pub(crate) visits: Visits,
     /// Links with items to put into frames before the outputs are drained.
     pub(crate) dirty: BTreeSet<LinkId>,
     pub(crate) draining: bool,
@@ -138,6 +140,7 @@ impl PeerManager {
             depositing: Default::default(),
             pages: Pages::default(),
             collected: Collected::default(),
+            visits: Visits::default(),
             dirty: BTreeSet::new(),
             draining: false,
         };
@@ -277,6 +280,7 @@ impl PeerManager {
                 Timer::Heartbeat => self.beat(now),
                 Timer::Announce => self.announce(now),
                 Timer::Collect(link) => self.on_collect(now, link),
+                Timer::Visit => self.visit(now),
                 Timer::Expire => self.expire_kept(now),
                 Timer::Lazy => self.out.flush_lazy(),
                 Timer::Rewrite => self.rewrite(),

@@ -4,6 +4,7 @@ use super::units;
 use beeline::CoordinatorOptions;
 use beeline_proto::id::Label;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use client_core::Keep;
 use client_core::limits::LINKS_MAX;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -102,6 +103,21 @@ pub(crate) struct LinkArgs {
     pub(crate) rtc_ports: Option<RangeInclusive<u16>>,
 }
 
+/// Whether a home that stays keeps parcels for others.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct KeepArgs {
+    /// Keep no sealed messages for members that are away
+    #[arg(long)]
+    pub(crate) no_keep: bool,
+}
+
+impl KeepArgs {
+    /// How much to keep.
+    pub(crate) fn keep(&self) -> Option<Keep> {
+        (!self.no_keep).then(Keep::default)
+    }
+}
+
 /// `join`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -198,6 +214,8 @@ pub(crate) struct ListenArgs {
     #[arg(long)]
     pub(crate) read: bool,
     #[command(flatten)]
+    pub(crate) keep: KeepArgs,
+    #[command(flatten)]
     pub(crate) link: LinkArgs,
 }
 
@@ -238,6 +256,8 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "N", requires = "coordinator", default_value_t = LINKS_MAX,
           value_parser = units::links)]
     pub(crate) links: usize,
+    #[command(flatten)]
+    pub(crate) keep: KeepArgs,
     #[command(flatten)]
     pub(crate) link: LinkArgs,
 }

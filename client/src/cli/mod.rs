@@ -57,7 +57,8 @@ async fn in_home(context: &Context, command: Command) -> Result<Exit, Failure> {
         Command::Join(args) => join::join(context, args).await,
         Command::Send(args) => send::send(context, args).await,
         Command::Listen(args) => {
-            let options = context.options("listen", &args.link);
+            let mut options = context.options("listen", &args.link);
+            options.keep = args.keep.keep();
             let show = Show::Messages {
                 left: args.count,
                 read: args.read,
@@ -68,6 +69,7 @@ async fn in_home(context: &Context, command: Command) -> Result<Exit, Failure> {
             let mut options = context.options("run", &args.link);
             options.coordinator = args.coordinator();
             options.links_max = Some(args.links);
+            options.keep = args.keep.keep();
             listen::stay(context, options, Show::Nothing).await
         }
         Command::Status => look::status(context).await,

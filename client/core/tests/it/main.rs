@@ -4,6 +4,7 @@ mod acks;
 mod clocks;
 mod coordinators;
 mod crash;
+mod custody;
 mod first;
 mod flood;
 mod glare;
