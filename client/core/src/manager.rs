@@ -30,6 +30,7 @@ use crate::peer::Peer;
 use crate::placing::Placing;
 use crate::presence::Presence;
 use crate::queries::Queries;
+use crate::reads::Reads;
 use crate::relay::Carried;
 use crate::routes::Routes;
 use crate::sought::Sought;
@@ -62,6 +63,7 @@ pub struct PeerManager {
     pub(crate) custodians: Custodians,
     pub(crate) inbox: Inbox,
     pub(crate) acks: Acks,
+    pub(crate) reads: Reads,
     pub(crate) presence: Presence,
     pub(crate) early: EarlyCandidates,
     pub(crate) talks: Talks,
@@ -125,6 +127,7 @@ impl PeerManager {
             custodians: Custodians::default(),
             inbox: Inbox::load(&loaded.streams, loaded.held),
             acks: Acks::default(),
+            reads: Reads::default(),
             presence: Presence::default(),
             early: EarlyCandidates::default(),
             talks: Talks::default(),

@@ -18,7 +18,14 @@ pub(super) fn render(line: &WhyLine, style: Style) -> String {
         _ => state,
     };
     let after = style.dim(&format!("{:>10}", after(line.elapsed_ms)));
-    let step = format!("{after}  {state} {words}");
+    let skipped = match line.skipped {
+        0 => String::new(),
+        n => format!(
+            "{}\n",
+            style.dim(&format!("{:>10}  ({n} tries between)", "\u{2026}"))
+        ),
+    };
+    let step = format!("{skipped}{after}  {state} {words}");
     match heading {
         Some(heading) => format!("{heading}\n{step}"),
         None => step,

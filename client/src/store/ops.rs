@@ -355,7 +355,7 @@ fn release(
     }
     conn.prepare_cached(
         "INSERT INTO streams (device_fp, incarnation, next_seq) VALUES (?1, ?2, ?3)
-         ON CONFLICT DO UPDATE SET next_seq = excluded.next_seq",
+         ON CONFLICT DO UPDATE SET next_seq = max(next_seq, excluded.next_seq)",
     )?
     .execute(params![
         stream.device.0,
