@@ -33,9 +33,27 @@ impl PeerManager {
     /// each user. Neither the recipient's own user nor we ourselves are among them, nobody revoked,
     /// and nobody whose key is in doubt.
     pub(crate) fn custodians_for(&self, recipient: DeviceFp) -> Vec<Custodian> {
+        let mut order = self.in_order(recipient, self.routes.keepers());
+        order.truncate(CUSTODIANS_MAX);
+        order
+    }
+
+    /// The coordinators known that keep, in the order for `recipient`: senders ask one of them
+    /// first, wherever it stands.
+    pub(crate) fn coordinators_for(&self, recipient: DeviceFp) -> Vec<Custodian> {
+        let known = self.known_coordinators().into_iter();
+        let keeps = |device: &DeviceFp| self.routes.get(*device).is_some_and(|r| r.can_store);
+        self.in_order(recipient, known.filter(keeps))
+    }
+
+    fn in_order(
+        &self,
+        recipient: DeviceFp,
+        devices: impl Iterator<Item = DeviceFp>,
+    ) -> Vec<Custodian> {
         let owner = self.contacts.of_device(recipient).map(|c| c.row.user);
         let mut order: BTreeMap<([u8; 32], UserFp), Custodian> = BTreeMap::new();
-        for device in self.routes.keepers() {
+        for device in devices {
             let Some(contact) = self.contacts.of_device(device) else {
                 continue;
             };
@@ -59,7 +77,7 @@ impl PeerManager {
                 order.insert(key, custodian);
             }
         }
-        order.into_values().take(CUSTODIANS_MAX).collect()
+        order.into_values().collect()
     }
 
     /// Whether `device` rather than `other` of one user is to be asked.

@@ -351,6 +351,10 @@ pub const COLLECT_AGAIN_MS: u64 = 30_000;
 /// Members that keep for us called at once.
 pub const VISITS_AT_ONCE: usize = 2;
 
+/// Coordinators called on beside them: senders ask one of these first, whichever they are linked
+/// to.
+pub const VISIT_COORDINATORS_MAX: usize = 64;
+
 /// How long a call for a visit is waited for before the next one, milliseconds: one that is there
 /// answers in a fraction of it.
 pub const VISIT_STEP_MS: u64 = 2_000;

@@ -5,7 +5,7 @@ use crate::limits::{
     EARLY_CANDIDATES_MAX, HEARD_MAX, HELD_TOTAL_MAX, KEEP_DEPOSITORS_MAX, KEEP_IN_FLIGHT_MAX,
     KEEP_PAIRS_MAX, LINKS_MAX, NEIGHBOURS_MAX, OUTBOX_MAX, PARCELS_SEEN_MAX, PEERS_MAX,
     QUERIES_MAX, RECEIVE_PENDING_MAX, RELAY_PAIRS_MAX, REQUESTS_MAX, ROUTES_MAX, SESSIONS_SEEN_MAX,
-    SETTLED_MAX, SOUGHT_PER_LINK_MAX, STREAMS_MAX, TIMERS_MAX, VIAS_MAX,
+    SETTLED_MAX, SOUGHT_PER_LINK_MAX, STREAMS_MAX, TIMERS_MAX, VIAS_MAX, VISIT_COORDINATORS_MAX,
 };
 use crate::link::Link;
 use crate::manager::PeerManager;
@@ -104,7 +104,11 @@ impl PeerManager {
                 self.collected.len().1,
                 COLLECT_SETTLED_MAX * LINKS_MAX,
             ),
-            fill("visits", self.visits.len(), CUSTODIANS_MAX),
+            fill(
+                "visits",
+                self.visits.len(),
+                CUSTODIANS_MAX + VISIT_COORDINATORS_MAX,
+            ),
             fill("arrived", self.inbox.len(), RECEIVE_PENDING_MAX),
             fill("requests", self.out.requests_open(), REQUESTS_MAX + 5),
             fill("timers", self.timers.len(), TIMERS_MAX),

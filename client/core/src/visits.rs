@@ -1,12 +1,13 @@
 //! Visits: after coming online the members that would keep parcels for us are called on, one after
-//! another in our own order, for each may have some that nobody else has. A link to one asks by
+//! another in our own order, and coordinators after them, for each may have some that nobody else has. A link to one asks by
 //! itself. The first two stay linked, so that what comes to them comes on; others are let go.
 
+use crate::custody::Custodian;
 use crate::event::Rung;
 use crate::input::LinkId;
 use crate::limits::{
-    VISIT_AGAIN_MS, VISIT_HEARD_MS, VISIT_LINKS, VISIT_LOST_MS, VISIT_STAY_MS, VISIT_STEP_MS,
-    VISITS_AT_ONCE,
+    VISIT_AGAIN_MS, VISIT_COORDINATORS_MAX, VISIT_HEARD_MS, VISIT_LINKS, VISIT_LOST_MS,
+    VISIT_STAY_MS, VISIT_STEP_MS, VISITS_AT_ONCE,
 };
 use crate::manager::PeerManager;
 use crate::negotiation::Side;
@@ -23,7 +24,7 @@ struct Call {
     due_ms: u64,
 }
 
-/// The calls on members that keep for us: no more than are in our order.
+/// The calls on members that keep for us: no more than are visited.
 #[derive(Debug, Default)]
 pub(crate) struct Visits {
     calls: BTreeMap<DeviceFp, Call>,
@@ -73,6 +74,18 @@ impl PeerManager {
         }
     }
 
+    /// Whom to call on: the first of our order, and coordinators, whom senders ask first.
+    fn to_visit(&self) -> Vec<Custodian> {
+        let mut order = self.custodians_for(self.me.device);
+        let coordinators = self.coordinators_for(self.me.device).into_iter();
+        for coordinator in coordinators.take(VISIT_COORDINATORS_MAX) {
+            if !order.iter().any(|known| known.user == coordinator.user) {
+                order.push(coordinator);
+            }
+        }
+        order
+    }
+
     /// Calls on the next members that keep for us, a few at a time, each once in a while.
     pub(crate) fn visit(&mut self, now: Now) {
         let linked = self.links.by_id.values().any(|link| link.is_ready());
@@ -80,7 +93,7 @@ impl PeerManager {
         if self.draining || !reached {
             return;
         }
-        let order = self.custodians_for(self.me.device);
+        let order = self.to_visit();
         let devices: Vec<DeviceFp> = order.iter().map(|custodian| custodian.device).collect();
         self.visits
             .calls
@@ -97,15 +110,22 @@ impl PeerManager {
             if self.links.of_device(device).next().is_some() {
                 continue;
             }
+            let blocked = custodian.coordinator && !self.may_start(now, device);
             if due_ms > now.mono_ms {
                 next_ms = next_ms.min(due_ms);
+            } else if blocked {
+                next_ms = next_ms.min(now.mono_ms + VISIT_LOST_MS);
             } else if free == 0 {
                 next_ms = next_ms.min(now.mono_ms + VISIT_STEP_MS);
             } else {
                 free -= 1;
                 let (at_ms, due_ms) = (now.mono_ms, now.mono_ms + VISIT_AGAIN_MS);
                 self.visits.calls.insert(device, Call { at_ms, due_ms });
-                self.dial(now, &custodian.label, device, Rung::Cache);
+                if custodian.coordinator {
+                    self.start_coordinator(now, device);
+                } else {
+                    self.dial(now, &custodian.label, device, Rung::Cache);
+                }
                 next_ms = next_ms.min(now.mono_ms + VISIT_STEP_MS);
             }
         }
