@@ -1,6 +1,7 @@
 //! Visits: after coming online the members that would keep parcels for us are called on, one after
-//! another in our own order, and coordinators after them, for each may have some that nobody else has. A link to one asks by
-//! itself. The first two stay linked, so that what comes to them comes on; others are let go.
+//! another in our own order, and coordinators after them, for each may have some that nobody else
+//! has. A link to one asks by itself. The first two stay linked, so that what comes to them comes
+//! on; others are let go.
 
 use crate::custody::Custodian;
 use crate::event::Rung;
