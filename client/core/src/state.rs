@@ -2,7 +2,7 @@
 //! what the store answers. The store holds no decisions: it runs these in order, all or nothing,
 //! and commits them durably (SQLite WAL, `synchronous=FULL`) before it answers.
 
-use crate::event::{DeliveryState, Path, Rung};
+use crate::event::{DeliveryState, Kept, Path, Rung};
 use beeline_proto::id::{DeviceFp, EnvelopeHash, KeyId, Label, MessageId, ParcelId, UserFp};
 use beeline_proto::keys::{SealSecret, SigningKey};
 
@@ -36,8 +36,10 @@ pub struct Loaded {
     pub contacts: Vec<ContactRow>,
     /// Routes to devices.
     pub routes: Vec<RouteRow>,
-    /// Messages not in a final state, by (to, seq).
+    /// Messages not in a final state, and delivered ones some device is still to get, by (to, seq).
     pub outbox: Vec<OutboxRow>,
+    /// Receipts of custodians for the parcels of these messages.
+    pub custody: Vec<CustodyRow>,
     /// Highest seq used per recipient within the incarnation in force.
     pub seqs: Vec<(Label, u64)>,
     /// Per sender device and incarnation: the next seq whose turn to be shown it is.
@@ -221,10 +223,34 @@ pub struct OutboxRow {
     pub envelope: Option<Vec<u8>>,
     /// The sealed parcels by recipient device, byte-identical on every retry until a NACK.
     pub parcels: Vec<(DeviceFp, Vec<u8>)>,
+    /// Devices that have acknowledged it while others are still to get it.
+    pub acked: Vec<DeviceFp>,
     /// Where it stands.
     pub state: DeliveryState,
     /// The caller's idempotency key.
     pub idempotency_key: Option<String>,
+}
+
+/// What one custodian has promised for one parcel of ours: one row for each message, recipient
+/// device and custodian.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CustodyRow {
+    /// The message.
+    pub message: MessageId,
+    /// The recipient device.
+    pub device: DeviceFp,
+    /// The custodian's device.
+    pub custodian: DeviceFp,
+    /// The custodian's user.
+    pub user: UserFp,
+    /// The parcel it keeps.
+    pub parcel: ParcelId,
+    /// When its first receipt came, Unix ms.
+    pub since_ms: u64,
+    /// When its last receipt came, Unix ms.
+    pub heard_ms: u64,
+    /// Until when it promised to keep it, Unix ms.
+    pub until_ms: u64,
 }
 
 /// A message for us.
@@ -253,6 +279,33 @@ pub struct InboxRow {
     /// Clamped sender's time, Unix ms.
     pub sent_at_ms: u64,
     /// When it was received, Unix ms.
+    pub received_ms: u64,
+}
+
+/// A message of ours that another device of ours sent.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CopyRow {
+    /// The message.
+    pub id: MessageId,
+    /// Which of our devices sent it: dedup is by (device, id), for ever.
+    pub device: DeviceFp,
+    /// The recipient's userId.
+    pub to: Label,
+    /// The recipient.
+    pub user: UserFp,
+    /// Hash of the envelope as received.
+    pub hash: EnvelopeHash,
+    /// The envelope as received.
+    pub envelope: Vec<u8>,
+    /// The sending device's incarnation.
+    pub incarnation: u64,
+    /// Its order.
+    pub seq: u64,
+    /// The text.
+    pub text: String,
+    /// The sending device's time, Unix ms.
+    pub sent_at_ms: u64,
+    /// When it came here, Unix ms.
     pub received_ms: u64,
 }
 
@@ -297,9 +350,43 @@ pub enum StoreOp {
         /// When, Unix ms.
         at_ms: u64,
     },
+    /// A device has a message of ours; others are still to get it. Its parcel is dropped; the
+    /// others' outlive `SetState` to `Delivered` and `Read`.
+    SetAcked {
+        /// The message.
+        id: MessageId,
+        /// The device.
+        device: DeviceFp,
+    },
+    /// Nobody is left to get this message of ours: its parcels, and who has it, are dropped.
+    EndServing(MessageId),
+    /// A device is not its user's any more: every parcel for it is dropped.
+    DropParcelsFor(DeviceFp),
+    /// Insert or replace what a custodian promised, if the message is there.
+    PutCustody(CustodyRow),
+    /// Remove what a custodian promised for one recipient device of a message.
+    RemoveCustody {
+        /// The message.
+        id: MessageId,
+        /// The recipient device.
+        device: DeviceFp,
+        /// The custodian's device; `None` for every custodian.
+        custodian: Option<DeviceFp>,
+    },
+    /// Record that custodians hold a message of ours, for `why` and `history`.
+    SetStored {
+        /// The message.
+        id: MessageId,
+        /// How many, of how many wanted.
+        kept: Kept,
+        /// When, Unix ms.
+        at_ms: u64,
+    },
     /// Insert a message for us. Answers `Inserted`, `Duplicate` (same hash), `Conflict` (another
     /// hash under the same id), with `seq_reused` where another id has the same seq.
     Receive(InboxRow),
+    /// Insert a copy of what another device of ours said. Answers as `Receive` does.
+    KeepCopy(CopyRow),
     /// Release a received message to be shown, and advance its stream.
     Release {
         /// The sending device.

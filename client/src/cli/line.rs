@@ -285,8 +285,12 @@ pub(crate) struct HistoryLine {
     pub(crate) user: String,
     /// The text.
     pub(crate) text: String,
-    /// Where it stands; a received one is `delivered`.
+    /// Where it stands; a received one is `delivered`, one that another device of ours sent
+    /// `copied`: there its state is known.
     pub(crate) state: String,
+    /// Fingerprint of the other device of ours that sent it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) device: Option<String>,
     /// How it travelled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) path: Option<String>,
@@ -318,6 +322,15 @@ pub(crate) struct WhyLine {
     /// Why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) reason: Option<String>,
+    /// Custodians that held it, for `stored`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) n: Option<u32>,
+    /// Custodians wanted, for `stored`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) k: Option<u32>,
+    /// Who keeps a copy since then, for `kept`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) keeper: Option<KeeperPart>,
     /// Milliseconds since the first step.
     pub(crate) elapsed_ms: u64,
     /// What the message is and where it stands; with the first step only.
@@ -342,6 +355,22 @@ pub(crate) struct AboutPart {
     pub(crate) reason: Option<String>,
     /// When it was queued or received here, RFC 3339.
     pub(crate) at: String,
+}
+
+/// A custodian's promise to keep a copy of a message.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct KeeperPart {
+    /// The custodian's userId, or its fingerprint where that is not known.
+    pub(crate) user: String,
+    /// Its deviceId, or its fingerprint.
+    pub(crate) device: String,
+    /// The recipient's device the copy is for: its deviceId, or its fingerprint.
+    pub(crate) recipient: String,
+    /// When it last said that it keeps it, RFC 3339.
+    pub(crate) heard_at: String,
+    /// Until when it keeps it, RFC 3339.
+    pub(crate) until: String,
 }
 
 /// What two people compare.
