@@ -16,6 +16,11 @@ use beeline_proto::id::Label;
 use beeline_proto::time::Now;
 use std::collections::BTreeSet;
 
+/// A number as one of things in memory.
+fn count(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
 impl PeerManager {
     /// The whole, in numbers, at `now`.
     pub fn status(&self, now: Now) -> Status {
@@ -75,6 +80,9 @@ impl PeerManager {
     /// How full the bounded collections are: none is ever beyond its bound.
     pub fn fill(&self) -> Vec<Fill> {
         let fill = |what, len, max| Fill { what, len, max };
+        let (now, most) = (self.keeping.total(), self.me.config.keep.total);
+        let of = |now, most| (count(now), count(most));
+        let (kept, bytes) = (of(now.parcels, most.parcels), of(now.bytes, most.bytes));
         vec![
             fill("outbox", self.outbox.len(), OUTBOX_MAX),
             fill("settled", self.outbox.settled_len(), SETTLED_MAX),
@@ -103,6 +111,8 @@ impl PeerManager {
             fill("full", self.custodians.len().1, CUSTODIAN_PAIRS_MAX),
             fill("carried", self.carried.len(), RELAY_PAIRS_MAX),
             fill("deposits", self.keeping.in_flight, KEEP_IN_FLIGHT_MAX),
+            fill("kept", kept.0, kept.1),
+            fill("kept-bytes", bytes.0, bytes.1),
             fill("kept-pairs", self.keeping.len().0, KEEP_PAIRS_MAX),
             fill("depositors", self.keeping.len().1, KEEP_DEPOSITORS_MAX),
             fill("pages", self.pages.len(), LINKS_MAX),

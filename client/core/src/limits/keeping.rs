@@ -78,6 +78,9 @@ pub const COLLECT_SETTLED_MAX: usize = 1_024;
 /// that never comes to an end is left alone until the next link.
 pub const COLLECT_PAGES_MAX: u32 = 4_096;
 
+/// How often the pause after a refused question doubles: from one second to ten minutes.
+pub const COLLECT_DOUBLINGS_MAX: u32 = 10;
+
 /// When a pass is repeated because something of it could not be stored, milliseconds.
 pub const COLLECT_AGAIN_MS: u64 = 30_000;
 

@@ -433,3 +433,99 @@ fn a_custodian_that_never_ends_or_hands_over_junk_is_left_alone() {
             .contains(&"parcel-refused")
     );
 }
+
+/// Carol comes online; what Bob says to each of her questions is up to `answer`. How many she asks
+/// in so many milliseconds.
+fn asks(seed: u64, ms: u64, mut answer: impl FnMut(&StoreFetch) -> Vec<Kind>) -> usize {
+    let mut scene = Scene::new(seed);
+    let (bob, carol) = (scene.bob, scene.carol);
+    let (asked, taken) = (shared(Vec::new()), shared(0));
+    let note = asked.clone();
+    scene.world.on_frame = Some(Box::new(move |from, to, bytes| {
+        let mut out = Vec::new();
+        for item in items(&bytes) {
+            match item {
+                Kind::StoreFetch(envelope) if (from, to) == (carol, bob) => {
+                    note.borrow_mut().push(payload::<StoreFetch>(&envelope));
+                }
+                Kind::NetworkState(_) => {}
+                item => out.push(frame(item)),
+            }
+        }
+        out
+    }));
+    scene.world.start(carol);
+    let end = scene.world.now_ms + ms;
+    while scene.world.now_ms < end {
+        let left = end - scene.world.now_ms;
+        let count = *taken.borrow();
+        let more = asked.clone();
+        if !scene
+            .world
+            .drive_until(left, |_| more.borrow().len() > count)
+        {
+            break;
+        }
+        let fetch = asked.borrow()[count].clone();
+        *taken.borrow_mut() += 1;
+        for item in answer(&fetch) {
+            scene.say(bob, carol, item);
+        }
+    }
+    asked.borrow().len()
+}
+
+#[test]
+fn a_custodian_that_refuses_is_asked_again_when_it_says_and_less_and_less() {
+    for (seed, retry_after_ms, at_least, at_most) in [
+        (51, 0, 1, 1),
+        (52, 1, 8, 12),
+        (53, 60_000, 8, 16),
+        (54, u32::MAX, 1, 3),
+    ] {
+        let refusal = |fetch: &StoreFetch| {
+            let subject = fetch
+                .context
+                .as_ref()
+                .expect("a context")
+                .message_id
+                .clone();
+            vec![Kind::Refusal(Refusal {
+                subject,
+                code: "RATE_LIMITED".to_owned(),
+                retry_after_ms,
+            })]
+        };
+        let asked = asks(seed, 15 * 60_000, refusal);
+        let fits = (at_least..=at_most).contains(&asked);
+        assert!(fits, "{asked} questions, told {retry_after_ms}");
+    }
+}
+
+#[test]
+fn a_page_that_leads_nowhere_is_the_last() {
+    let mut seed = 60;
+    for next in [0, 1, 31, 32, 33, 10_000].map(|len| vec![7; len]) {
+        seed += 1;
+        let page = |_: &StoreFetch| {
+            vec![Kind::StorePage(StorePage {
+                next: next.clone(),
+                more: true,
+            })]
+        };
+        assert_eq!(asks(seed, 60_000, page), 1, "nothing came of it");
+    }
+    // With something in it the next page is asked for, where there can be one; and the same place
+    // again leads nowhere.
+    for (next, asked) in [(0, 1), (1, 2), (32, 2), (33, 1)] {
+        seed += 1;
+        let page = |_: &StoreFetch| {
+            let page = StorePage {
+                next: vec![7; next],
+                more: true,
+            };
+            vec![Kind::Kept(vec![1, 2, 3]), Kind::StorePage(page)]
+        };
+        assert_eq!(asks(seed, 60_000, page), asked, "{next} bytes");
+    }
+}
