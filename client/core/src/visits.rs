@@ -7,8 +7,8 @@ use crate::custody::Custodian;
 use crate::event::Rung;
 use crate::input::LinkId;
 use crate::limits::{
-    VISIT_AGAIN_MS, VISIT_COORDINATORS_MAX, VISIT_HEARD_MS, VISIT_LINKS, VISIT_LOST_MS,
-    VISIT_STAY_MS, VISIT_STEP_MS, VISITS_AT_ONCE,
+    VISIT_AGAIN_MS, VISIT_COORDINATORS_MAX, VISIT_DOUBLINGS_MAX, VISIT_HEARD_MS, VISIT_LINKS,
+    VISIT_LOST_MS, VISIT_STAY_MS, VISIT_STEP_MS, VISITS_AT_ONCE,
 };
 use crate::manager::PeerManager;
 use crate::negotiation::Side;
@@ -23,6 +23,22 @@ struct Call {
     at_ms: u64,
     /// When it is called again, unless it is linked then.
     due_ms: u64,
+    /// Calls that came to nothing, in a row.
+    failures: u32,
+}
+
+impl Call {
+    /// The next call after one that came to nothing: soon, for it may only be starting anew, then
+    /// less and less.
+    fn again(before: Option<Self>, now_ms: u64) -> Self {
+        let failures = before.map_or(0, |call| call.failures);
+        let pause_ms = VISIT_LOST_MS << (2 * failures.min(VISIT_DOUBLINGS_MAX));
+        Self {
+            at_ms: now_ms,
+            due_ms: now_ms + pause_ms.min(VISIT_AGAIN_MS),
+            failures: failures.saturating_add(1),
+        }
+    }
 }
 
 /// The calls on members that keep for us: no more than are visited.
@@ -63,6 +79,15 @@ impl PeerManager {
         }
         if let Some(call) = self.visits.calls.get_mut(&device) {
             call.due_ms = call.due_ms.min(call.at_ms + VISIT_HEARD_MS);
+        }
+        self.visit_soon(now, VISIT_STEP_MS);
+    }
+
+    /// A link to one that was called is open: the visit is done.
+    pub(crate) fn visit_done(&mut self, now: Now, device: DeviceFp) {
+        if let Some(call) = self.visits.calls.get_mut(&device) {
+            call.due_ms = now.mono_ms + VISIT_AGAIN_MS;
+            call.failures = 0;
         }
         self.visit_soon(now, VISIT_STEP_MS);
     }
@@ -108,7 +133,12 @@ impl PeerManager {
         for custodian in order {
             let device = custodian.device;
             let due_ms = self.visits.calls.get(&device).map_or(0, |call| call.due_ms);
+            if self.is_linked(device) {
+                continue;
+            }
             if self.links.of_device(device).next().is_some() {
+                // A call under way: if it comes to nothing, the next one has its time.
+                next_ms = next_ms.min(due_ms.max(now.mono_ms + VISIT_STEP_MS));
                 continue;
             }
             let blocked = custodian.coordinator && !self.may_start(now, device);
@@ -120,8 +150,9 @@ impl PeerManager {
                 next_ms = next_ms.min(now.mono_ms + VISIT_STEP_MS);
             } else {
                 free -= 1;
-                let (at_ms, due_ms) = (now.mono_ms, now.mono_ms + VISIT_AGAIN_MS);
-                self.visits.calls.insert(device, Call { at_ms, due_ms });
+                let before = self.visits.calls.get(&device).copied();
+                let call = Call::again(before, now.mono_ms);
+                self.visits.calls.insert(device, call);
                 if custodian.coordinator {
                     self.start_coordinator(now, device);
                 } else {

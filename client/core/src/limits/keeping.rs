@@ -95,13 +95,17 @@ pub const VISIT_COORDINATORS_MAX: usize = 64;
 /// answers in a fraction of it.
 pub const VISIT_STEP_MS: u64 = 2_000;
 
-/// How often each is called on, milliseconds: sixteen calls to nobody cost some 50 KiB.
+/// How often each is called on, milliseconds: sixteen calls to nobody cost some 100 KiB.
 pub const VISIT_AGAIN_MS: u64 = 6 * 3_600 * 1_000;
 
 /// One that others say is there is called again no sooner than this, milliseconds.
 pub const VISIT_HEARD_MS: u64 = 5 * 60 * 1_000;
 
-/// One whose link was lost is called again after this long, milliseconds: it may have had more.
+/// How often the pause after calls that came to nothing grows fourfold: from half a minute to more
+/// than [`VISIT_AGAIN_MS`].
+pub const VISIT_DOUBLINGS_MAX: u32 = 5;
+
+/// One whose link was lost, or that was not there, is called again after this long, milliseconds: it may have had more.
 pub const VISIT_LOST_MS: u64 = 30_000;
 
 /// How long a link made for a visit stays, milliseconds.

@@ -1,6 +1,7 @@
 //! What custodians keep, from both sides: taken, paged out, pushed, deleted, over crashes.
 
 mod collect;
+mod crashes;
 mod deposit;
 mod fabric;
 mod hostile;
