@@ -125,6 +125,15 @@ fn what_is_given_back_is_room_again_and_accounts_at_nothing_go() {
 }
 
 #[test]
+fn who_has_nothing_is_known_until_a_write_was_in_doubt() {
+    let mut keeping = empty(space(HUGE, HUGE), space(HUGE, HUGE));
+    keeping.reserve(device(1), user(1), 1);
+    assert!(keeping.has_any(device(1)) && !keeping.has_any(device(2)));
+    keeping.doubt();
+    assert!(keeping.has_any(device(2)), "the disk is asked from now on");
+}
+
+#[test]
 fn accounts_are_bounded_and_known_pairs_go_on() {
     let mut keeping = empty(space(HUGE, HUGE), space(HUGE, HUGE));
     let all = |n| (device(n), user(n));

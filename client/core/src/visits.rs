@@ -7,8 +7,8 @@ use crate::custody::Custodian;
 use crate::event::Rung;
 use crate::input::LinkId;
 use crate::limits::{
-    VISIT_AGAIN_MS, VISIT_COORDINATORS_MAX, VISIT_DOUBLINGS_MAX, VISIT_HEARD_MS, VISIT_LINKS,
-    VISIT_LOST_MS, VISIT_STAY_MS, VISIT_STEP_MS, VISITS_AT_ONCE,
+    VISIT_AFTER_MS, VISIT_AGAIN_MS, VISIT_COORDINATORS_MAX, VISIT_DOUBLINGS_MAX, VISIT_HEARD_MS,
+    VISIT_LINKS, VISIT_LOST_MS, VISIT_STAY_MS, VISIT_STEP_MS, VISITS_AT_ONCE,
 };
 use crate::manager::PeerManager;
 use crate::negotiation::Side;
@@ -54,11 +54,13 @@ impl Visits {
 }
 
 impl PeerManager {
-    /// We can be reached again, perhaps after a long sleep: those called on before it are due.
+    /// We can be reached again, perhaps after a long sleep: those called on before it are due. What
+    /// we want to send comes first.
     pub(crate) fn visit_anew(&mut self, now: Now) {
         let lately = |call: &Call| call.at_ms + VISIT_HEARD_MS > now.mono_ms;
         self.visits.calls.retain(|_, call| lately(call));
-        self.visit_soon(now, 1);
+        let sending = self.outbox.len() > 0;
+        self.visit_soon(now, if sending { VISIT_AFTER_MS } else { 1 });
     }
 
     /// Looks within `ms` milliseconds whom to call on.

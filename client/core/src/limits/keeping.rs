@@ -91,6 +91,10 @@ pub const VISITS_AT_ONCE: usize = 2;
 /// to.
 pub const VISIT_COORDINATORS_MAX: usize = 64;
 
+/// Whoever comes online to send calls on those that keep for it this much later, milliseconds: once
+/// the ladder for what it sends has come to its end.
+pub const VISIT_AFTER_MS: u64 = 1_500;
+
 /// How long a call for a visit is waited for before the next one, milliseconds: one that is there
 /// answers in a fraction of it.
 pub const VISIT_STEP_MS: u64 = 2_000;
