@@ -1,7 +1,7 @@
 //! Store and forward by peers, as real processes: the sender may leave once others keep its message,
 //! and the recipient gets it though the two never met.
 
-use crate::process::{DEADLINE, Home, Running, Served, beeline, run};
+use crate::process::{DEADLINE, Home, Served, beeline, run};
 use serde_json::Value;
 use std::path::Path;
 use tokio::time::timeout;
@@ -34,10 +34,22 @@ async fn linked(home: &Home) {
     timeout(DEADLINE, asking).await.expect("a link comes about");
 }
 
-/// Reads on until a message is in a state.
-async fn until_state(running: &mut Running, id: &Value, state: &str) -> Value {
-    let fits = |line: &Value| line["id"] == *id && line["state"] == state;
-    running.until(state, fits).await
+/// Asks until a message is delivered.
+async fn delivered(home: &Home, id: &Value) {
+    let id = id.as_str().expect("an id");
+    let asking = async {
+        loop {
+            let why = home.run(&["why", id]).await;
+            if why
+                .all("why")
+                .iter()
+                .any(|step| step["state"] == "delivered")
+            {
+                return;
+            }
+        }
+    };
+    timeout(DEADLINE, asking).await.expect("it is delivered");
 }
 
 #[tokio::test]
@@ -78,8 +90,8 @@ async fn the_sender_may_leave_once_others_keep_the_message() {
     );
     // It is shown once, whoever hands it over again.
     rename(&away, alice.path());
-    let mut run = alice.start(&["run"]);
-    until_state(&mut run, &id, "delivered").await;
+    let run = alice.start(&["run"]);
+    delivered(&alice, &id).await;
     alice.run(&["send", "carol", "second"]).await.expect_code(0);
     assert_eq!(listen.event("message").await["text"], "second");
     run.terminate().await.expect_code(0);
@@ -115,15 +127,15 @@ async fn a_message_is_kept_and_delivered_with_every_server_dead() {
     assert_eq!(last(&sent)["state"], "stored", "{sent}");
     let away = alice.path().with_extension("away");
     rename(alice.path(), &away);
-    let mut listen = carol.listening(&[]).await;
+    let mut listen = carol.start(&["listen"]);
     let message = listen.event("message").await;
     assert_eq!(
         (&message["text"], &message["path"]),
         (&"no server".into(), &"stored".into())
     );
     rename(&away, alice.path());
-    let mut run = alice.start(&["run"]);
-    until_state(&mut run, &message["id"], "delivered").await;
+    let run = alice.start(&["run"]);
+    delivered(&alice, &message["id"]).await;
     run.terminate().await.expect_code(0);
     listen.terminate().await.expect_code(0);
     coordinator.terminate().await.expect_code(0);
