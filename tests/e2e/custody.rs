@@ -1,5 +1,5 @@
-//! Store and forward by peers, as real processes: the sender may leave once others keep its message,
-//! and the recipient gets it though the two never met.
+//! Store and forward by peers, as real processes: the sender may leave once others keep its
+//! message, and the recipient gets it though the two never met.
 
 use crate::process::{DEADLINE, Home, Served, beeline, run};
 use serde_json::Value;
