@@ -87,14 +87,14 @@ fn set_stored(conn: &Connection, id: MessageId, kept: Kept, at_ms: u64) -> Resul
     Ok(())
 }
 
-const COLUMNS: &str = "message, c.device_fp, custodian_fp, c.user_fp, parcel, since_ms, heard_ms,
+const COLUMNS: &str = "c.message, c.device_fp, custodian_fp, user_fp, c.parcel, since_ms, heard_ms,
                        until_ms";
 
-/// The promises for messages that are under way.
+/// The promises for parcels that are still to reach their devices.
 pub(super) fn load(conn: &Connection) -> Result<Vec<CustodyRow>, StoreError> {
     let sql = format!(
-        "SELECT {COLUMNS} FROM custody AS c JOIN outbox AS o ON o.id = c.message
-         WHERE o.state IN ('queued', 'trying', 'relayed', 'stored')"
+        "SELECT {COLUMNS} FROM custody AS c
+         JOIN outbox_parcels AS p ON p.message = c.message AND p.device_fp = c.device_fp"
     );
     rows(conn, &sql, [], read)
 }
