@@ -9,7 +9,6 @@ use crate::contacts::Contacts;
 use crate::coordinators::Coordinators;
 use crate::crypto::Crypto;
 use crate::custodian::Deposit;
-use crate::custodians::Custodians;
 use crate::early::EarlyCandidates;
 use crate::error::StartError;
 use crate::heartbeat::Heartbeat;
@@ -59,7 +58,6 @@ pub struct PeerManager {
     pub(crate) links: Links,
     pub(crate) outbox: Outbox,
     pub(crate) placing: Placing,
-    pub(crate) custodians: Custodians,
     pub(crate) inbox: Inbox,
     pub(crate) acks: Acks,
     pub(crate) presence: Presence,
@@ -122,7 +120,6 @@ impl PeerManager {
             links: Links::default(),
             outbox: Outbox::new(loaded.seqs),
             placing: Placing::default(),
-            custodians: Custodians::default(),
             inbox: Inbox::load(&loaded.streams, loaded.held),
             acks: Acks::default(),
             presence: Presence::default(),

@@ -105,10 +105,10 @@ impl PeerManager {
             fill("placing", self.placing.len(), OUTBOX_MAX),
             fill(
                 "custodians",
-                self.custodians.len().0,
+                self.placing.custodians.len().0,
                 CUSTODIANS_REMEMBERED_MAX,
             ),
-            fill("full", self.custodians.len().1, CUSTODIAN_PAIRS_MAX),
+            fill("full", self.placing.custodians.len().1, CUSTODIAN_PAIRS_MAX),
             fill("carried", self.carried.len(), RELAY_PAIRS_MAX),
             fill("deposits", self.keeping.in_flight, KEEP_IN_FLIGHT_MAX),
             fill("kept", kept.0, kept.1),

@@ -3,6 +3,10 @@
 
 mod status;
 
+mod keeper;
+
+pub(crate) use keeper::KeeperPart;
+
 use serde::{Deserialize, Serialize};
 pub(crate) use status::{CoordinatorPart, StatusLine};
 
@@ -355,22 +359,6 @@ pub(crate) struct AboutPart {
     pub(crate) reason: Option<String>,
     /// When it was queued or received here, RFC 3339.
     pub(crate) at: String,
-}
-
-/// A custodian's promise to keep a copy of a message.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct KeeperPart {
-    /// The custodian's userId, or its fingerprint where that is not known.
-    pub(crate) user: String,
-    /// Its deviceId, or its fingerprint.
-    pub(crate) device: String,
-    /// The recipient's device the copy is for: its deviceId, or its fingerprint.
-    pub(crate) recipient: String,
-    /// When it last said that it keeps it, RFC 3339.
-    pub(crate) heard_at: String,
-    /// Until when it keeps it, RFC 3339.
-    pub(crate) until: String,
 }
 
 /// What two people compare.

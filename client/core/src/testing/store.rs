@@ -199,27 +199,8 @@ impl MemoryStore {
                     self.released.push((*device, *id));
                 }
             }
-            StoreOp::PutCustody(row) => {
-                if self.outbox.contains_key(&row.message) {
-                    let key = (row.message, row.device, row.custodian);
-                    self.custody.insert(key, row.clone());
-                }
-            }
-            StoreOp::RemoveCustody {
-                id,
-                device,
-                custodian,
-            } => {
-                let gone = |key: &(MessageId, DeviceFp, DeviceFp)| {
-                    (key.0, key.1) == (*id, *device) && custodian.is_none_or(|c| c == key.2)
-                };
-                self.custody.retain(|key, _| !gone(key));
-            }
-            StoreOp::SetStored { id, .. } => {
-                self.history.push((*id, DeliveryState::Stored));
-                if let Some(row) = self.outbox.get_mut(id) {
-                    row.state = DeliveryState::Stored;
-                }
+            StoreOp::PutCustody(_) | StoreOp::RemoveCustody { .. } | StoreOp::SetStored { .. } => {
+                self.apply_custody(op);
             }
             StoreOp::PutContact(row) => {
                 self.contacts.insert(row.label.clone(), row.clone());
@@ -250,6 +231,33 @@ impl MemoryStore {
             | StoreOp::ExpireKept { .. } => return self.apply_kept(op),
         }
         StoreResult::Done
+    }
+
+    /// What custodians promised.
+    fn apply_custody(&mut self, op: &StoreOp) {
+        match op {
+            StoreOp::PutCustody(row) if self.outbox.contains_key(&row.message) => {
+                let key = (row.message, row.device, row.custodian);
+                self.custody.insert(key, row.clone());
+            }
+            StoreOp::RemoveCustody {
+                id,
+                device,
+                custodian,
+            } => {
+                let gone = |key: &(MessageId, DeviceFp, DeviceFp)| {
+                    (key.0, key.1) == (*id, *device) && custodian.is_none_or(|c| c == key.2)
+                };
+                self.custody.retain(|key, _| !gone(key));
+            }
+            StoreOp::SetStored { id, .. } => {
+                self.history.push((*id, DeliveryState::Stored));
+                if let Some(row) = self.outbox.get_mut(id) {
+                    row.state = DeliveryState::Stored;
+                }
+            }
+            _ => {}
+        }
     }
 
     fn queue(&mut self, row: &OutboxRow) -> StoreResult {

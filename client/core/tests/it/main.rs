@@ -27,3 +27,4 @@ mod secrecy;
 mod settled;
 mod speaker;
 mod tap;
+mod whole;
