@@ -3,6 +3,7 @@
 //! has. A link to one asks by itself. The first two stay linked, so that what comes to them comes
 //! on; others are let go.
 
+use crate::crypto::random_u64;
 use crate::custody::Custodian;
 use crate::event::Rung;
 use crate::input::LinkId;
@@ -30,12 +31,12 @@ struct Call {
 impl Call {
     /// The next call after one that came to nothing: soon, for it may only be starting anew, then
     /// less and less.
-    fn again(before: Option<Self>, now_ms: u64) -> Self {
+    fn again(before: Option<Self>, now_ms: u64, random: u64) -> Self {
         let failures = before.map_or(0, |call| call.failures);
         let pause_ms = VISIT_LOST_MS << (2 * failures.min(VISIT_DOUBLINGS_MAX));
         Self {
             at_ms: now_ms,
-            due_ms: now_ms + pause_ms.min(VISIT_AGAIN_MS),
+            due_ms: now_ms + pause_ms.min(VISIT_AGAIN_MS) + random % VISIT_LOST_MS,
             failures: failures.saturating_add(1),
         }
     }
@@ -96,9 +97,14 @@ impl PeerManager {
 
     /// A link to one that keeps for us was lost: it may have had more.
     pub(crate) fn visit_lost(&mut self, now: Now, device: DeviceFp) {
+        if !self.visits.calls.contains_key(&device) {
+            return;
+        }
+        // Everybody who was linked to it lost it now: each comes back at a time of its own.
+        let pause_ms = VISIT_LOST_MS + random_u64(self.crypto.as_mut()) % VISIT_LOST_MS;
         if let Some(call) = self.visits.calls.get_mut(&device) {
-            call.due_ms = call.due_ms.min(now.mono_ms + VISIT_LOST_MS);
-            self.visit_soon(now, VISIT_LOST_MS);
+            call.due_ms = call.due_ms.min(now.mono_ms + pause_ms);
+            self.visit_soon(now, pause_ms);
         }
     }
 
@@ -153,7 +159,8 @@ impl PeerManager {
             } else {
                 free -= 1;
                 let before = self.visits.calls.get(&device).copied();
-                let call = Call::again(before, now.mono_ms);
+                let random = random_u64(self.crypto.as_mut());
+                let call = Call::again(before, now.mono_ms, random);
                 self.visits.calls.insert(device, call);
                 if custodian.coordinator {
                     self.start_coordinator(now, device);

@@ -109,7 +109,8 @@ pub const VISIT_HEARD_MS: u64 = 5 * 60 * 1_000;
 /// than [`VISIT_AGAIN_MS`].
 pub const VISIT_DOUBLINGS_MAX: u32 = 5;
 
-/// One whose link was lost, or that was not there, is called again after this long, milliseconds: it may have had more.
+/// One whose link was lost, or that was not there, is called again after this long, milliseconds,
+/// and as much again at most by chance: it may have had more.
 pub const VISIT_LOST_MS: u64 = 30_000;
 
 /// How long a link made for a visit stays, milliseconds.
