@@ -4,11 +4,9 @@
 
 use crate::limits::CUSTODIANS_MAX;
 use crate::manager::PeerManager;
-use beeline_proto::id::{DeviceFp, Label, UserFp, sha256};
+pub(crate) use beeline_proto::custody::place;
+use beeline_proto::id::{DeviceFp, Label, UserFp};
 use std::collections::BTreeMap;
-
-/// Separates this hash from every other.
-const DOMAIN: &[u8] = b"beeline/custody/v1";
 
 /// A member that keeps parcels, with the device that does.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,11 +19,6 @@ pub(crate) struct Custodian {
     pub(crate) device: DeviceFp,
     /// Whether the device acts as a coordinator.
     pub(crate) coordinator: bool,
-}
-
-/// The place of a member in the order for a recipient device: the lowest comes first.
-pub(crate) fn place(recipient: DeviceFp, salt: &[u8]) -> [u8; 32] {
-    sha256(&[DOMAIN, &recipient.0, salt].concat())
 }
 
 impl PeerManager {
@@ -85,23 +78,5 @@ impl PeerManager {
         let seen = |device| self.routes.get(device).map_or(0, |route| route.row.seen_ms);
         let rank = |device| (self.is_linked(device), seen(device));
         rank(device) > rank(other)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_place_is_the_hash_of_domain_recipient_and_salt() {
-        let mut input = b"beeline/custody/v1".to_vec();
-        input.extend([7; 32]);
-        input.extend([9; 16]);
-        assert_eq!(place(DeviceFp([7; 32]), &[9; 16]), sha256(&input));
-        assert_ne!(
-            place(DeviceFp([7; 32]), &[9; 16]),
-            place(DeviceFp([8; 32]), &[9; 16]),
-            "each recipient has an order of its own"
-        );
     }
 }

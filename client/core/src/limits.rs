@@ -6,6 +6,8 @@ mod placing;
 pub use keeping::*;
 pub use placing::*;
 
+pub use beeline_proto::limits::CUSTODIANS_MAX;
+
 use beeline_proto::limits::CANDIDATES_MAX;
 
 /// Messages of ours not yet final: a month of a busy program, about 40 MiB with their parcels.
@@ -276,10 +278,6 @@ pub const COORDINATORS_LISTED_MAX: usize = 16;
 
 /// Coordinators dialled for one lookup beside those that are linked.
 pub const COORDINATORS_DIALLED_MAX: usize = 2;
-
-/// Members that keep for one recipient device, counted from the front of its order: enough that
-/// sender and recipient meet though each misses some, few enough to ask each.
-pub const CUSTODIANS_MAX: usize = 16;
 
 /// How long a start waits for the gateway before it dials coordinators at their own sockets,
 /// milliseconds.
