@@ -105,7 +105,7 @@ impl PeerManager {
         let me = Me::new(config, identity, loaded.incarnation)?;
         me.check_role()?;
         let (contacts, unverified) = Contacts::load(loaded.contacts, me.network());
-        let keeping = Keeping::load(me.config.keep, &loaded.kept, now);
+        let keeping = Keeping::load(me.config.keep, &loaded.kept);
         let mut manager = Self {
             me,
             crypto,

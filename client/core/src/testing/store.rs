@@ -46,8 +46,6 @@ pub struct MemoryStore {
     sealed_to: BTreeMap<MessageId, Vec<DeviceFp>>,
     /// Parcels kept for others, by order.
     pub kept: BTreeMap<u64, KeptRow>,
-    /// The clock of keeping and the wall clock, when last noted.
-    pub kept_clock: (u64, u64),
     seqs: BTreeMap<(Label, u64), u64>,
     /// Places in sequences given out: recipient, incarnation, seq.
     places: BTreeSet<(Label, u64, u64)>,
