@@ -1,5 +1,5 @@
-//! Store and forward from end to end, with custodians that are what they say: the sender leaves, the
-//! recipient comes, and each message is shown once, whoever of the others lies or dies.
+//! Store and forward from end to end, with custodians that are what they say: the sender leaves,
+//! the recipient comes, and each message is shown once, whoever of the others lies or dies.
 
 use crate::tap::items;
 use beeline_proto::id::{DeviceFp, ParcelId};
