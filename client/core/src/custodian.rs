@@ -60,6 +60,11 @@ fn expires_ms(clock_ms: u64, keep_s: u32) -> u64 {
 }
 
 impl PeerManager {
+    /// Whether we say that we keep: we do, or there is still something that others shall fetch.
+    pub(crate) fn has_to_keep(&self) -> bool {
+        self.me.config.can_store || self.keeping.total().parcels > 0
+    }
+
     /// Somebody wants a parcel kept.
     pub(crate) fn on_store_message(&mut self, now: Now, id: LinkId, store: StoreMessage) {
         let read = match store.parcel.len() {
@@ -208,6 +213,7 @@ impl PeerManager {
     }
 
     fn on_not_kept(&mut self, now: Now, deposits: &[Deposit], failure: &StoreFailure) {
+        self.keeping.doubt();
         let detail = format!("parcels of others were not kept: {}", failure.detail);
         self.out.warn(now, "store-failed", detail);
         let code = if failure.transient {

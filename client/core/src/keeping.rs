@@ -62,6 +62,8 @@ pub(crate) struct Keeping {
     rates: BTreeMap<UserFp, Bucket>,
     order: u64,
     clock: Clock,
+    /// A write failed: there may be more on disk than is accounted for.
+    doubtful: bool,
     /// Deposits not yet committed.
     pub(crate) in_flight: usize,
 }
@@ -97,6 +99,7 @@ impl Keeping {
                     .saturating_add(away_ms.min(KEEP_RESTART_MS_MAX)),
                 start_mono_ms: now.mono_ms,
             },
+            doubtful: false,
             in_flight: 0,
         };
         for sum in &loaded.sums {
@@ -179,6 +182,16 @@ impl Keeping {
     pub(crate) fn clock_ms(&self, now: Now) -> u64 {
         let ran_ms = now.mono_ms.saturating_sub(self.clock.start_mono_ms);
         self.clock.base_ms.saturating_add(ran_ms)
+    }
+
+    /// A write failed, and may have reached the disk all the same.
+    pub(crate) fn doubt(&mut self) {
+        self.doubtful = true;
+    }
+
+    /// Whether anything may be kept for a device.
+    pub(crate) fn has_any(&self, recipient: DeviceFp) -> bool {
+        self.doubtful || self.recipients.contains_key(&recipient)
     }
 
     /// What is kept in all, with what is not yet committed.

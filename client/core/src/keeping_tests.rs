@@ -1,6 +1,7 @@
 //! Accounts under test: every share at its limit, what is given back, the clock.
 
 use super::*;
+use crate::limits::{KEEP_RECIPIENT_BYTES_MAX, KEEP_RECIPIENT_PARCELS_MAX};
 
 /// The largest amount there is.
 const HUGE: u64 = 1 << 40;
@@ -91,6 +92,20 @@ fn each_share_ends_where_it_says() {
 }
 
 #[test]
+fn a_thousand_users_at_once_share_the_open_half_and_all_devices_of_one_its_part() {
+    let recipient = space(KEEP_RECIPIENT_PARCELS_MAX, KEEP_RECIPIENT_BYTES_MAX);
+    let mut keeping = empty(space(HUGE, HUGE), recipient);
+    // In turn, a parcel of 16,000 bytes each: 524 fit into 8 MiB.
+    let thousand = |n| (device(1), user(n % 1_000));
+    assert_eq!(taken(&mut keeping, 16_000, thousand), 524);
+    // Another recipient is not touched; one user alone gets 65 there, however many devices it has.
+    let one = |_| (device(2), user(1));
+    assert_eq!(taken(&mut keeping, 16_000, one), 65);
+    assert!(keeping.has_room(device(2), user(2), 16_000));
+    assert_eq!(keeping.len().0, 525);
+}
+
+#[test]
 fn what_is_given_back_is_room_again_and_accounts_at_nothing_go() {
     let mut keeping = empty(space(16, 16_000), space(HUGE, HUGE));
     keeping.reserve(device(1), user(1), 1_000);
@@ -107,6 +122,15 @@ fn what_is_given_back_is_room_again_and_accounts_at_nothing_go() {
     // Nothing goes below nothing.
     keeping.release(&sum);
     assert_eq!(keeping.total(), Space::default());
+}
+
+#[test]
+fn who_has_nothing_is_known_until_a_write_was_in_doubt() {
+    let mut keeping = empty(space(HUGE, HUGE), space(HUGE, HUGE));
+    keeping.reserve(device(1), user(1), 1);
+    assert!(keeping.has_any(device(1)) && !keeping.has_any(device(2)));
+    keeping.doubt();
+    assert!(keeping.has_any(device(2)), "the disk is asked from now on");
 }
 
 #[test]

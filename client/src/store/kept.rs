@@ -5,12 +5,33 @@ use super::load::unsigned;
 use super::ops::{OpError, fixed, to_db};
 use crate::error::StoreError;
 use beeline_proto::id::{DeviceFp, ParcelId, UserFp};
-use client_core::state::{KeptLoad, KeptParcel, KeptRow, KeptSum, StoreResult};
+use client_core::state::{KeptLoad, KeptParcel, KeptRow, KeptSum, StoreOp, StoreResult};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use std::collections::BTreeMap;
 
+/// Applies an operation on what is kept; others do nothing.
+pub(super) fn apply(conn: &Connection, op: &StoreOp) -> Result<StoreResult, OpError> {
+    match op {
+        StoreOp::Keep(row) => keep(conn, row),
+        StoreOp::FindKept { recipient, id } => find(conn, *recipient, *id),
+        StoreOp::ReadKept {
+            recipient,
+            after,
+            limit,
+            bytes_max,
+        } => read(conn, *recipient, *after, (*limit, *bytes_max)),
+        StoreOp::DropKept { recipient, ids } => delete(conn, *recipient, ids),
+        StoreOp::ExpireKept {
+            clock_ms,
+            wall_ms,
+            limit,
+        } => expire(conn, *clock_ms, *wall_ms, *limit),
+        _ => Ok(StoreResult::Done),
+    }
+}
+
 /// Keeps a parcel, once.
-pub(super) fn keep(conn: &Connection, row: &KeptRow) -> Result<StoreResult, OpError> {
+fn keep(conn: &Connection, row: &KeptRow) -> Result<StoreResult, OpError> {
     let sql = "INSERT INTO kept (n, recipient, user_fp, id, expires_ms, bytes, parcel)
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (recipient, id) DO NOTHING";
     let new = conn.prepare_cached(sql)?.execute(params![
@@ -29,11 +50,7 @@ pub(super) fn keep(conn: &Connection, row: &KeptRow) -> Result<StoreResult, OpEr
 }
 
 /// Whether a parcel is kept.
-pub(super) fn find(
-    conn: &Connection,
-    recipient: DeviceFp,
-    id: ParcelId,
-) -> Result<StoreResult, OpError> {
+fn find(conn: &Connection, recipient: DeviceFp, id: ParcelId) -> Result<StoreResult, OpError> {
     let sql = "SELECT expires_ms FROM kept WHERE recipient = ?1 AND id = ?2";
     let found = conn
         .prepare_cached(sql)?
@@ -47,7 +64,7 @@ pub(super) fn find(
 }
 
 /// Reads the next parcels for a device: one range scan.
-pub(super) fn read(
+fn read(
     conn: &Connection,
     recipient: DeviceFp,
     after: u64,
@@ -81,7 +98,7 @@ pub(super) fn read(
 }
 
 /// Deletes parcels of one device; others it can name none.
-pub(super) fn delete(
+fn delete(
     conn: &Connection,
     recipient: DeviceFp,
     ids: &[ParcelId],
@@ -103,7 +120,7 @@ pub(super) fn delete(
 }
 
 /// Notes the clock of keeping, and deletes what has ended by it, `limit` parcels at most.
-pub(super) fn expire(
+fn expire(
     conn: &Connection,
     clock_ms: u64,
     wall_ms: u64,

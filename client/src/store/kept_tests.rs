@@ -4,7 +4,6 @@ use super::super::ops::apply;
 use super::super::{Own, load, open};
 use super::*;
 use crate::home::Home;
-use client_core::state::StoreOp;
 
 const NEW: StoreResult = StoreResult::Inserted { seq_reused: false };
 

@@ -109,20 +109,11 @@ fn apply_one(conn: &Connection, op: &StoreOp, at_ms: u64) -> Result<StoreResult,
             let kept = [to_db(clock.steady_ms), to_db(clock.wall_ms)];
             conn.prepare_cached(sql)?.execute(kept)?;
         }
-        StoreOp::Keep(row) => return kept::keep(conn, row),
-        StoreOp::FindKept { recipient, id } => return kept::find(conn, *recipient, *id),
-        StoreOp::ReadKept {
-            recipient,
-            after,
-            limit,
-            bytes_max,
-        } => return kept::read(conn, *recipient, *after, (*limit, *bytes_max)),
-        StoreOp::DropKept { recipient, ids } => return kept::delete(conn, *recipient, ids),
-        StoreOp::ExpireKept {
-            clock_ms,
-            wall_ms,
-            limit,
-        } => return kept::expire(conn, *clock_ms, *wall_ms, *limit),
+        StoreOp::Keep(_)
+        | StoreOp::FindKept { .. }
+        | StoreOp::ReadKept { .. }
+        | StoreOp::DropKept { .. }
+        | StoreOp::ExpireKept { .. } => return kept::apply(conn, op),
     }
     Ok(StoreResult::Done)
 }
