@@ -6,10 +6,13 @@ use crate::custody::{Custodian, place};
 use crate::event::Rung;
 use crate::input::LinkId;
 use crate::limits::{
-    CUSTODIAN_DIAL_MS, CUSTODIAN_DIALS_MAX, CUSTODIAN_PAIRS_MAX, CUSTODIAN_PAUSE_MS_MAX,
-    CUSTODIAN_PAUSE_MS_MIN, CUSTODIANS_MAX, CUSTODIANS_REMEMBERED_MAX, DEPOSIT_MS,
+    CUSTODIAN_DIAL_MS, CUSTODIAN_DIALS_MAX, CUSTODIAN_LINK_MS, CUSTODIAN_PAIRS_MAX,
+    CUSTODIAN_PAUSE_MS_MAX, CUSTODIAN_PAUSE_MS_MIN, CUSTODIANS_MAX, CUSTODIANS_REMEMBERED_MAX,
+    DEPOSIT_MS,
 };
+use crate::link::Link;
 use crate::manager::PeerManager;
+use crate::negotiation::Side;
 use crate::nets::Nets;
 use beeline_proto::id::{DeviceFp, ParcelId};
 use beeline_proto::time::Now;
@@ -334,9 +337,14 @@ impl PeerManager {
         }
     }
 
-    /// A link to a device opened that may keep, or one ended.
+    /// A link to a device opened that may keep, or the last one ended.
     pub(crate) fn on_custodian_link(&mut self, now: Now, device: DeviceFp, opened: bool) {
-        if let Some(standing) = self.placing.custodians.standing.get_mut(&device) {
+        let keeps = self.routes.get(device).is_some_and(|route| route.can_store);
+        let known = self.placing.custodians.standing.get_mut(&device);
+        if !keeps && known.is_none() {
+            return;
+        }
+        if let Some(standing) = known {
             standing.out.clear();
             let wanted = std::mem::take(&mut standing.dialled_ms) > 0;
             if !opened && wanted {
@@ -351,5 +359,32 @@ impl PeerManager {
             standing.avoid_until_ms = 0;
         }
         self.placing.touch_all();
+    }
+
+    /// Ends links that were made only to leave parcels, once nothing is left to say on them; when
+    /// to look again, monotonic milliseconds.
+    pub(crate) fn let_go_of_custodians(&mut self, now: Now) -> Option<u64> {
+        let ours = |link: &&Link| {
+            let made = link.found_by == Some(Rung::StoreAndForward);
+            made && link.side == Side::Offerer && link.is_ready()
+        };
+        let mut next_ms: Option<u64> = None;
+        let mut idle = Vec::new();
+        for link in self.links.by_id.values().filter(ours) {
+            let since_ms = link.ready().map_or(now.mono_ms, |ready| ready.since_ms);
+            let until_ms = since_ms.saturating_add(CUSTODIAN_LINK_MS);
+            let standing = self.placing.custodians.get(link.device);
+            let awaited = standing.is_some_and(|standing| !standing.out.is_empty());
+            if until_ms > now.mono_ms {
+                next_ms = Some(next_ms.map_or(until_ms, |next_ms| next_ms.min(until_ms)));
+            } else if !awaited && !self.outbox.has_waiting(&link.user) {
+                idle.push(link.id);
+            }
+        }
+        for id in idle {
+            self.say_goodbye(id, "not needed any more");
+            self.close_link(now, id, "not needed any more");
+        }
+        next_ms
     }
 }

@@ -49,7 +49,9 @@ impl PeerManager {
             self.neighbours.forget(device);
             self.note_neighbour(now, device, false);
         }
-        self.on_custodian_link(now, device, false);
+        if !self.is_linked(device) {
+            self.on_custodian_link(now, device, false);
+        }
         if !self.is_coordinator(device) {
             return;
         }

@@ -8,7 +8,7 @@ use crate::event::Kept;
 use crate::input::LinkId;
 use crate::limits::{
     CUSTODIAN_DIAL_MS, CUSTODIANS_WANTED, DEPOSIT_MS, DEPOSIT_WINDOW, PLACE_AGAIN_MS_MIN,
-    PLACE_OPEN_MAX, RECHECK_RETRY_MS, RECHECK_SLACK_MS, RECHECK_TRIES_MAX,
+    PLACE_OPEN_MAX, PLACE_ROUNDS_MAX, RECHECK_RETRY_MS, RECHECK_SLACK_MS, RECHECK_TRIES_MAX,
 };
 use crate::manager::PeerManager;
 use crate::outbox::{Entry, Phase};
@@ -98,8 +98,10 @@ impl PeerManager {
 
     /// Looks at whatever changed, and writes what came of it.
     pub(crate) fn settle_placing(&mut self, now: Now) {
-        for label in std::mem::take(&mut self.placing.dirty) {
-            self.place(now, &label);
+        for _ in 0..PLACE_ROUNDS_MAX {
+            for label in std::mem::take(&mut self.placing.dirty) {
+                self.place(now, &label);
+            }
         }
         let mut ops = std::mem::take(&mut self.placing.ops);
         // What was acknowledged in between is further than stored.
@@ -154,7 +156,7 @@ impl PeerManager {
         Round {
             now,
             picks: picks.collect(),
-            next_ms: None,
+            next_ms: self.let_go_of_custodians(now),
             busy: false,
         }
     }

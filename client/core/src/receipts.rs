@@ -207,11 +207,11 @@ impl PeerManager {
             let heard_ms = now.wall_ms.saturating_sub(row.heard_ms);
             let keep_ms = row.until_ms.saturating_sub(row.heard_ms);
             let check_ms = self.recheck_in(keep_ms).saturating_sub(heard_ms);
+            let in_force = self.outbox.of_parcel(&row.parcel) == Some(row.message);
             let Some(entry) = self.outbox.get_mut(&row.message) else {
                 continue;
             };
-            let parcel = entry.parcel_id(row.device);
-            if parcel != Some(row.parcel) {
+            if !in_force {
                 self.lazily(
                     now,
                     StoreOp::RemoveCustody {

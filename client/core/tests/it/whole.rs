@@ -1,5 +1,5 @@
-//! Store and forward from end to end, with custodians that are what they say: the sender leaves, the
-//! recipient comes, and each message is shown once, whoever of the others lies or dies.
+//! Store and forward from end to end, with custodians that are what they say: the sender leaves,
+//! the recipient comes, and each message is shown once, whoever of the others lies or dies.
 
 use crate::tap::items;
 use beeline_proto::id::{DeviceFp, ParcelId};
@@ -276,4 +276,74 @@ fn the_other_devices_of_a_recipient_have_copies_of_their_own_kept() {
         from_alice(&world, laptop),
         ["to both", "while the laptop slept"]
     );
+}
+
+#[test]
+fn our_own_other_devices_have_copies_of_what_we_say_kept() {
+    let mut world = World::new(6);
+    let bob = world.coordinator_stopped("bob");
+    world.node_mut(bob).can_store = true;
+    world.start(bob);
+    let carol = world.member("carol");
+    let expires_ms = EPOCH_MS + 365 * 24 * 3_600 * 1_000;
+    let devices = ["alice_phone", "alice_laptop"];
+    let alice = world
+        .authority
+        .admit("alice", "alice", &devices, expires_ms);
+    let phone = world.device_of(alice.clone(), 0);
+    let laptop = world.device_of(alice, 1);
+    world.start(phone);
+    world.start(laptop);
+    world.drive(3_000);
+    world.send(phone, "carol", "seen by both of mine");
+    let copies = |w: &World| w.node(laptop).store.copies.len();
+    assert!(world.drive_until(60_000, |w| copies(w) == 1));
+    world.drive(1_000);
+    world.timing.dead_ms = 10;
+    world.crash(laptop);
+    world.drive(10_000);
+    world.send(phone, "carol", "while mine slept");
+    let keeps = move |w: &World| w.node(bob).store.kept.len() == 1;
+    assert!(
+        world.drive_until(60_000, keeps),
+        "a copy is kept for the laptop"
+    );
+    assert!(world.drive_until(60_000, |w| from_alice(w, carol).len() == 2));
+    let states = world.node(phone).message_states();
+    assert!(
+        states.iter().all(|s| s.state != DeliveryState::Stored),
+        "that proves nothing"
+    );
+    world.crash(phone);
+    world.drive(1_000);
+    world.start(laptop);
+    assert!(world.drive_until(60_000, |w| copies(w) == 2));
+}
+
+#[test]
+fn two_devices_of_one_user_are_one_custodian() {
+    let mut world = World::new(7);
+    let expires_ms = EPOCH_MS + 365 * 24 * 3_600 * 1_000;
+    let bob = world
+        .authority
+        .admit("bob", "bob", &["bob_phone", "bob_laptop"], expires_ms);
+    for device in 0..2 {
+        let id = world.device_of(bob.clone(), device);
+        world.node_mut(id).can_store = true;
+        world.start(id);
+    }
+    let (alice, carol) = (world.member("alice"), world.member("carol"));
+    world.drive(1_000);
+    for to in ["bob", "carol"] {
+        world.send(alice, to, "hello");
+    }
+    assert!(world.drive_until(60_000, |w| delivered(w, alice) == 2));
+    world.timing.dead_ms = 10;
+    world.crash(carol);
+    world.drive(10_000);
+    world.send(alice, "carol", "one copy");
+    world.drive(60_000);
+    let states = world.node(alice).message_states();
+    let kept: Vec<_> = states.iter().filter_map(|s| s.kept).collect();
+    assert!(!kept.is_empty() && kept.iter().all(|kept| (kept.n, kept.k) == (1, 1)));
 }
