@@ -9,7 +9,6 @@ use crate::contacts::Contacts;
 use crate::coordinators::Coordinators;
 use crate::crypto::Crypto;
 use crate::custodian::Deposit;
-use crate::custodians::Custodians;
 use crate::early::EarlyCandidates;
 use crate::error::StartError;
 use crate::heartbeat::Heartbeat;
@@ -60,7 +59,6 @@ pub struct PeerManager {
     pub(crate) links: Links,
     pub(crate) outbox: Outbox,
     pub(crate) placing: Placing,
-    pub(crate) custodians: Custodians,
     pub(crate) inbox: Inbox,
     pub(crate) acks: Acks,
     pub(crate) reads: Reads,
@@ -109,7 +107,7 @@ impl PeerManager {
         let me = Me::new(config, identity, loaded.incarnation)?;
         me.check_role()?;
         let (contacts, unverified) = Contacts::load(loaded.contacts, me.network());
-        let keeping = Keeping::load(me.config.keep, &loaded.kept, now);
+        let keeping = Keeping::load(me.config.keep, &loaded.kept);
         let mut manager = Self {
             me,
             crypto,
@@ -124,7 +122,6 @@ impl PeerManager {
             links: Links::default(),
             outbox: Outbox::new(loaded.seqs),
             placing: Placing::default(),
-            custodians: Custodians::default(),
             inbox: Inbox::load(&loaded.streams, loaded.held),
             acks: Acks::default(),
             reads: Reads::default(),

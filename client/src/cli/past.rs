@@ -1,7 +1,7 @@
 //! Lines of what was said: history, what is missing in it, the life of a message.
 
 use super::human::{Style, safe};
-use super::line::Line;
+use super::line::{KeeperPart, Line};
 use serde::{Deserialize, Serialize};
 
 /// A message of the past.
@@ -93,22 +93,6 @@ pub(crate) struct AboutPart {
     pub(crate) reason: Option<String>,
     /// When it was queued or received here, RFC 3339.
     pub(crate) at: String,
-}
-
-/// A custodian's promise to keep a copy of a message.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct KeeperPart {
-    /// The custodian's userId, or its fingerprint where that is not known.
-    pub(crate) user: String,
-    /// Its deviceId, or its fingerprint.
-    pub(crate) device: String,
-    /// The recipient's device the copy is for: its deviceId, or its fingerprint.
-    pub(crate) recipient: String,
-    /// When it last said that it keeps it, RFC 3339.
-    pub(crate) heard_at: String,
-    /// Until when it keeps it, RFC 3339.
-    pub(crate) until: String,
 }
 
 /// What is said of conversations as a whole.
