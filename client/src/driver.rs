@@ -55,6 +55,11 @@ pub(crate) enum DriverCommand {
         answer: oneshot::Sender<Result<(), SendError>>,
     },
     MarkRead(Vec<(UserFp, MessageId)>),
+    SetReadReceipts {
+        user: Label,
+        on: bool,
+        answer: oneshot::Sender<Result<(), SendError>>,
+    },
     Connect(Label),
     Picture(Picture),
     Drain {
@@ -310,6 +315,10 @@ impl Driver {
             DriverCommand::AcceptKey { user, answer } => {
                 let command = self.await_outcome(Waiting::Done(answer));
                 self.command(Command::AcceptKey { command, user });
+            }
+            DriverCommand::SetReadReceipts { user, on, answer } => {
+                let command = self.await_outcome(Waiting::Done(answer));
+                self.command(Command::SetReadReceipts { command, user, on });
             }
             DriverCommand::MarkRead(messages) => self.command(Command::MarkRead { messages }),
             DriverCommand::Connect(to) => self.command(Command::Connect { to }),

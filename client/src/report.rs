@@ -179,6 +179,10 @@ pub struct Unshown {
     pub received_ms: u64,
     /// Whether a person may have seen it already: an earlier process died while showing it.
     pub again: bool,
+    /// Earlier messages of its sender that are missing right before it; each shows when it comes.
+    pub missing: u64,
+    /// Whether later ones of its sender were shown already: it fills a gap.
+    pub late: bool,
 }
 
 /// One line of a conversation.
@@ -202,6 +206,8 @@ pub struct HistoryItem {
     pub path: Option<Path>,
     /// Why, for `Rejected` and `Expired`.
     pub reason: Option<String>,
+    /// Earlier messages of theirs that are missing right before it.
+    pub missing: u64,
 }
 
 /// What happened to a message.

@@ -66,6 +66,7 @@ fn row() -> OutboxRow {
         incarnation: 1,
         text: "hello".to_owned(),
         queued_ms: 1,
+        born_ms: 1,
         envelope: None,
         parcels: Vec::new(),
         state: DeliveryState::Queued,

@@ -18,6 +18,9 @@ use beeline_proto::limits::{DEVICES_PER_USER_MAX, MESSAGE_EXPIRY_MS};
 use beeline_proto::time::Now;
 use std::collections::BTreeSet;
 
+/// Why a message expired, for people.
+pub(crate) const STOPPED_TRYING: &str = "we stopped trying: not delivered in 30 days";
+
 impl PeerManager {
     /// Whether the registry is being asked for a user.
     pub(crate) fn is_asking_for(&self, label: &Label) -> bool {
@@ -211,6 +214,9 @@ impl PeerManager {
             Write::Accept(command, row, incarnation) => {
                 self.on_accepted(now, command, *row, incarnation, failure);
             }
+            Write::ReadReceipts(command, user, before) => {
+                self.on_read_receipts_set(command, &user, before, failure);
+            }
         }
     }
 
@@ -272,16 +278,12 @@ impl PeerManager {
 
     /// Gives up messages older than a month.
     pub(crate) fn expire_messages(&mut self, now: Now) {
-        let old = |queued_ms: u64| queued_ms.saturating_add(MESSAGE_EXPIRY_MS) < now.wall_ms;
-        let ids = self.outbox.ids(|entry| old(entry.row.queued_ms));
+        let steady_ms = self.steady_ms(now);
+        let old = |born_ms: u64| born_ms.saturating_add(MESSAGE_EXPIRY_MS) < steady_ms;
+        let ids = self.outbox.ids(|entry| old(entry.row.born_ms));
         let mut ops = Vec::new();
         for id in ids {
-            ops.extend(self.end_message(
-                now,
-                id,
-                DeliveryState::Expired,
-                "not delivered in 30 days",
-            ));
+            ops.extend(self.end_message(now, id, DeliveryState::Expired, STOPPED_TRYING));
         }
         if !ops.is_empty() {
             self.out.write(ops, Write::Plain);

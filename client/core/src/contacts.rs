@@ -166,6 +166,7 @@ impl Contacts {
             verified: false,
             claimed_chain: None,
             knows_us: (0, 0),
+            read_receipts: true,
         };
         self.insert(Contact { row, chain });
         Sighting::Pinned

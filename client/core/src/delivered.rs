@@ -48,9 +48,10 @@ impl PeerManager {
             let (Ok(id), Ok(hash)) = (id, hash) else {
                 continue;
             };
+            let of_now = self.is_of_this_incarnation(&id);
             if let Some(op) = self.on_delivered(now, &label, opened, (id, hash)) {
                 ops.push(op);
-                reused |= item.seq_reused;
+                reused |= item.seq_reused && of_now;
             }
         }
         if reused {
@@ -66,6 +67,13 @@ impl PeerManager {
         self.learn_known(&label, &ack, &mut ops);
         self.out.write(ops, Write::Plain);
         self.after_ack(now, &label);
+    }
+
+    /// Whether a message of ours was numbered since the last new incarnation: what is said of older
+    /// numbers has had its consequence.
+    fn is_of_this_incarnation(&self, id: &MessageId) -> bool {
+        let entry = self.outbox.get(id);
+        entry.is_some_and(|entry| entry.row.incarnation == self.me.incarnation)
     }
 
     /// One message is acknowledged: DELIVERED, if the proof is good.

@@ -179,6 +179,10 @@ impl PeerManager {
         }
         let moves = [Move::Discover, Move::Signal, Move::Connect, Move::Open];
         self.move_peer(now, &user, &moves, "HELLO verified");
+        // Ours went before theirs could come, or right before this.
+        if let Some(key_id) = self.me.record.as_ref().map(|record| record.key_id) {
+            self.publish_bundle(now, key_id);
+        }
         self.peer(now, &user).wanted = false;
         let record = hello.payload().record.clone();
         self.learn_live(now, id, &record, found_by.unwrap_or(Rung::Connected));

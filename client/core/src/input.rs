@@ -61,7 +61,8 @@ pub enum Command {
         /// A repeated key returns the first call's message instead of a new one.
         idempotency_key: Option<String>,
     },
-    /// Say that messages were read by a person.
+    /// Say that messages were read by a person. Nothing is said to users for whom
+    /// [`Command::SetReadReceipts`] has switched it off.
     MarkRead {
         /// Their ids with the user they came from.
         messages: Vec<(UserFp, MessageId)>,
@@ -72,6 +73,16 @@ pub enum Command {
         command: CommandId,
         /// The contact.
         user: Label,
+    },
+    /// Say, or do not say any more, to a contact that its messages were read. Answered by
+    /// `Event::Done` after the commit, or `Event::Refused`.
+    SetReadReceipts {
+        /// Names the call.
+        command: CommandId,
+        /// The contact.
+        user: Label,
+        /// Whether to say it.
+        on: bool,
     },
     /// Open a link to a user without sending anything.
     Connect {

@@ -94,6 +94,7 @@ mod snapshot;
 mod sought;
 pub mod state;
 pub mod status;
+mod steady;
 mod talk;
 mod tending;
 #[cfg(feature = "testing")]
@@ -101,6 +102,7 @@ pub mod testing;
 mod timer;
 mod traffic;
 mod vias;
+mod visits;
 mod ways;
 
 pub use beeline_proto::time::Now;

@@ -142,8 +142,13 @@ pub const ACK_TRIES_MAX: u32 = 128;
 /// Delivered and expired messages remembered, so that a READ or a late ACK finds them.
 pub const SETTLED_MAX: usize = 4_096;
 
-/// Seals of one message for one device because of NACKs; more would be a loop.
+/// Seals of one message because of NACKs, each within [`RESEALS_AGAIN_MS`] of the one before; more
+/// would be a loop.
 pub const RESEALS_MAX: u8 = 5;
+
+/// After this long without one a message may be sealed anew again, milliseconds: the longest pause
+/// between two tries.
+pub const RESEALS_AGAIN_MS: u64 = RETRY_MS_MAX;
 
 /// A parcel that comes again is answered with another NACK after this long at most: the last one
 /// may have been lost, and without it the message never arrives. About the pause between tries.
@@ -343,6 +348,29 @@ pub const COLLECT_PAGES_MAX: u32 = 4_096;
 /// When a pass is repeated because something of it could not be stored, milliseconds.
 pub const COLLECT_AGAIN_MS: u64 = 30_000;
 
+/// Members that keep for us called at once.
+pub const VISITS_AT_ONCE: usize = 2;
+
+/// How long a call for a visit is waited for before the next one, milliseconds: one that is there
+/// answers in a fraction of it.
+pub const VISIT_STEP_MS: u64 = 2_000;
+
+/// How often each is called on, milliseconds: sixteen calls to nobody cost some 50 KiB.
+pub const VISIT_AGAIN_MS: u64 = 6 * 3_600 * 1_000;
+
+/// One that others say is there is called again no sooner than this, milliseconds.
+pub const VISIT_HEARD_MS: u64 = 5 * 60 * 1_000;
+
+/// One whose link was lost is called again after this long, milliseconds: it may have had more.
+pub const VISIT_LOST_MS: u64 = 30_000;
+
+/// How long a link made for a visit stays, milliseconds.
+pub const VISIT_STAY_MS: u64 = 60_000;
+
+/// Members that keep for us we stay linked to: as many as a sender leaves parcels with, beside a
+/// coordinator.
+pub const VISIT_LINKS: usize = 2;
+
 /// Members that keep for one recipient device, counted from the front of its order: enough that
 /// sender and recipient meet though each misses some, few enough to ask each.
 pub const CUSTODIANS_MAX: usize = 16;
@@ -396,6 +424,17 @@ pub const HEARD_MS: u64 = 5_000;
 
 /// How often expiry and old bundles are looked for, milliseconds.
 pub const SWEEP_MS: u64 = 60 * 60 * 1_000;
+
+/// Of a rest between two processes this much counts for the age of messages and secrets,
+/// milliseconds: a week. The wall clock alone cannot tell a longer one from a wrong clock.
+pub const REST_COUNTED_MS_MAX: u64 = 7 * 24 * 3_600 * 1_000;
+
+/// A longer rest is taken for a wrong clock and told, milliseconds: a year in a drawer.
+pub const REST_PLAUSIBLE_MS_MAX: u64 = 365 * 24 * 3_600 * 1_000;
+
+/// After this long in one process the wall clock is taken for set, milliseconds: machines without a
+/// battery ask for the time when they are up.
+pub const CLOCK_SETTLES_MS: u64 = 3_600 * 1_000;
 
 /// A membership is renewed this long before its end, milliseconds.
 pub const RENEW_BEFORE_MS: u64 = 30 * 24 * 3_600 * 1_000;

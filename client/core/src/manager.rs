@@ -32,9 +32,11 @@ use crate::relay::Carried;
 use crate::routes::Routes;
 use crate::sought::Sought;
 use crate::state::{Identity, Loaded, StoreOp};
+use crate::steady::Steady;
 use crate::talk::Talks;
 use crate::timer::{Timer, Timers};
 use crate::vias::Vias;
+use crate::visits::Visits;
 use beeline_proto::id::{DeviceFp, Label, ParcelId, SessionId};
 use beeline_proto::time::Now;
 use std::collections::{BTreeMap, BTreeSet};
@@ -45,6 +47,7 @@ pub struct PeerManager {
     pub(crate) crypto: Box<dyn Crypto>,
     pub(crate) out: Outputs,
     pub(crate) timers: Timers,
+    pub(crate) steady: Steady,
     pub(crate) bundles: Bundles,
     pub(crate) contacts: Contacts,
     pub(crate) routes: Routes,
@@ -77,6 +80,7 @@ pub struct PeerManager {
     pub(crate) depositing: (Vec<StoreOp>, Vec<Deposit>),
     pub(crate) pages: Pages,
     pub(crate) collected: Collected,
+    pub(crate) visits: Visits,
     /// Links with items to put into frames before the outputs are drained.
     pub(crate) dirty: BTreeSet<LinkId>,
     pub(crate) draining: bool,
@@ -104,6 +108,7 @@ impl PeerManager {
             crypto,
             out: Outputs::new(now),
             timers: Timers::default(),
+            steady: Steady::start(loaded.clock, now),
             bundles: Bundles::new(loaded.bundles),
             contacts,
             routes: Routes::default(),
@@ -132,6 +137,7 @@ impl PeerManager {
             depositing: Default::default(),
             pages: Pages::default(),
             collected: Collected::default(),
+            visits: Visits::default(),
             dirty: BTreeSet::new(),
             draining: false,
         };
@@ -139,10 +145,15 @@ impl PeerManager {
             let detail = format!("the stored chain of {label} does not verify; it is not used");
             manager.out.warn(now, "stored-contact", detail);
         }
+        manager.check_clock(now);
+        if let Some(detail) = loaded.copied {
+            manager.out.warn(now, "home-copied", detail);
+        }
         manager.load_routes(loaded.routes, now);
         manager.start_presence(now);
         manager.start_tending(now);
         manager.start_heartbeat(now);
+        manager.outbox.load_settled(loaded.settled, now.mono_ms);
         manager.load_outbox(loaded.outbox, now);
         manager.resume_streams(now);
         manager.settle(now);
@@ -192,6 +203,9 @@ impl PeerManager {
             } => self.on_send(now, command, to, text, idempotency_key),
             Command::MarkRead { messages } => self.on_mark_read(now, &messages),
             Command::AcceptKey { command, user } => self.on_accept_key(now, command, &user),
+            Command::SetReadReceipts { command, user, on } => {
+                self.on_set_read_receipts(command, &user, on);
+            }
             Command::Connect { to } => self.on_connect(now, &to),
         }
     }
@@ -263,6 +277,7 @@ impl PeerManager {
                 Timer::Heartbeat => self.beat(now),
                 Timer::Announce => self.announce(now),
                 Timer::Collect(link) => self.on_collect(now, link),
+                Timer::Visit => self.visit(now),
                 Timer::Expire => self.expire_kept(now),
                 Timer::Lazy => self.out.flush_lazy(),
                 Timer::Rewrite => self.rewrite(),

@@ -6,7 +6,7 @@ use crate::error::StartError;
 use crate::state::{Identity, StoreOp};
 use beeline_proto::chain::{ChainError, Descriptor, DeviceList, VerifiedChain};
 use beeline_proto::envelope::{Context, Verified};
-use beeline_proto::id::{BootId, DeviceFp, Label, MessageId, NetworkFp, SessionId, UserFp};
+use beeline_proto::id::{BootId, DeviceFp, KeyId, Label, MessageId, NetworkFp, SessionId, UserFp};
 use beeline_proto::keys::{SealSecret, SigningKey};
 use beeline_proto::payload::Payload;
 use beeline_proto::pb::envelope::v1::Context as PbContext;
@@ -16,6 +16,8 @@ use beeline_proto::pb::identity::v1::{Revocations, Role, Versions};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct OwnRecord {
     pub(crate) version: u64,
+    /// The bundle in it.
+    pub(crate) key_id: KeyId,
     pub(crate) bytes: Vec<u8>,
 }
 

@@ -3,7 +3,7 @@
 
 use crate::event::DeliveryState;
 use crate::intake::Opened;
-use crate::limits::{NACK_AGAIN_MS, RESEALS_MAX};
+use crate::limits::{NACK_AGAIN_MS, RESEALS_AGAIN_MS, RESEALS_MAX};
 use crate::manager::PeerManager;
 use crate::outbox::Phase;
 use crate::outputs::Write;
@@ -11,8 +11,9 @@ use crate::people::KEY_CHANGED;
 use crate::routes::{SealKey, read_bundle};
 use crate::state::StoreOp;
 use crate::ways::Way;
-use beeline_proto::id::{DeviceFp, Label, MessageId, ParcelId};
+use beeline_proto::id::{DeviceFp, KeyId, Label, MessageId, ParcelId};
 use beeline_proto::limits::PARCEL_TTL_MAX_S;
+use beeline_proto::parcel::Parcel;
 use beeline_proto::pb::peer::v1::Nack;
 use beeline_proto::pb::peer::v1::nack::Reason;
 use beeline_proto::pb::peer::v1::peer_item::Kind;
@@ -94,7 +95,7 @@ impl PeerManager {
         };
         match nack.reason() {
             Reason::UnknownKey => self.on_unknown_key(now, &label, opened.from, id, &nack.bundle),
-            Reason::NeedChain => self.on_need_chain(&label, opened.from, id),
+            Reason::NeedChain => self.on_need_chain(now, &label, opened.from, id),
             Reason::Conflict => self.reject_one(now, &label, id, "CONFLICT"),
             Reason::UserKeyChanged => self.reject_one(now, &label, id, KEY_CHANGED),
             Reason::Revoked => self.reject_one(now, &label, id, "REVOKED"),
@@ -121,33 +122,55 @@ impl PeerManager {
     ) {
         match read_bundle(bundle, self.me.network(), device) {
             Ok(_) if planted!(StaleSealKey) => {}
+            // It says that it has no longer what it hands out: sealing to it again would be a loop.
+            Ok(key) if self.is_sealed_to(device, id, key.id) => {
+                self.out.counters.count("reseal-refused");
+            }
             Ok(key) => {
                 self.routes.replace_seal(device, key);
-                self.reseal(label, device, id, key);
+                self.reseal(now, (label, device), id, key);
             }
             Err(error) => self.warn_envelope(now, device, error),
         }
     }
 
+    /// Whether the copy of a message for a device is sealed to this key.
+    fn is_sealed_to(&self, device: DeviceFp, id: MessageId, key: KeyId) -> bool {
+        let entry = self.outbox.get(&id);
+        let parcel = entry.and_then(|entry| Parcel::parse(entry.parcel(device)?).ok());
+        parcel.is_some_and(|parcel| parcel.header().key_id == key)
+    }
+
     /// The device does not know us: the same envelope goes again, with our chain.
-    fn on_need_chain(&mut self, label: &Label, device: DeviceFp, id: MessageId) {
+    fn on_need_chain(&mut self, now: Now, label: &Label, device: DeviceFp, id: MessageId) {
         if let Some(contact) = self.contacts.get_mut(label) {
             contact.row.knows_us = (0, 0);
         }
         if let Some(key) = self.routes.get(device).and_then(|route| route.seal) {
-            self.reseal(label, device, id, key);
+            self.reseal(now, (label, device), id, key);
         }
     }
 
     /// Seals a message's envelope anew for one device and writes it; it goes out after the commit.
-    fn reseal(&mut self, label: &Label, device: DeviceFp, id: MessageId, key: SealKey) {
+    fn reseal(
+        &mut self,
+        now: Now,
+        (label, device): (&Label, DeviceFp),
+        id: MessageId,
+        key: SealKey,
+    ) {
         let Some(entry) = self.outbox.get_mut(&id) else {
             return;
         };
+        // Few at a time: more would be a loop. For ever few would cost the message.
+        if entry.resealed_ms.saturating_add(RESEALS_AGAIN_MS) <= now.mono_ms {
+            entry.reseals = 0;
+        }
         if entry.reseals >= RESEALS_MAX || entry.phase != Phase::Sealed {
             return self.out.counters.count("reseal-refused");
         }
         entry.reseals += 1;
+        entry.resealed_ms = now.mono_ms;
         let mut parcels = entry.row.parcels.clone();
         let order = entry.order;
         let Some(envelope) = entry.row.envelope.clone() else {

@@ -4,7 +4,7 @@
 use crate::event::{DeliveryState, Rung};
 use crate::input::{CommandId, LinkId};
 use crate::limits::SETTLED_MAX;
-use crate::state::OutboxRow;
+use crate::state::{OutboxRow, SettledRow};
 use beeline_proto::id::{DeviceFp, EnvelopeHash, Label, MessageId, ParcelId, sha256};
 use beeline_proto::parcel::Parcel;
 use std::collections::{BTreeMap, VecDeque};
@@ -33,8 +33,10 @@ pub(crate) struct Entry {
     pub(crate) hash: Option<EnvelopeHash>,
     /// Which rung gave the route that each device's copy last took over each link.
     pub(crate) via: BTreeMap<(DeviceFp, LinkId), Rung>,
-    /// Seals made because of NACKs.
+    /// Seals made because of NACKs, shortly one after the other.
     pub(crate) reseals: u8,
+    /// When the last of them was made, by the monotonic clock.
+    pub(crate) resealed_ms: u64,
     /// The rung last told about.
     pub(crate) told: Option<Rung>,
     /// What was told last of why nothing came of a rung.
@@ -121,6 +123,7 @@ impl Outbox {
                 .map(|bytes| EnvelopeHash(sha256(bytes))),
             via: BTreeMap::new(),
             reseals: 0,
+            resealed_ms: 0,
             told: None,
             note: None,
             command,
@@ -223,6 +226,20 @@ impl Outbox {
             },
         );
         Some(entry)
+    }
+
+    /// Takes what earlier processes settled, the oldest first.
+    pub(crate) fn load_settled(&mut self, rows: Vec<SettledRow>, now_ms: u64) {
+        for row in rows {
+            let settled = Settled {
+                to: row.to,
+                state: row.state,
+                hash: Some(row.hash),
+                devices: row.devices,
+                queued_mono_ms: now_ms,
+            };
+            self.remember(row.id, settled);
+        }
     }
 
     fn remember(&mut self, id: MessageId, settled: Settled) {

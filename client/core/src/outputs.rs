@@ -28,6 +28,8 @@ pub(crate) enum Write {
     Bundle(Box<BundleRow>),
     /// A key is accepted: the row to put in force, and the new incarnation if the key had changed.
     Accept(CommandId, Box<ContactRow>, Option<u64>),
+    /// A contact is told that its messages were read, or not: what it was before.
+    ReadReceipts(CommandId, Label, bool),
     /// Parcels are kept for others.
     Keep(Vec<Deposit>),
     /// A page is read for the recipient at the other end of a link.
@@ -73,6 +75,7 @@ fn in_force(op: &StoreOp) -> bool {
         | StoreOp::RemoveRoute(_)
         | StoreOp::PutOwnChain { .. }
         | StoreOp::SetIncarnation(_)
+        | StoreOp::PublishBundle { .. }
         | StoreOp::EraseBundle(_) => true,
         StoreOp::QueueMessage(_)
         | StoreOp::SetSealed { .. }
@@ -83,6 +86,7 @@ fn in_force(op: &StoreOp) -> bool {
         | StoreOp::ReadKept { .. }
         | StoreOp::DropKept { .. }
         | StoreOp::ExpireKept { .. }
+        | StoreOp::KeepClock(_)
         | StoreOp::PutBundle(_) => false,
     }
 }
@@ -176,7 +180,8 @@ impl Outputs {
         let skip = self.lazy.len();
         let mut all = std::mem::take(&mut self.lazy);
         all.extend(ops);
-        let repeat = |op: &&StoreOp| in_force(op) && !matches!(purpose, Write::Accept(..));
+        let asked = matches!(purpose, Write::Accept(..) | Write::ReadReceipts(..));
+        let repeat = |op: &&StoreOp| in_force(op) && !asked;
         let kept = all.iter().filter(repeat).cloned().collect();
         let pending = Pending {
             purpose,

@@ -152,7 +152,7 @@ impl PeerManager {
             // The new key is a new recipient, which has seen nothing yet: counting starts again.
             row.chain = claimed;
             row.knows_us = (0, 0);
-            incarnation = Some(random_u64(self.crypto.as_mut()));
+            incarnation = Some(random_u64(self.crypto.as_mut()).max(1));
         }
         let mut ops = vec![StoreOp::PutContact(row.clone())];
         ops.extend(incarnation.map(StoreOp::SetIncarnation));
@@ -197,7 +197,8 @@ impl PeerManager {
 
     /// Starts counting anew.
     pub(crate) fn new_incarnation(&mut self) {
-        self.me.incarnation = random_u64(self.crypto.as_mut());
+        // 0 stands for "none" on the wire.
+        self.me.incarnation = random_u64(self.crypto.as_mut()).max(1);
         self.outbox.restart_seqs();
     }
 

@@ -85,6 +85,7 @@ impl PeerManager {
             incarnation: self.me.incarnation,
             text,
             queued_ms: now.wall_ms,
+            born_ms: self.steady_ms(now),
             envelope: None,
             parcels: Vec::new(),
             state: DeliveryState::Queued,

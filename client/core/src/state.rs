@@ -44,8 +44,41 @@ pub struct Loaded {
     pub streams: Vec<StreamRow>,
     /// Messages committed but not yet released to be shown, by (device, incarnation, seq).
     pub held: Vec<InboxRow>,
+    /// Messages of ours that ended as delivered or expired, the oldest first, at most
+    /// [`crate::limits::SETTLED_MAX`]: a late ACK or a READ may still come.
+    pub settled: Vec<SettledRow>,
+    /// The steady clock as it was kept last; `None` in a database that was just made.
+    pub clock: Option<ClockRow>,
+    /// What shows that this home was copied or restored since it was last open, for people. The
+    /// store has given it a new incarnation then.
+    pub copied: Option<String>,
     /// What is kept for others.
     pub kept: KeptLoad,
+}
+
+/// The steady clock when it was last kept. It counts the time this device lives, whatever becomes
+/// of its wall clock; how long things last is counted by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClockRow {
+    /// What it showed, milliseconds. It began with the wall clock's reading.
+    pub steady_ms: u64,
+    /// What the wall clock showed, Unix ms.
+    pub wall_ms: u64,
+}
+
+/// A message of ours that is not tried for any more, and what a late word on it must prove.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SettledRow {
+    /// The message.
+    pub id: MessageId,
+    /// The recipient as addressed.
+    pub to: Label,
+    /// `Delivered`, `Read` or `Expired`.
+    pub state: DeliveryState,
+    /// Hash of its envelope.
+    pub hash: EnvelopeHash,
+    /// The devices it was sealed to.
+    pub devices: Vec<DeviceFp>,
 }
 
 /// What is kept for others, in sums: it costs the same however many parcels there are.
@@ -109,8 +142,10 @@ pub struct BundleRow {
     pub key_id: KeyId,
     /// When it was made, Unix ms.
     pub made_ms: u64,
-    /// When a newer one was first published, Unix ms; 0 while it is the newest.
-    pub superseded_ms: u64,
+    /// The same moment on the steady clock, for its age.
+    pub born_ms: u64,
+    /// When somebody first had it, on the steady clock; 0 while nobody has.
+    pub published_ms: u64,
     /// Opens MESSAGE parcels.
     pub secret: SealSecret,
     /// Its envelope.
@@ -138,6 +173,8 @@ pub struct ContactRow {
     pub claimed_chain: Option<Vec<u8>>,
     /// Versions of our own lists the user has acknowledged: our chain need not travel again.
     pub knows_us: (u64, u64),
+    /// Whether the user is told that a person has read its messages.
+    pub read_receipts: bool,
 }
 
 /// A way to a device: a row of `peer_routes`.
@@ -178,6 +215,8 @@ pub struct OutboxRow {
     pub text: String,
     /// When it was queued, Unix ms.
     pub queued_ms: u64,
+    /// The same moment on the steady clock, for its age.
+    pub born_ms: u64,
     /// The signed envelope, once the recipient's key is pinned; never changes afterwards.
     pub envelope: Option<Vec<u8>>,
     /// The sealed parcels by recipient device, byte-identical on every retry until a NACK.
@@ -277,8 +316,15 @@ pub enum StoreOp {
     PutRoute(RouteRow),
     /// Remove the route to this device, if there is one.
     RemoveRoute(DeviceFp),
-    /// Insert a new bundle of ours; the older ones are superseded at its `made_ms`.
+    /// Insert a new bundle of ours.
     PutBundle(BundleRow),
+    /// Note that somebody has a bundle of ours now, unless somebody had it before.
+    PublishBundle {
+        /// The bundle.
+        key_id: KeyId,
+        /// When, on the steady clock.
+        at_ms: u64,
+    },
     /// Erase a bundle's secret.
     EraseBundle(KeyId),
     /// Replace our own chain and revocations.
@@ -290,6 +336,8 @@ pub enum StoreOp {
     },
     /// Start a new incarnation after a restored backup was noticed.
     SetIncarnation(u64),
+    /// Keep the steady clock.
+    KeepClock(ClockRow),
     /// Keep a parcel for somebody else. Answers `Inserted`, or `Kept` where it is here already.
     Keep(KeptRow),
     /// Look whether a parcel is kept. Answers `Kept` or `Missing`.

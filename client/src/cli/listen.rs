@@ -23,8 +23,13 @@ use tokio::sync::broadcast::error::RecvError;
 pub(crate) enum Show {
     /// Nothing: messages wait for a `listen`.
     Nothing,
-    /// Every message, and no more than this many.
-    Messages(Option<u64>),
+    /// Every message.
+    Messages {
+        /// No more than this many.
+        left: Option<u64>,
+        /// Whether a person reads along.
+        read: bool,
+    },
 }
 
 /// Stays online until a signal, or until enough was shown.
@@ -169,17 +174,26 @@ impl Session<'_> {
         let key = [message.key];
         client.mark_showing(&key).await.map_err(answer::failure)?;
         crash::at("show.marked");
+        if let Some(gap) = answer::gap_line(&message.from, message.missing) {
+            self.printer.line(&gap).await?;
+        }
         self.printer.line(&line_of(message)).await?;
         crash::at("show.printed");
         client.mark_shown(&key).await.map_err(answer::failure)?;
         crash::at("show.done");
-        if let Show::Messages(Some(left)) = &mut self.show {
-            *left = left.saturating_sub(1);
-            if *left == 0 {
-                return Ok(Next::Enough);
-            }
+        let Show::Messages { left, read } = &mut self.show else {
+            return Ok(Next::GoOn);
+        };
+        if *read {
+            let said = client.mark_read(&[(message.user, message.key.id)]).await;
+            said.map_err(answer::failure)?;
         }
-        Ok(Next::GoOn)
+        *left = left.map(|left| left.saturating_sub(1));
+        Ok(if *left == Some(0) {
+            Next::Enough
+        } else {
+            Next::GoOn
+        })
     }
 }
 
@@ -199,5 +213,6 @@ fn line_of(message: &Unshown) -> Line {
         path: message.path.name().to_owned(),
         sent_at: Timestamp::from_ms(message.sent_at_ms).to_string(),
         again: message.again,
+        late: message.late,
     })
 }

@@ -3,7 +3,7 @@
 use super::kept;
 use super::names::is_final;
 use crate::report::InboxKey;
-use beeline_proto::id::{KeyId, MessageId};
+use beeline_proto::id::{DeviceFp, KeyId, MessageId};
 use client_core::event::{DeliveryState, Path, Rung};
 use client_core::state::{
     BundleRow, ContactRow, InboxRow, OutboxRow, RouteRow, StoreOp, StoreResult, StreamRow,
@@ -79,6 +79,12 @@ fn apply_one(conn: &Connection, op: &StoreOp, at_ms: u64) -> Result<StoreResult,
             conn.prepare_cached(sql)?.execute([device.0])?;
         }
         StoreOp::PutBundle(row) => put_bundle(conn, row)?,
+        StoreOp::PublishBundle { key_id, at_ms } => {
+            let sql = "UPDATE bundles SET published_ms = ?2
+                       WHERE key_id = ?1 AND published_ms = 0";
+            conn.prepare_cached(sql)?
+                .execute(params![key_id.0, to_db(*at_ms)])?;
+        }
         StoreOp::EraseBundle(id) => erase_bundle(conn, *id)?,
         StoreOp::PutOwnChain { chain, revocations } => {
             let sql = "UPDATE own SET chain = ?1, revocations = ?2";
@@ -88,6 +94,11 @@ fn apply_one(conn: &Connection, op: &StoreOp, at_ms: u64) -> Result<StoreResult,
         StoreOp::SetIncarnation(incarnation) => {
             let sql = "UPDATE own SET incarnation = ?1";
             conn.prepare_cached(sql)?.execute([to_db(*incarnation)])?;
+        }
+        StoreOp::KeepClock(clock) => {
+            let sql = "UPDATE own SET steady_ms = ?1, wall_ms = ?2";
+            let kept = [to_db(clock.steady_ms), to_db(clock.wall_ms)];
+            conn.prepare_cached(sql)?.execute(kept)?;
         }
         StoreOp::Keep(row) => return kept::keep(conn, row),
         StoreOp::FindKept { recipient, id } => return kept::find(conn, *recipient, *id),
@@ -120,8 +131,8 @@ fn queue(conn: &Connection, row: &OutboxRow) -> Result<StoreResult, OpError> {
     }
     conn.prepare_cached(
         "INSERT INTO outbox (id, to_user_id, incarnation, seq, text, queued_ms, envelope, state,
-             idempotency_key)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+             idempotency_key, born_ms, sealed_to)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
     )?
     .execute(params![
         row.id.0,
@@ -133,6 +144,8 @@ fn queue(conn: &Connection, row: &OutboxRow) -> Result<StoreResult, OpError> {
         row.envelope,
         row.state.name(),
         row.idempotency_key,
+        to_db(row.born_ms),
+        sealed_to(&row.parcels),
     ])?;
     conn.prepare_cached(
         "INSERT INTO sequences (to_user_id, incarnation, seq) VALUES (?1, ?2, ?3)
@@ -177,13 +190,22 @@ fn set_envelope(conn: &Connection, id: MessageId, envelope: &[u8]) -> Result<(),
     Ok(())
 }
 
+/// The devices of parcels, as one column keeps them.
+fn sealed_to(parcels: &[(DeviceFp, Vec<u8>)]) -> Vec<u8> {
+    let devices = parcels.iter().map(|(device, _)| device.0);
+    devices.collect::<Vec<_>>().concat()
+}
+
 /// Replaces the parcels of a message; a message that is not there is left so.
 fn set_parcels(
     conn: &Connection,
     id: MessageId,
-    parcels: &[(beeline_proto::id::DeviceFp, Vec<u8>)],
+    parcels: &[(DeviceFp, Vec<u8>)],
 ) -> Result<(), OpError> {
     drop_parcels(conn, id)?;
+    let sql = "UPDATE outbox SET sealed_to = ?2 WHERE id = ?1";
+    conn.prepare_cached(sql)?
+        .execute(params![id.0, sealed_to(parcels)])?;
     let mut insert = conn.prepare_cached(
         "INSERT INTO outbox_parcels (message, device_fp, parcel)
          SELECT id, ?2, ?3 FROM outbox WHERE id = ?1",
@@ -351,8 +373,8 @@ pub(super) fn mark(
 fn put_contact(conn: &Connection, row: &ContactRow) -> Result<(), OpError> {
     conn.prepare_cached(
         "INSERT OR REPLACE INTO contacts (user_fp, user_id, chain, verified, claimed_chain,
-             knows_membership, knows_devices)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+             knows_membership, knows_devices, read_receipts)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
     )?
     .execute(params![
         row.user.0,
@@ -362,6 +384,7 @@ fn put_contact(conn: &Connection, row: &ContactRow) -> Result<(), OpError> {
         row.claimed_chain,
         to_db(row.knows_us.0),
         to_db(row.knows_us.1),
+        row.read_receipts,
     ])?;
     Ok(())
 }
@@ -387,19 +410,16 @@ fn put_route(conn: &Connection, row: &RouteRow) -> Result<(), OpError> {
 }
 
 fn put_bundle(conn: &Connection, row: &BundleRow) -> Result<(), OpError> {
-    conn.prepare_cached(
-        "UPDATE bundles SET superseded_ms = ?2 WHERE superseded_ms = 0 AND key_id <> ?1",
-    )?
-    .execute(params![row.key_id.0, to_db(row.made_ms)])?;
     let secret = row.secret.to_bytes();
     conn.prepare_cached(
-        "INSERT OR REPLACE INTO bundles (key_id, made_ms, superseded_ms, secret, envelope)
-         VALUES (?1, ?2, ?3, ?4, ?5)",
+        "INSERT OR REPLACE INTO bundles (key_id, made_ms, born_ms, published_ms, secret, envelope)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     )?
     .execute(params![
         row.key_id.0,
         to_db(row.made_ms),
-        to_db(row.superseded_ms),
+        to_db(row.born_ms),
+        to_db(row.published_ms),
         secret.as_slice(),
         row.envelope,
     ])?;
@@ -411,7 +431,7 @@ fn erase_bundle(conn: &Connection, id: KeyId) -> Result<(), OpError> {
     conn.pragma_update_and_check(None, "secure_delete", true, |_| Ok(()))?;
     let sql = "DELETE FROM bundles WHERE key_id = ?1";
     let erased = conn.prepare_cached(sql)?.execute([id.0]);
-    conn.pragma_update_and_check(None, "secure_delete", false, |_| Ok(()))?;
+    conn.pragma_update_and_check(None, "secure_delete", "fast", |_| Ok(()))?;
     erased?;
     Ok(())
 }

@@ -3,7 +3,7 @@
 
 use super::load::{self, Own};
 use super::writer::Writer;
-use super::{Answer, Job, Write, open, read};
+use super::{Answer, Job, Write, history, open};
 use crate::error::StoreError;
 use crate::home::Home;
 use crate::report::{InboxKey, Unshown};
@@ -140,7 +140,7 @@ impl Direct {
     /// # Errors
     /// As the database says.
     pub fn unshown(&self, limit: usize) -> Result<Vec<Unshown>, StoreError> {
-        read::unshown(&self.reader, limit)
+        history::unshown(&self.reader, limit)
     }
 
     /// The writing connection, to look at; `None` once the store has failed for good.

@@ -43,6 +43,12 @@ impl Registry {
         users.find_map(|known| Some((known.chain.clone(), known.records.get(device)?.clone())))
     }
 
+    /// Puts a record of a device in place: a hostile registry hands out an old one.
+    pub fn put_record(&mut self, user: &Label, device: &Label, record: Vec<u8>) {
+        let known = self.users.entry(user.clone()).or_default();
+        known.records.insert(device.clone(), record);
+    }
+
     /// Forgets a user.
     pub fn forget(&mut self, user: &Label) {
         self.users.remove(user);

@@ -1,11 +1,12 @@
 //! A store in memory that honours the operations: in order, all or nothing.
 
 use crate::event::DeliveryState;
+use crate::limits::SETTLED_MAX;
 use crate::state::{
-    BundleRow, ContactRow, InboxRow, KeptRow, Loaded, OutboxRow, RouteRow, StoreOp, StoreResult,
-    StreamRow,
+    BundleRow, ClockRow, ContactRow, InboxRow, KeptRow, Loaded, OutboxRow, RouteRow, SettledRow,
+    StoreOp, StoreResult, StreamRow,
 };
-use beeline_proto::id::{DeviceFp, Label, MessageId};
+use beeline_proto::id::{DeviceFp, EnvelopeHash, Label, MessageId, sha256};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Everything one home keeps. Cloned to model a crash before a commit.
@@ -33,6 +34,12 @@ pub struct MemoryStore {
     pub streams: BTreeMap<(DeviceFp, u64), u64>,
     /// Our own chain and revocations, once replaced.
     pub own: Option<(Vec<u8>, Vec<u8>)>,
+    /// The steady clock as kept last.
+    pub clock: Option<ClockRow>,
+    /// What the next start shall be told of a copied home.
+    pub copied: Option<String>,
+    /// Devices each message of ours was sealed to.
+    sealed_to: BTreeMap<MessageId, Vec<DeviceFp>>,
     /// Parcels kept for others, by order.
     pub kept: BTreeMap<u64, KeptRow>,
     /// The clock of keeping and the wall clock, when last noted.
@@ -98,8 +105,29 @@ impl MemoryStore {
                 })
                 .collect(),
             held,
+            settled: self.settled(),
+            clock: self.clock,
+            copied: self.copied.clone(),
             kept: self.load_kept(),
         }
+    }
+
+    /// The last messages of ours that ended, the oldest first.
+    fn settled(&self) -> Vec<SettledRow> {
+        let rows = self.queued.iter().filter_map(|id| self.outbox.get(id));
+        let ended = rows.filter(|row| is_final(row.state) && row.state != DeliveryState::Rejected);
+        let settled = ended.filter_map(|row| {
+            let envelope = row.envelope.as_deref()?;
+            Some(SettledRow {
+                id: row.id,
+                to: row.to.clone(),
+                state: row.state,
+                hash: EnvelopeHash(sha256(envelope)),
+                devices: self.sealed_to.get(&row.id).cloned().unwrap_or_default(),
+            })
+        });
+        let mut settled: Vec<SettledRow> = settled.collect();
+        settled.split_off(settled.len().saturating_sub(SETTLED_MAX))
     }
 
     /// Applies a write.
@@ -121,6 +149,7 @@ impl MemoryStore {
                     assert!(same, "an envelope never changes");
                     row.envelope = Some(envelope.clone());
                     row.parcels.clone_from(parcels);
+                    self.note_devices(*id, parcels);
                 }
             }
             StoreOp::SetState { id, state, .. } => {
@@ -150,17 +179,19 @@ impl MemoryStore {
             StoreOp::RemoveRoute(device) => {
                 self.routes.remove(device);
             }
-            StoreOp::PutBundle(row) => {
-                for old in self.bundles.iter_mut().filter(|old| old.superseded_ms == 0) {
-                    old.superseded_ms = row.made_ms;
+            StoreOp::PutBundle(row) => self.bundles.push(row.clone()),
+            StoreOp::PublishBundle { key_id, at_ms } => {
+                let new = |row: &&mut BundleRow| row.key_id == *key_id && row.published_ms == 0;
+                if let Some(row) = self.bundles.iter_mut().find(new) {
+                    row.published_ms = *at_ms;
                 }
-                self.bundles.push(row.clone());
             }
             StoreOp::EraseBundle(id) => self.bundles.retain(|row| row.key_id != *id),
             StoreOp::PutOwnChain { chain, revocations } => {
                 self.own = Some((chain.clone(), revocations.clone()));
             }
             StoreOp::SetIncarnation(incarnation) => self.incarnation = *incarnation,
+            StoreOp::KeepClock(clock) => self.clock = Some(*clock),
             StoreOp::Keep(_)
             | StoreOp::FindKept { .. }
             | StoreOp::ReadKept { .. }
@@ -188,10 +219,16 @@ impl MemoryStore {
         if let Some(key) = key {
             self.keys.insert(key, row.id);
         }
+        self.note_devices(row.id, &row.parcels);
         self.outbox.insert(row.id, row.clone());
         self.queued.push(row.id);
         self.history.push((row.id, DeliveryState::Queued));
         StoreResult::Inserted { seq_reused: false }
+    }
+
+    fn note_devices(&mut self, id: MessageId, parcels: &[(DeviceFp, Vec<u8>)]) {
+        let devices = parcels.iter().map(|(device, _)| *device);
+        self.sealed_to.insert(id, devices.collect());
     }
 
     fn receive(&mut self, row: &InboxRow) -> StoreResult {

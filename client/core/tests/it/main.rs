@@ -1,8 +1,10 @@
 //! Behaviour of the core, in virtual time: one file per promise.
 
 mod acks;
+mod clocks;
 mod coordinators;
 mod crash;
+mod custody;
 mod first;
 mod flood;
 mod glare;
@@ -10,6 +12,7 @@ mod hostile;
 mod keys;
 mod ladder;
 mod neighbours;
+mod numbers;
 mod order;
 mod presence;
 mod properties;
@@ -17,4 +20,7 @@ mod queries;
 mod reach;
 mod relay;
 mod routes;
+mod secrecy;
+mod settled;
+mod speaker;
 mod tap;
