@@ -69,6 +69,7 @@ fn row() -> OutboxRow {
         born_ms: 1,
         envelope: None,
         parcels: Vec::new(),
+        acked: Vec::new(),
         state: DeliveryState::Queued,
         idempotency_key: Some("key".to_owned()),
     }

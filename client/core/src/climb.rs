@@ -314,18 +314,8 @@ impl PeerManager {
             // The climb under way plans the next one.
             return;
         }
-        let devices = self
-            .contacts
-            .get(label)
-            .map(|contact| &contact.chain.devices.devices);
-        let devices: Vec<_> = devices.into_iter().flatten().map(Device::fp).collect();
-        for device in devices {
-            self.drop_relays(device);
-            let own = self.links.ready_to(device);
-            let link = own.and_then(|id| self.links.get_mut(id));
-            if let Some(flow) = link.and_then(|link| link.flow_mut(device)) {
-                flow.restart();
-            }
+        for device in self.devices_of(label) {
+            self.restart_flows(device);
         }
         self.start_climb(now, label);
         self.pump_user(now, label);
@@ -344,6 +334,9 @@ impl PeerManager {
                 self.start_climb(now, &label);
             }
         }
+        for label in self.served_users() {
+            self.serve_anew(now, &label);
+        }
     }
 
     /// A device was heard of, by a parcel of its own or from a neighbour: what waits for it is
@@ -356,7 +349,8 @@ impl PeerManager {
 
     /// The same for a user, who may be one we never met.
     pub(crate) fn heard_of_user(&mut self, now: Now, label: &Label) {
-        if !self.outbox.has_waiting(label) {
+        let waiting = self.outbox.has_waiting(label);
+        if !waiting && !self.is_serving(label) {
             return;
         }
         let peer = self.peer(now, label);
@@ -366,7 +360,10 @@ impl PeerManager {
         }
         peer.heard_ms = now.mono_ms;
         peer.attempt = 0;
-        self.on_retry(now, label);
+        if waiting {
+            self.on_retry(now, label);
+        }
+        self.serve_anew(now, label);
     }
 
     /// An attempt for a user ended: goes on climbing, or comes to rest.

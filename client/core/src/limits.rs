@@ -5,6 +5,10 @@ use beeline_proto::limits::CANDIDATES_MAX;
 /// Messages of ours not yet final: a month of a busy program, about 40 MiB with their parcels.
 pub const OUTBOX_MAX: usize = 10_000;
 
+/// Delivered messages that are still served to further devices, about 40 MiB; beyond it the oldest
+/// are let go: a device away that long finds the rest at its user's other devices.
+pub const SERVED_MAX: usize = 10_000;
+
 /// Messages with one link that wait for an ACK: fills 100 ms of a link at 5,000 messages/s.
 pub const LINK_WINDOW: usize = 512;
 
@@ -487,12 +491,12 @@ pub const REDIAL_CONNECTING_MS: u64 = 8_000;
 /// How often a call is made anew before its session is left to end.
 pub const REDIALS_MAX: u32 = 3;
 
-/// Timers armed at once: four per link, one for the ACKs of each device, two per recipient of a
+/// Timers armed at once: four per link, one for the ACKs of each device, three per recipient of a
 /// message and one per relay to its devices, one per stream that holds messages, and a handful of
 /// our own.
 pub const TIMERS_MAX: usize = 4 * LINKS_MAX
     + ACK_DEVICES_MAX
-    + (2 + RELAYS_AT_ONCE) * (PEERS_MAX + OUTBOX_MAX)
+    + (3 + RELAYS_AT_ONCE) * (PEERS_MAX + OUTBOX_MAX)
     + HELD_TOTAL_MAX
     + 16
     + FABRIC_TIMERS_MAX;

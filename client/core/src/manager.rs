@@ -37,6 +37,7 @@ use crate::talk::Talks;
 use crate::timer::{Timer, Timers};
 use crate::vias::Vias;
 use crate::visits::Visits;
+use crate::ways::Way;
 use beeline_proto::id::{DeviceFp, Label, ParcelId, SessionId};
 use beeline_proto::time::Now;
 use std::collections::{BTreeMap, BTreeSet};
@@ -69,8 +70,8 @@ pub struct PeerManager {
     pub(crate) sessions_seen: Seen<(DeviceFp, SessionId)>,
     /// Parcels opened before.
     pub(crate) parcels_seen: Seen<ParcelId>,
-    /// Parcels answered with a NACK before, and in which stretch of `NACK_AGAIN_MS`.
-    pub(crate) nacked: Seen<(ParcelId, u64)>,
+    /// Parcels answered with a NACK before, in which stretch of `NACK_AGAIN_MS`, and which way.
+    pub(crate) nacked: Seen<(ParcelId, u64, Way)>,
     pub(crate) opens: Bucket,
     pub(crate) nacks: Bucket,
     pub(crate) relay_requests: Bucket,
@@ -145,6 +146,7 @@ impl PeerManager {
             let detail = format!("the stored chain of {label} does not verify; it is not used");
             manager.out.warn(now, "stored-contact", detail);
         }
+        manager.know_ourselves();
         manager.check_clock(now);
         if let Some(detail) = loaded.copied {
             manager.out.warn(now, "home-copied", detail);
@@ -207,6 +209,10 @@ impl PeerManager {
                 self.on_set_read_receipts(command, &user, on);
             }
             Command::Connect { to } => self.on_connect(now, &to),
+            Command::PutDeviceList {
+                command,
+                device_list,
+            } => self.on_put_device_list(now, command, &device_list),
         }
     }
 
@@ -263,6 +269,7 @@ impl PeerManager {
             match timer {
                 Timer::Ladder(user) => self.climb(now, &user),
                 Timer::Retry(user) => self.on_retry(now, &user),
+                Timer::Serve(user) => self.on_serve(now, &user),
                 Timer::Session(link) => self.on_session_timeout(now, link),
                 Timer::Redial(link) => self.on_redial(now, link),
                 Timer::Route(link, to) => self.on_route_doubt(now, link, to),

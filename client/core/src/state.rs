@@ -36,7 +36,7 @@ pub struct Loaded {
     pub contacts: Vec<ContactRow>,
     /// Routes to devices.
     pub routes: Vec<RouteRow>,
-    /// Messages not in a final state, by (to, seq).
+    /// Messages not in a final state, and delivered ones some device is still to get, by (to, seq).
     pub outbox: Vec<OutboxRow>,
     /// Highest seq used per recipient within the incarnation in force.
     pub seqs: Vec<(Label, u64)>,
@@ -221,6 +221,8 @@ pub struct OutboxRow {
     pub envelope: Option<Vec<u8>>,
     /// The sealed parcels by recipient device, byte-identical on every retry until a NACK.
     pub parcels: Vec<(DeviceFp, Vec<u8>)>,
+    /// Devices that have acknowledged it while others are still to get it.
+    pub acked: Vec<DeviceFp>,
     /// Where it stands.
     pub state: DeliveryState,
     /// The caller's idempotency key.
@@ -253,6 +255,33 @@ pub struct InboxRow {
     /// Clamped sender's time, Unix ms.
     pub sent_at_ms: u64,
     /// When it was received, Unix ms.
+    pub received_ms: u64,
+}
+
+/// A message of ours that another device of ours sent.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CopyRow {
+    /// The message.
+    pub id: MessageId,
+    /// Which of our devices sent it: dedup is by (device, id), for ever.
+    pub device: DeviceFp,
+    /// The recipient's userId.
+    pub to: Label,
+    /// The recipient.
+    pub user: UserFp,
+    /// Hash of the envelope as received.
+    pub hash: EnvelopeHash,
+    /// The envelope as received.
+    pub envelope: Vec<u8>,
+    /// The sending device's incarnation.
+    pub incarnation: u64,
+    /// Its order.
+    pub seq: u64,
+    /// The text.
+    pub text: String,
+    /// The sending device's time, Unix ms.
+    pub sent_at_ms: u64,
+    /// When it came here, Unix ms.
     pub received_ms: u64,
 }
 
@@ -297,9 +326,23 @@ pub enum StoreOp {
         /// When, Unix ms.
         at_ms: u64,
     },
+    /// A device has a message of ours; others are still to get it. Its parcel is dropped; the
+    /// others' outlive `SetState` to `Delivered` and `Read`.
+    SetAcked {
+        /// The message.
+        id: MessageId,
+        /// The device.
+        device: DeviceFp,
+    },
+    /// Nobody is left to get this message of ours: its parcels, and who has it, are dropped.
+    EndServing(MessageId),
+    /// A device is not its user's any more: every parcel for it is dropped.
+    DropParcelsFor(DeviceFp),
     /// Insert a message for us. Answers `Inserted`, `Duplicate` (same hash), `Conflict` (another
     /// hash under the same id), with `seq_reused` where another id has the same seq.
     Receive(InboxRow),
+    /// Insert a copy of what another device of ours said. Answers as `Receive` does.
+    KeepCopy(CopyRow),
     /// Release a received message to be shown, and advance its stream.
     Release {
         /// The sending device.

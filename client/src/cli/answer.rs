@@ -20,6 +20,9 @@ use beeline_proto::time::Timestamp;
 use client_core::event::PeerState;
 use std::collections::BTreeSet;
 
+/// The state of a message that another device of ours sent: there it is known.
+const COPIED: &str = "copied";
+
 /// Messages of one `history`.
 const HISTORY_LINES_MAX: usize = 1_000;
 
@@ -257,7 +260,11 @@ fn history_lines(items: Vec<HistoryItem>) -> Vec<Line> {
             direction: if item.ours { "sent" } else { "received" }.to_owned(),
             user: item.with.to_string(),
             text: item.text,
-            state: item.state.name().to_owned(),
+            state: match item.sent_by {
+                None => item.state.name().to_owned(),
+                Some(_) => COPIED.to_owned(),
+            },
+            device: item.sent_by.map(|device| device.short().to_string()),
             path: item.path.map(|path| path.name().to_owned()),
             reason: item.reason,
             sent_at: at(item.sent_at_ms),

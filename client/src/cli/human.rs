@@ -298,6 +298,8 @@ fn render_history(line: &HistoryLine, style: Style) -> String {
         "\u{2190}"
     };
     let mut facts = vec![line.state.clone()];
+    let by = line.device.as_deref();
+    facts.extend(by.map(|device| format!("sent by our device {device}")));
     facts.extend(line.path.clone());
     facts.extend(line.reason.as_deref().map(safe));
     if line.direction != "sent" {

@@ -285,8 +285,12 @@ pub(crate) struct HistoryLine {
     pub(crate) user: String,
     /// The text.
     pub(crate) text: String,
-    /// Where it stands; a received one is `delivered`.
+    /// Where it stands; a received one is `delivered`, one that another device of ours sent
+    /// `copied`: there its state is known.
     pub(crate) state: String,
+    /// Fingerprint of the other device of ours that sent it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) device: Option<String>,
     /// How it travelled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) path: Option<String>,

@@ -6,6 +6,7 @@
 //! database is closed, opened and checked before anything is answered again.
 
 mod ballast;
+mod devices;
 mod forget;
 mod ground;
 mod history;
@@ -205,6 +206,8 @@ impl Store {
     }
 }
 
+#[cfg(test)]
+mod devices_tests;
 #[cfg(test)]
 #[path = "tests.rs"]
 mod tests;

@@ -19,6 +19,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/client/0001_client.sql"),
     include_str!("../../../migrations/client/0002_kept.sql"),
     include_str!("../../../migrations/client/0003_once.sql"),
+    include_str!("../../../migrations/client/0004_devices.sql"),
 ];
 
 /// Settings every writing connection must have, with the value each must answer.

@@ -1,7 +1,8 @@
 //! The operations of the core, one function each, inside a transaction somebody else began.
 
+use super::devices;
 use super::kept;
-use super::names::is_final;
+use super::names::{is_final, is_given_up};
 use crate::report::InboxKey;
 use beeline_proto::id::{DeviceFp, KeyId, MessageId};
 use client_core::event::{DeliveryState, Path, Rung};
@@ -43,6 +44,7 @@ fn apply_one(conn: &Connection, op: &StoreOp, at_ms: u64) -> Result<StoreResult,
     match op {
         StoreOp::QueueMessage(row) => return queue(conn, row),
         StoreOp::Receive(row) => return receive(conn, row),
+        StoreOp::KeepCopy(row) => return devices::keep_copy(conn, row),
         StoreOp::SetSealed {
             id,
             envelope,
@@ -68,6 +70,9 @@ fn apply_one(conn: &Connection, op: &StoreOp, at_ms: u64) -> Result<StoreResult,
             };
             set_state(conn, *id, &step)?;
         }
+        StoreOp::SetAcked { id, device } => devices::set_acked(conn, *id, *device)?,
+        StoreOp::EndServing(id) => devices::end_serving(conn, *id)?,
+        StoreOp::DropParcelsFor(device) => devices::drop_parcels_for(conn, *device)?,
         StoreOp::Release { device, id, stream } => {
             let (device, id) = (*device, *id);
             release(conn, InboxKey { device, id }, stream, at_ms)?;
@@ -216,7 +221,8 @@ fn set_parcels(
     Ok(())
 }
 
-fn drop_parcels(conn: &Connection, id: MessageId) -> Result<(), OpError> {
+/// Drops every parcel of a message.
+pub(super) fn drop_parcels(conn: &Connection, id: MessageId) -> Result<(), OpError> {
     let sql = "DELETE FROM outbox_parcels WHERE message = ?1";
     conn.prepare_cached(sql)?.execute([id.0])?;
     Ok(())
@@ -255,8 +261,8 @@ fn set_state(conn: &Connection, id: MessageId, step: &Step<'_>) -> Result<(), Op
     if step.state == DeliveryState::Trying {
         forget_old_tries(conn, id)?;
     }
-    if is_final(step.state) {
-        drop_parcels(conn, id)?;
+    if is_given_up(step.state) || (is_final(step.state) && !devices::is_served(conn, id)?) {
+        devices::end_serving(conn, id)?;
     }
     Ok(())
 }
@@ -271,7 +277,8 @@ fn forget_old_tries(conn: &Connection, id: MessageId) -> Result<(), OpError> {
     Ok(())
 }
 
-fn add_step(
+/// Notes what happened to a message, for `why`.
+pub(super) fn add_step(
     conn: &Connection,
     device: &[u8],
     id: MessageId,

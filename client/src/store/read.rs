@@ -106,7 +106,7 @@ impl Reader {
         let found = history::find(&self.conn, id)?;
         let item =
             found.ok_or_else(|| QueryError::NotFound(format!("no message {}", id.to_text())))?;
-        let side = if item.ours {
+        let side = if item.ours && item.sent_by.is_none() {
             "device_fp = x''"
         } else {
             "device_fp <> x''"

@@ -3,8 +3,8 @@
 use crate::event::DeliveryState;
 use crate::limits::SETTLED_MAX;
 use crate::state::{
-    BundleRow, ClockRow, ContactRow, InboxRow, KeptRow, Loaded, OutboxRow, RouteRow, SettledRow,
-    StoreOp, StoreResult, StreamRow,
+    BundleRow, ClockRow, ContactRow, CopyRow, InboxRow, KeptRow, Loaded, OutboxRow, RouteRow,
+    SettledRow, StoreOp, StoreResult, StreamRow,
 };
 use beeline_proto::id::{DeviceFp, EnvelopeHash, Label, MessageId, sha256};
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,6 +32,8 @@ pub struct MemoryStore {
     pub released: Vec<(DeviceFp, MessageId)>,
     /// Next seq per stream.
     pub streams: BTreeMap<(DeviceFp, u64), u64>,
+    /// What other devices of ours said, for ever.
+    pub copies: BTreeMap<(DeviceFp, MessageId), CopyRow>,
     /// Our own chain and revocations, once replaced.
     pub own: Option<(Vec<u8>, Vec<u8>)>,
     /// The steady clock as kept last.
@@ -77,7 +79,7 @@ impl MemoryStore {
             .queued
             .iter()
             .filter_map(|id| self.outbox.get(id))
-            .filter(|row| !is_final(row.state))
+            .filter(|row| !is_final(row.state) || !row.acked.is_empty())
             .cloned()
             .collect();
         outbox.sort_by(|a, b| (&a.to, a.seq).cmp(&(&b.to, b.seq)));
@@ -156,6 +158,30 @@ impl MemoryStore {
                 self.history.push((*id, *state));
                 if let Some(row) = self.outbox.get_mut(id) {
                     row.state = *state;
+                    if is_final(*state) && (*state > DeliveryState::Read || row.acked.is_empty()) {
+                        row.parcels.clear();
+                        row.acked.clear();
+                    }
+                }
+            }
+            StoreOp::SetAcked { id, device } => {
+                if let Some(row) = self.outbox.get_mut(id) {
+                    row.parcels.retain(|(to, _)| to != device);
+                    if !row.acked.contains(device) {
+                        row.acked.push(*device);
+                    }
+                }
+            }
+            StoreOp::KeepCopy(row) => return self.keep_copy(row),
+            StoreOp::EndServing(id) => {
+                if let Some(row) = self.outbox.get_mut(id) {
+                    row.parcels.clear();
+                    row.acked.clear();
+                }
+            }
+            StoreOp::DropParcelsFor(device) => {
+                for row in self.outbox.values_mut() {
+                    row.parcels.retain(|(to, _)| to != device);
                 }
             }
             StoreOp::Release { device, id, stream } => {
@@ -224,6 +250,17 @@ impl MemoryStore {
         self.queued.push(row.id);
         self.history.push((row.id, DeliveryState::Queued));
         StoreResult::Inserted { seq_reused: false }
+    }
+
+    fn keep_copy(&mut self, row: &CopyRow) -> StoreResult {
+        match self.copies.get(&(row.device, row.id)) {
+            Some(known) if known.hash == row.hash => StoreResult::Duplicate,
+            Some(_) => StoreResult::Conflict,
+            None => {
+                self.copies.insert((row.device, row.id), row.clone());
+                StoreResult::Inserted { seq_reused: false }
+            }
+        }
     }
 
     fn note_devices(&mut self, id: MessageId, parcels: &[(DeviceFp, Vec<u8>)]) {
