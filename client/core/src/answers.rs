@@ -216,6 +216,12 @@ impl PeerManager {
                 self.on_queued(now, id, result);
             }
             Write::Seal(ids) => self.on_sealed(now, &ids, detail),
+            Write::Stored(ids) => {
+                self.on_stored_written(now, &ids, detail.is_none());
+                if let Some(detail) = detail {
+                    self.out.warn(now, "store-failed", detail);
+                }
+            }
             Write::Inbox => self.on_inbox_written(now, detail.map_or(Ok(results), Err)),
             Write::Copy(copied) => {
                 let result = detail.map_or_else(|| Ok(results.into_iter().next()), Err);
@@ -293,6 +299,7 @@ impl PeerManager {
         }
         users.extend(self.rewind_copies(copied));
         for user in users {
+            self.placing.touch(&user, false);
             self.pump_user(now, &user);
         }
     }

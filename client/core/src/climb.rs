@@ -165,7 +165,10 @@ impl PeerManager {
             Rung::Peers => self.ask_peers(now, label, rung),
             Rung::Coordinators => self.ask_coordinators(now, label),
             Rung::Registry => self.look_up(label),
-            Rung::StoreAndForward => self.request_relay(now, label),
+            Rung::StoreAndForward => {
+                let placed = self.start_placing(now, label);
+                self.request_relay(now, label) || placed
+            }
         };
         if tried {
             self.tell_tried(now, label, rung);

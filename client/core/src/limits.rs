@@ -1,5 +1,9 @@
 //! Every bound of the core, with its reason. The wire's own are in `beeline_proto::limits`.
 
+mod placing;
+
+pub use placing::*;
+
 use beeline_proto::limits::CANDIDATES_MAX;
 
 /// Messages of ours not yet final: a month of a busy program, about 40 MiB with their parcels.

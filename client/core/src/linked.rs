@@ -30,6 +30,7 @@ impl PeerManager {
         if rung == Rung::Coordinators {
             self.on_coordinator_linked(now, device);
         }
+        self.on_custodian_link(now, device, true);
     }
 
     /// A link ended that was open, or (`opened`) never came to be.
@@ -49,6 +50,7 @@ impl PeerManager {
             self.neighbours.forget(device);
             self.note_neighbour(now, device, false);
         }
+        self.on_custodian_link(now, device, false);
         if !self.is_coordinator(device) {
             return;
         }

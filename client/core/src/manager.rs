@@ -9,6 +9,7 @@ use crate::contacts::Contacts;
 use crate::coordinators::Coordinators;
 use crate::crypto::Crypto;
 use crate::custodian::Deposit;
+use crate::custodians::Custodians;
 use crate::early::EarlyCandidates;
 use crate::error::StartError;
 use crate::heartbeat::Heartbeat;
@@ -26,6 +27,7 @@ use crate::output::Output;
 use crate::outputs::Outputs;
 use crate::pages::Pages;
 use crate::peer::Peer;
+use crate::placing::Placing;
 use crate::presence::Presence;
 use crate::queries::Queries;
 use crate::relay::Carried;
@@ -56,6 +58,8 @@ pub struct PeerManager {
     pub(crate) peers: BTreeMap<Label, Peer>,
     pub(crate) links: Links,
     pub(crate) outbox: Outbox,
+    pub(crate) placing: Placing,
+    pub(crate) custodians: Custodians,
     pub(crate) inbox: Inbox,
     pub(crate) acks: Acks,
     pub(crate) presence: Presence,
@@ -117,6 +121,8 @@ impl PeerManager {
             peers: BTreeMap::new(),
             links: Links::default(),
             outbox: Outbox::new(loaded.seqs),
+            placing: Placing::default(),
+            custodians: Custodians::default(),
             inbox: Inbox::load(&loaded.streams, loaded.held),
             acks: Acks::default(),
             presence: Presence::default(),
@@ -156,7 +162,7 @@ impl PeerManager {
         manager.start_tending(now);
         manager.start_heartbeat(now);
         manager.outbox.load_settled(loaded.settled, now.mono_ms);
-        manager.load_outbox(loaded.outbox, now);
+        manager.load_outbox(loaded.outbox, loaded.custody, now);
         manager.resume_streams(now);
         manager.settle(now);
         Ok(manager)
@@ -270,6 +276,7 @@ impl PeerManager {
                 Timer::Ladder(user) => self.climb(now, &user),
                 Timer::Retry(user) => self.on_retry(now, &user),
                 Timer::Serve(user) => self.on_serve(now, &user),
+                Timer::Custody(user) => self.on_custody_timer(&user),
                 Timer::Session(link) => self.on_session_timeout(now, link),
                 Timer::Redial(link) => self.on_redial(now, link),
                 Timer::Route(link, to) => self.on_route_doubt(now, link, to),
@@ -298,6 +305,7 @@ impl PeerManager {
     fn settle(&mut self, now: Now) {
         self.flush_inbox();
         self.flush_deposits();
+        self.settle_placing(now);
         self.flush_frames(now);
     }
 }

@@ -205,7 +205,14 @@ impl PeerManager {
             envelope,
             parcels,
         };
-        self.out.write(vec![op], Write::Seal(vec![id]));
+        // Custodians keep another parcel: the new one is left with them anew.
+        let lapsed = StoreOp::RemoveCustody {
+            id,
+            device,
+            custodian: None,
+        };
+        self.out.write(vec![op, lapsed], Write::Seal(vec![id]));
+        self.placing.touch(&to, true);
         // From this message on, everything goes to the device once more, in order, on every way.
         for link in self.links.by_id.values_mut() {
             if let Some(flow) = link.flow_mut(device) {

@@ -27,6 +27,8 @@ pub(crate) enum Write {
     Inbox,
     /// A copy of what another device of ours said.
     Copy(Box<Copied>),
+    /// Custodians hold these messages, as said.
+    Stored(Vec<MessageId>),
     /// A bundle may be published.
     Bundle(Box<BundleRow>),
     /// A key is accepted: the row to put in force, and the new incarnation if the key had changed.
@@ -83,10 +85,13 @@ fn in_force(op: &StoreOp) -> bool {
         | StoreOp::SetAcked { .. }
         | StoreOp::EndServing(_)
         | StoreOp::DropParcelsFor(_)
+        | StoreOp::PutCustody(_)
+        | StoreOp::RemoveCustody { .. }
         | StoreOp::PublishBundle { .. }
         | StoreOp::EraseBundle(_) => true,
         StoreOp::QueueMessage(_)
         | StoreOp::SetSealed { .. }
+        | StoreOp::SetStored { .. }
         | StoreOp::Receive(_)
         | StoreOp::KeepCopy(_)
         | StoreOp::Release { .. }

@@ -120,6 +120,7 @@ impl PeerManager {
                 to: label.clone(),
                 state: DeliveryState::Read,
                 rung: None,
+                kept: None,
                 path: Some(opened.way.path()),
                 found_by: None,
                 reason: None,

@@ -1,11 +1,12 @@
 //! Pictures of the manager for `status`, `peers` and `routes`.
 
 use crate::limits::{
-    ACK_DEVICES_MAX, COLLECT_SETTLED_MAX, CONTACTS_MAX, COORDINATORS_MAX, CUSTODIANS_MAX,
-    EARLY_CANDIDATES_MAX, HEARD_MAX, HELD_TOTAL_MAX, KEEP_DEPOSITORS_MAX, KEEP_IN_FLIGHT_MAX,
-    KEEP_PAIRS_MAX, LINKS_MAX, NEIGHBOURS_MAX, OUTBOX_MAX, PARCELS_SEEN_MAX, PEERS_MAX,
-    QUERIES_MAX, RECEIVE_PENDING_MAX, RELAY_PAIRS_MAX, REQUESTS_MAX, ROUTES_MAX, SESSIONS_SEEN_MAX,
-    SETTLED_MAX, SOUGHT_PER_LINK_MAX, STREAMS_MAX, TIMERS_MAX, VIAS_MAX,
+    ACK_DEVICES_MAX, COLLECT_SETTLED_MAX, CONTACTS_MAX, COORDINATORS_MAX, CUSTODIAN_PAIRS_MAX,
+    CUSTODIANS_MAX, CUSTODIANS_REMEMBERED_MAX, EARLY_CANDIDATES_MAX, HEARD_MAX, HELD_TOTAL_MAX,
+    KEEP_DEPOSITORS_MAX, KEEP_IN_FLIGHT_MAX, KEEP_PAIRS_MAX, LINKS_MAX, NEIGHBOURS_MAX, OUTBOX_MAX,
+    PARCELS_SEEN_MAX, PEERS_MAX, QUERIES_MAX, RECEIVE_PENDING_MAX, RELAY_PAIRS_MAX, REQUESTS_MAX,
+    ROUTES_MAX, SESSIONS_SEEN_MAX, SETTLED_MAX, SOUGHT_PER_LINK_MAX, STREAMS_MAX, TIMERS_MAX,
+    VIAS_MAX,
 };
 use crate::link::Link;
 use crate::manager::PeerManager;
@@ -93,6 +94,13 @@ impl PeerManager {
             fill("queries", self.queries.len(), QUERIES_MAX),
             fill("acks", self.acks.len(), ACK_DEVICES_MAX),
             fill("vias", self.vias.len(), VIAS_MAX),
+            fill("placing", self.placing.len(), OUTBOX_MAX),
+            fill(
+                "custodians",
+                self.custodians.len().0,
+                CUSTODIANS_REMEMBERED_MAX,
+            ),
+            fill("full", self.custodians.len().1, CUSTODIAN_PAIRS_MAX),
             fill("carried", self.carried.len(), RELAY_PAIRS_MAX),
             fill("deposits", self.keeping.in_flight, KEEP_IN_FLIGHT_MAX),
             fill("kept-pairs", self.keeping.len().0, KEEP_PAIRS_MAX),

@@ -3,14 +3,14 @@
 
 use super::fail::Failure;
 use super::line::{
-    AboutPart, CoordinatorPart, HistoryLine, Line, LinkPart, PeerLine, RouteLine, StatusLine,
-    VerifyLine, WhyLine,
+    AboutPart, CoordinatorPart, HistoryLine, KeeperPart, Line, LinkPart, PeerLine, RouteLine,
+    StatusLine, VerifyLine, WhyLine,
 };
 use beeline::Client;
 use beeline::error::QueryError;
 use beeline::report::{
     CoordinatorInfo, Counts, HistoryItem, LinkInfo, PeerInfo, RouteInfo, SafetyNumber, Story,
-    StoryStep, Who,
+    StoryKeeper, StoryStep, Who,
 };
 use beeline::store::Reader;
 use beeline_proto::code::ErrorCode;
@@ -287,10 +287,35 @@ fn story_lines(story: &Story) -> Vec<Line> {
             rung: step.rung.map(|rung| rung.name().to_owned()),
             path: step.path.map(|path| path.name().to_owned()),
             reason: step.reason.clone(),
+            n: step.kept.map(|kept| kept.n),
+            k: step.kept.map(|kept| kept.k),
+            keeper: None,
             elapsed_ms: step.at_ms.saturating_sub(start),
         })
     };
-    story.steps.iter().map(line).collect()
+    let kept = |keeper: &StoryKeeper| {
+        Line::Why(WhyLine {
+            id: story.item.id.to_text(),
+            state: "kept".to_owned(),
+            at: at(keeper.since_ms),
+            keeper: Some(keeper_part(keeper)),
+            elapsed_ms: keeper.since_ms.saturating_sub(start),
+            ..WhyLine::default()
+        })
+    };
+    let steps = story.steps.iter().map(line);
+    steps.chain(story.keepers.iter().map(kept)).collect()
+}
+
+fn keeper_part(keeper: &StoryKeeper) -> KeeperPart {
+    let or = |label: &Option<Label>, fp: String| label.as_ref().map_or(fp, ToString::to_string);
+    KeeperPart {
+        user: or(&keeper.user_label, keeper.user.to_string()),
+        device: or(&keeper.device_label, keeper.device.to_string()),
+        recipient: or(&keeper.recipient_label, keeper.recipient.to_string()),
+        heard_at: at(keeper.heard_ms),
+        until: at(keeper.until_ms),
+    }
 }
 
 fn about(item: &HistoryItem) -> AboutPart {

@@ -322,6 +322,15 @@ pub(crate) struct WhyLine {
     /// Why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) reason: Option<String>,
+    /// Custodians that held it, for `stored`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) n: Option<u32>,
+    /// Custodians wanted, for `stored`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) k: Option<u32>,
+    /// Who keeps a copy since then, for `kept`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) keeper: Option<KeeperPart>,
     /// Milliseconds since the first step.
     pub(crate) elapsed_ms: u64,
     /// What the message is and where it stands; with the first step only.
@@ -346,6 +355,22 @@ pub(crate) struct AboutPart {
     pub(crate) reason: Option<String>,
     /// When it was queued or received here, RFC 3339.
     pub(crate) at: String,
+}
+
+/// A custodian's promise to keep a copy of a message.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct KeeperPart {
+    /// The custodian's userId, or its fingerprint where that is not known.
+    pub(crate) user: String,
+    /// Its deviceId, or its fingerprint.
+    pub(crate) device: String,
+    /// The recipient's device the copy is for: its deviceId, or its fingerprint.
+    pub(crate) recipient: String,
+    /// When it last said that it keeps it, RFC 3339.
+    pub(crate) heard_at: String,
+    /// Until when it keeps it, RFC 3339.
+    pub(crate) until: String,
 }
 
 /// What two people compare.

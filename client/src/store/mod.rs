@@ -6,6 +6,7 @@
 //! database is closed, opened and checked before anything is answered again.
 
 mod ballast;
+mod custody;
 mod devices;
 mod forget;
 mod ground;

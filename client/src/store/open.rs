@@ -20,6 +20,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/client/0002_kept.sql"),
     include_str!("../../../migrations/client/0003_once.sql"),
     include_str!("../../../migrations/client/0004_devices.sql"),
+    include_str!("../../../migrations/client/0005_placed.sql"),
 ];
 
 /// Settings every writing connection must have, with the value each must answer.

@@ -1,5 +1,6 @@
 //! The operations of the core, one function each, inside a transaction somebody else began.
 
+use super::custody;
 use super::devices;
 use super::kept;
 use super::names::{is_final, is_given_up};
@@ -73,6 +74,13 @@ fn apply_one(conn: &Connection, op: &StoreOp, at_ms: u64) -> Result<StoreResult,
         StoreOp::SetAcked { id, device } => devices::set_acked(conn, *id, *device)?,
         StoreOp::EndServing(id) => devices::end_serving(conn, *id)?,
         StoreOp::DropParcelsFor(device) => devices::drop_parcels_for(conn, *device)?,
+        StoreOp::PutCustody(row) => custody::put(conn, row)?,
+        StoreOp::RemoveCustody {
+            id,
+            device,
+            custodian,
+        } => custody::remove(conn, *id, *device, *custodian)?,
+        StoreOp::SetStored { id, kept, at_ms } => custody::set_stored(conn, *id, *kept, *at_ms)?,
         StoreOp::Release { device, id, stream } => {
             let (device, id) = (*device, *id);
             release(conn, InboxKey { device, id }, stream, at_ms)?;

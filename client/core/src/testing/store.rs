@@ -3,8 +3,8 @@
 use crate::event::DeliveryState;
 use crate::limits::SETTLED_MAX;
 use crate::state::{
-    BundleRow, ClockRow, ContactRow, CopyRow, InboxRow, KeptRow, Loaded, OutboxRow, RouteRow,
-    SettledRow, StoreOp, StoreResult, StreamRow,
+    BundleRow, ClockRow, ContactRow, CopyRow, CustodyRow, InboxRow, KeptRow, Loaded, OutboxRow,
+    RouteRow, SettledRow, StoreOp, StoreResult, StreamRow,
 };
 use beeline_proto::id::{DeviceFp, EnvelopeHash, Label, MessageId, sha256};
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,6 +36,8 @@ pub struct MemoryStore {
     pub copies: BTreeMap<(DeviceFp, MessageId), CopyRow>,
     /// Our own chain and revocations, once replaced.
     pub own: Option<(Vec<u8>, Vec<u8>)>,
+    /// Receipts of custodians by message, recipient device and custodian.
+    pub custody: BTreeMap<(MessageId, DeviceFp, DeviceFp), CustodyRow>,
     /// The steady clock as kept last.
     pub clock: Option<ClockRow>,
     /// What the next start shall be told of a copied home.
@@ -96,6 +98,7 @@ impl MemoryStore {
             contacts: self.contacts.values().cloned().collect(),
             routes: self.routes.values().cloned().collect(),
             outbox,
+            custody: self.custody.values().cloned().collect(),
             seqs: current.map(|((to, _), seq)| (to.clone(), *seq)).collect(),
             streams: self
                 .streams
@@ -194,6 +197,28 @@ impl MemoryStore {
                     && !std::mem::replace(released, true)
                 {
                     self.released.push((*device, *id));
+                }
+            }
+            StoreOp::PutCustody(row) => {
+                if self.outbox.contains_key(&row.message) {
+                    let key = (row.message, row.device, row.custodian);
+                    self.custody.insert(key, row.clone());
+                }
+            }
+            StoreOp::RemoveCustody {
+                id,
+                device,
+                custodian,
+            } => {
+                let gone = |key: &(MessageId, DeviceFp, DeviceFp)| {
+                    (key.0, key.1) == (*id, *device) && custodian.is_none_or(|c| c == key.2)
+                };
+                self.custody.retain(|key, _| !gone(key));
+            }
+            StoreOp::SetStored { id, .. } => {
+                self.history.push((*id, DeliveryState::Stored));
+                if let Some(row) = self.outbox.get_mut(id) {
+                    row.state = DeliveryState::Stored;
                 }
             }
             StoreOp::PutContact(row) => {

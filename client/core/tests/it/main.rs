@@ -16,6 +16,7 @@ mod neighbours;
 mod numbers;
 mod order;
 mod own;
+mod placing;
 mod presence;
 mod properties;
 mod queries;
