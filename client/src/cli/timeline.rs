@@ -277,8 +277,8 @@ Delivered: a device of carol has it.
         assert!(
             text.ends_with(
                 "\
-   +1300 ms  stored     2 of 3 others keep it for the recipient
-   +1260 ms  kept       by coordinator_1 (device coordinator_1_x) for carol_phone, until \
+  +1300 ms  stored     2 of 3 others keep it for the recipient
+  +1260 ms  kept       by coordinator_1 (device coordinator_1_x) for carol_phone, until \
                  2026-12-25T22:08:04.380Z"
             ),
             "{text}"
