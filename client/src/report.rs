@@ -206,6 +206,8 @@ pub struct HistoryItem {
     pub path: Option<Path>,
     /// Why, for `Rejected` and `Expired`.
     pub reason: Option<String>,
+    /// The other device of ours that sent it; only there its state is known.
+    pub sent_by: Option<DeviceFp>,
     /// Earlier messages of theirs that are missing right before it.
     pub missing: u64,
 }

@@ -131,7 +131,8 @@ impl PeerManager {
         }
         let rung = link.found_by.unwrap_or(Rung::Cache);
         let wanted = self.peers.get(&user).is_some_and(|peer| peer.wanted);
-        if wanted || self.outbox.has_waiting(&user) || rung == Rung::Coordinators {
+        let waits = self.outbox.has_waiting(&user) || self.outbox.is_left(device);
+        if wanted || waits || rung == Rung::Coordinators {
             let detail = format!(
                 "{user}, device {}: no link in time, called anew",
                 device.short()

@@ -9,7 +9,6 @@ use crate::contacts::Contacts;
 use crate::coordinators::Coordinators;
 use crate::crypto::Crypto;
 use crate::custodian::Deposit;
-use crate::custodians::Custodians;
 use crate::early::EarlyCandidates;
 use crate::error::StartError;
 use crate::heartbeat::Heartbeat;
@@ -30,6 +29,7 @@ use crate::peer::Peer;
 use crate::placing::Placing;
 use crate::presence::Presence;
 use crate::queries::Queries;
+use crate::reads::Reads;
 use crate::relay::Carried;
 use crate::routes::Routes;
 use crate::sought::Sought;
@@ -59,9 +59,9 @@ pub struct PeerManager {
     pub(crate) links: Links,
     pub(crate) outbox: Outbox,
     pub(crate) placing: Placing,
-    pub(crate) custodians: Custodians,
     pub(crate) inbox: Inbox,
     pub(crate) acks: Acks,
+    pub(crate) reads: Reads,
     pub(crate) presence: Presence,
     pub(crate) early: EarlyCandidates,
     pub(crate) talks: Talks,
@@ -107,7 +107,7 @@ impl PeerManager {
         let me = Me::new(config, identity, loaded.incarnation)?;
         me.check_role()?;
         let (contacts, unverified) = Contacts::load(loaded.contacts, me.network());
-        let keeping = Keeping::load(me.config.keep, &loaded.kept, now);
+        let keeping = Keeping::load(me.config.keep, &loaded.kept);
         let mut manager = Self {
             me,
             crypto,
@@ -122,9 +122,9 @@ impl PeerManager {
             links: Links::default(),
             outbox: Outbox::new(loaded.seqs),
             placing: Placing::default(),
-            custodians: Custodians::default(),
             inbox: Inbox::load(&loaded.streams, loaded.held),
             acks: Acks::default(),
+            reads: Reads::default(),
             presence: Presence::default(),
             early: EarlyCandidates::default(),
             talks: Talks::default(),
@@ -152,6 +152,7 @@ impl PeerManager {
             let detail = format!("the stored chain of {label} does not verify; it is not used");
             manager.out.warn(now, "stored-contact", detail);
         }
+        manager.know_ourselves();
         manager.check_clock(now);
         if let Some(detail) = loaded.copied {
             manager.out.warn(now, "home-copied", detail);
@@ -214,6 +215,10 @@ impl PeerManager {
                 self.on_set_read_receipts(command, &user, on);
             }
             Command::Connect { to } => self.on_connect(now, &to),
+            Command::PutDeviceList {
+                command,
+                device_list,
+            } => self.on_put_device_list(now, command, &device_list),
         }
     }
 
@@ -270,6 +275,7 @@ impl PeerManager {
             match timer {
                 Timer::Ladder(user) => self.climb(now, &user),
                 Timer::Retry(user) => self.on_retry(now, &user),
+                Timer::Serve(user) => self.on_serve(now, &user),
                 Timer::Custody(user) => self.on_custody_timer(&user),
                 Timer::Session(link) => self.on_session_timeout(now, link),
                 Timer::Redial(link) => self.on_redial(now, link),

@@ -110,7 +110,8 @@ impl PeerManager {
         let message = parcel.and_then(|parcel| self.outbox.of_parcel(&parcel));
         let ours = message.filter(|id| {
             let entry = self.outbox.get(id);
-            entry.is_some_and(|e| e.row.to == label && e.parcel(opened.from).is_some())
+            let theirs = |to: &Label| *to == label || label == self.me.user_label;
+            entry.is_some_and(|e| theirs(&e.row.to) && e.parcel(opened.from).is_some())
         });
         let Some(id) = ours else {
             let full = parcel.filter(|_| nack.reason() == Reason::Full);
@@ -120,32 +121,32 @@ impl PeerManager {
             return;
         };
         match nack.reason() {
-            Reason::UnknownKey => self.on_unknown_key(now, &label, opened.from, id, &nack.bundle),
+            Reason::UnknownKey => self.on_unknown_key(now, opened.from, id, &nack.bundle),
             Reason::NeedChain => self.on_need_chain(now, &label, opened.from, id),
-            Reason::Conflict => self.reject_one(now, &label, id, "CONFLICT"),
-            Reason::UserKeyChanged => self.reject_one(now, &label, id, KEY_CHANGED),
-            Reason::Revoked => self.reject_one(now, &label, id, "REVOKED"),
-            Reason::Invalid => self.reject_one(now, &label, id, "INVALID"),
+            Reason::Conflict => self.reject_one(now, &label, (id, opened.from), "CONFLICT"),
+            Reason::UserKeyChanged => self.reject_one(now, &label, (id, opened.from), KEY_CHANGED),
+            Reason::Revoked => self.reject_one(now, &label, (id, opened.from), "REVOKED"),
+            Reason::Invalid => self.reject_one(now, &label, (id, opened.from), "INVALID"),
             // Tried again with the next retry.
             Reason::Full | Reason::Unspecified => self.out.counters.count("nack-full"),
         }
     }
 
-    fn reject_one(&mut self, now: Now, label: &Label, id: MessageId, reason: &str) {
+    /// A device refuses a message for good. One that another device has stays delivered.
+    fn reject_one(&mut self, now: Now, label: &Label, what: (MessageId, DeviceFp), reason: &str) {
+        let (id, device) = what;
+        let open = self.outbox.get(&id).is_some_and(|entry| entry.is_open());
+        if !open || self.is_own_other(device) {
+            let ops: Vec<_> = self.stop_serving(id, device).into_iter().collect();
+            return self.write_some(ops);
+        }
         let ops = self.end_message(now, id, DeliveryState::Rejected, reason);
         self.out.write(ops, Write::Plain);
         self.climb(now, label);
     }
 
     /// The bundle we sealed to is gone: the same envelope goes to the newer one it names.
-    fn on_unknown_key(
-        &mut self,
-        now: Now,
-        label: &Label,
-        device: DeviceFp,
-        id: MessageId,
-        bundle: &[u8],
-    ) {
+    fn on_unknown_key(&mut self, now: Now, device: DeviceFp, id: MessageId, bundle: &[u8]) {
         match read_bundle(bundle, self.me.network(), device) {
             Ok(_) if planted!(StaleSealKey) => {}
             // It says that it has no longer what it hands out: sealing to it again would be a loop.
@@ -154,7 +155,7 @@ impl PeerManager {
             }
             Ok(key) => {
                 self.routes.replace_seal(device, key);
-                self.reseal(now, (label, device), id, key);
+                self.reseal(now, device, id, key);
             }
             Err(error) => self.warn_envelope(now, device, error),
         }
@@ -171,20 +172,15 @@ impl PeerManager {
     fn on_need_chain(&mut self, now: Now, label: &Label, device: DeviceFp, id: MessageId) {
         if let Some(contact) = self.contacts.get_mut(label) {
             contact.row.knows_us = (0, 0);
+            contact.knows.remove(&device);
         }
         if let Some(key) = self.routes.get(device).and_then(|route| route.seal) {
-            self.reseal(now, (label, device), id, key);
+            self.reseal(now, device, id, key);
         }
     }
 
     /// Seals a message's envelope anew for one device and writes it; it goes out after the commit.
-    fn reseal(
-        &mut self,
-        now: Now,
-        (label, device): (&Label, DeviceFp),
-        id: MessageId,
-        key: SealKey,
-    ) {
+    fn reseal(&mut self, now: Now, device: DeviceFp, id: MessageId, key: SealKey) {
         let Some(entry) = self.outbox.get_mut(&id) else {
             return;
         };
@@ -198,11 +194,11 @@ impl PeerManager {
         entry.reseals += 1;
         entry.resealed_ms = now.mono_ms;
         let mut parcels = entry.row.parcels.clone();
-        let order = entry.order;
+        let (order, to) = (entry.order, entry.row.to.clone());
         let Some(envelope) = entry.row.envelope.clone() else {
             return;
         };
-        let Some(sealed) = self.seal_message(label, device, (key.id, key.key), &envelope) else {
+        let Some(sealed) = self.seal_message(&to, device, (key.id, key.key), &envelope) else {
             return;
         };
         for (to, parcel) in &mut parcels {
@@ -223,7 +219,7 @@ impl PeerManager {
             custodian: None,
         };
         self.out.write(vec![op, lapsed], Write::Seal(vec![id]));
-        self.placing.touch(label, true);
+        self.placing.touch(&to, true);
         // From this message on, everything goes to the device once more, in order, on every way.
         for link in self.links.by_id.values_mut() {
             if let Some(flow) = link.flow_mut(device) {

@@ -12,6 +12,8 @@ pub(crate) enum Timer {
     Ladder(Label),
     /// Messages for the user are tried again.
     Retry(Label),
+    /// Devices of the user are still to get something delivered: they are tried again.
+    Serve(Label),
     /// A session has no link yet, or a link no HELLO: it ends.
     Session(LinkId),
     /// A session is slower than a healthy one: the device is called anew.

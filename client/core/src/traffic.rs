@@ -165,9 +165,12 @@ impl PeerManager {
             reason: reason.to_owned(),
         };
         let envelope = self.me.sign(self.crypto.as_mut(), &goodbye);
-        let item = PeerItem {
-            kind: Some(Kind::Goodbye(envelope)),
-        };
+        self.say_last(id, Kind::Goodbye(envelope));
+    }
+
+    /// Says something on an open link that closes right after it, past what is queued.
+    pub(crate) fn say_last(&mut self, id: LinkId, kind: Kind) {
+        let item = PeerItem { kind: Some(kind) };
         let frame = PeerFrame { items: vec![item] }.encode_to_vec();
         self.out.command(id, RtcCommand::Send(frame));
     }

@@ -7,6 +7,7 @@
 
 mod ballast;
 mod custody;
+mod devices;
 mod forget;
 mod ground;
 mod history;
@@ -206,6 +207,10 @@ impl Store {
     }
 }
 
+#[cfg(test)]
+mod custody_tests;
+#[cfg(test)]
+mod devices_tests;
 #[cfg(test)]
 #[path = "tests.rs"]
 mod tests;

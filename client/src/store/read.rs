@@ -107,14 +107,14 @@ impl Reader {
         let found = history::find(&self.conn, id)?;
         let item =
             found.ok_or_else(|| QueryError::NotFound(format!("no message {}", id.to_text())))?;
-        let side = if item.ours {
+        let side = if item.ours && item.sent_by.is_none() {
             "device_fp = x''"
         } else {
             "device_fp <> x''"
         };
         let sql = format!(
-            "SELECT at_ms, state, rung, path, reason, kept, wanted FROM steps WHERE id = ?1 AND {side}
-             ORDER BY step"
+            "SELECT at_ms, state, rung, path, reason, kept, wanted FROM steps
+             WHERE id = ?1 AND {side} ORDER BY step"
         );
         let steps = rows(&self.conn, &sql, of, |row| {
             let word = |column| row.get::<_, Option<String>>(column);

@@ -46,6 +46,7 @@ pub(super) fn outgoing(n: u8, to: &str, seq: u64, incarnation: u64) -> OutboxRow
         born_ms: 500 + u64::from(n),
         envelope: None,
         parcels: Vec::new(),
+        acked: Vec::new(),
         state: DeliveryState::Queued,
         idempotency_key: None,
     }
