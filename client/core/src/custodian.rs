@@ -153,12 +153,8 @@ impl PeerManager {
             self.say_receipt(&deposit, deposit.keep_s);
         }
         if planted!(EvictedWhenFull) && deposit.only_find {
-            let (clock_ms, wall_ms, limit) = (u64::MAX, now.wall_ms, 1);
-            let op = StoreOp::ExpireKept {
-                clock_ms,
-                wall_ms,
-                limit,
-            };
+            let (steady_ms, limit) = (u64::MAX, 1);
+            let op = StoreOp::ExpireKept { steady_ms, limit };
             self.out.write(vec![op], Write::ExpireKept);
             deposit.only_find = false;
         }

@@ -267,8 +267,12 @@ impl PeerManager {
             }
         }
         self.pump_user(now, label);
+        let (_, hopeful) = self.attempts(label);
         if self.is_stranded(label) {
             self.start_climb(now, label);
+        } else if !hopeful {
+            // What is asked or called may come to nothing, and no ladder runs that would notice.
+            self.plan_retry(now, label);
         }
     }
 }

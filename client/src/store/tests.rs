@@ -205,7 +205,10 @@ fn a_message_for_us_is_taken_once_for_ever() {
     let receive = |row: &InboxRow| done(&db, &[StoreOp::Receive(row.clone())]);
     let row = incoming(1, 1);
     assert_eq!(receive(&row), [StoreResult::Inserted { seq_reused: false }]);
-    assert_eq!(receive(&row), [StoreResult::Duplicate]);
+    assert_eq!(
+        receive(&row),
+        [StoreResult::Duplicate { seq_reused: false }]
+    );
     let mut forged = row.clone();
     forged.hash = EnvelopeHash([99; 32]);
     assert_eq!(receive(&forged), [StoreResult::Conflict]);
@@ -231,7 +234,7 @@ fn a_message_for_us_is_taken_once_for_ever() {
     );
     assert_eq!(
         receive(&row),
-        [StoreResult::Duplicate],
+        [StoreResult::Duplicate { seq_reused: false }],
         "after the release too"
     );
 }

@@ -30,7 +30,7 @@ pub(super) struct Ledger {
     /// What honest custodians have promised, and lost on no disk.
     promised: BTreeSet<(NodeId, ParcelId)>,
     /// What recipients have released custodians from.
-    released: BTreeSet<(NodeId, ParcelId)>,
+    pub(super) released: BTreeSet<(NodeId, ParcelId)>,
 }
 
 fn keeps(world: &World, id: NodeId, parcel: &ParcelId) -> bool {
@@ -108,15 +108,21 @@ impl Model {
             return true;
         };
         let watch = self.watch.borrow();
-        let of = |(_, bytes): &(DeviceFp, Vec<u8>)| {
-            let parcel = Parcel::parse(bytes).ok()?;
-            let receipts = watch.ledger.receipts.get(&parcel.id())?;
-            let others = receipts.iter().filter(|custodian| **custodian != id);
-            Some(others.count())
-        };
-        let receipts = row.parcels.iter().filter_map(of).max().unwrap_or(0);
+        let ledger = &watch.ledger;
+        let own = (device_of(world, id), state.id);
+        let now = row.parcels.iter();
+        let now = now.filter_map(|(_, bytes)| Some(Parcel::parse(bytes).ok()?.id()));
+        // Sealed anew in the meantime, it was stored all the same.
+        let ever = ledger.holds.iter().filter(|(_, held)| **held == own);
+        let parcels = now.chain(ever.map(|(parcel, _)| *parcel));
+        let custodians = parcels.filter_map(|parcel| ledger.receipts.get(&parcel));
+        let custodians: BTreeSet<&NodeId> = custodians.flatten().filter(|c| **c != id).collect();
+        let receipts = custodians.len();
+        // Once stored it stays so, and what is told is how many keep it still.
+        let history = world.node(id).store.states(state.id);
+        let told = history.iter().filter(|s| **s == DeliveryState::Stored);
         let enough = kept.k.clamp(1, 2);
-        kept.n < enough || (kept.n as usize) > receipts
+        (told.count() < 2 && kept.n < enough) || (kept.n as usize) > receipts
     }
 
     /// Messages of senders that honest custodians keep, and their recipients can get and open
@@ -185,7 +191,9 @@ fn can_be_had(
             let apart = world.apart.contains(&(id, to)) || world.apart.contains(&(to, id));
             let known = store.routes.contains_key(&device_of(world, id));
             let honest = !liars.contains(&id) && id != sender;
-            honest && !apart && known && keeps(world, id, &parcel.id())
+            // One that has no link to spare hands over when it has.
+            let room = world.node(id).links_max > world.ids().len();
+            honest && room && !apart && known && keeps(world, id, &parcel.id())
         })
     })
 }

@@ -74,7 +74,6 @@ const CROWDED: usize = 56;
 
 /// A member that lies.
 struct Liar {
-    id: NodeId,
     lie: Lie,
     network: NetworkFp,
     user: User,
@@ -100,7 +99,6 @@ pub(super) fn tap(world: &mut World, liars: &[(NodeId, Lie)], watch: Shared<Watc
         .collect();
     let network = world.authority.network();
     let liar = |&(id, lie): &(NodeId, Lie)| Liar {
-        id,
         lie,
         network,
         user: users[id.0].clone(),
@@ -117,7 +115,7 @@ pub(super) fn tap(world: &mut World, liars: &[(NodeId, Lie)], watch: Shared<Watc
             Some(liar) => {
                 let said = liar.speak(to, &bytes);
                 for item in said.iter().flat_map(|frame| items(frame)) {
-                    watch.borrow_mut().note_receipts(from, &item);
+                    watch.borrow_mut().note_custody(from, to, &item);
                 }
                 said
             }

@@ -354,10 +354,11 @@ impl Model {
                 let twice = past.outbox.values().any(|old| {
                     let place = |row: &OutboxRow| (row.to.clone(), row.incarnation, row.seq);
                     let to = node_of(world, &old.to);
+                    // The sender hears of it only with the ACK of a message it has.
                     let seen = to.is_some_and(|to| {
-                        let inbox = &world.node(to).store.inbox;
-                        inbox.contains_key(&(device, old.id))
-                            && inbox.contains_key(&(device, row.id))
+                        let shown = &world.node(to).store.released;
+                        let at = |id| shown.iter().position(|key| *key == (device, id));
+                        at(old.id).is_some_and(|old| at(row.id).is_some_and(|new| old < new))
                     });
                     seen && old.id != row.id && place(old) == place(row)
                 });

@@ -98,7 +98,7 @@ impl Watch {
                 if let Ok(parcel) = ParcelId::try_from(receipt.parcel_id.as_slice()) {
                     self.ledger.fresh.push(Said::Receipt(from, parcel));
                 }
-                self.note_receipts(from, item);
+                self.note_custody(from, to, item);
             }
             Kind::Kept(bytes) => {
                 let parcel = Parcel::parse(bytes).map_err(|error| error.to_string())?;
@@ -153,8 +153,14 @@ impl Watch {
         Ok(())
     }
 
-    /// Takes note of a receipt, whoever says it.
-    pub(super) fn note_receipts(&mut self, from: NodeId, item: &Kind) {
+    /// Takes note of what binds or frees a custodian, whoever says it.
+    pub(super) fn note_custody(&mut self, from: NodeId, to: NodeId, item: &Kind) {
+        if let Kind::StoreDelete(bytes) = item {
+            let delete: StoreDelete = payload(bytes);
+            let ids = delete.parcel_ids.iter();
+            let ids = ids.filter_map(|id| ParcelId::try_from(id.as_slice()).ok());
+            self.ledger.released.extend(ids.map(|id| (to, id)));
+        }
         if let Kind::StoreReceipt(bytes) = item {
             let receipt: StoreReceipt = payload(bytes);
             if let Ok(parcel) = ParcelId::try_from(receipt.parcel_id.as_slice()) {
