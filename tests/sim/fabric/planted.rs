@@ -3,6 +3,7 @@
 //!
 //! ```sh
 //! BEELINE_SIM_HUNT=3000 tests/run planted_bugs   # look for seeds anew, after a change of the core
+//! BEELINE_SIM_BUG=21                             # from the bug of this number on
 //! ```
 
 use super::schedule::run;
@@ -46,8 +47,9 @@ fn caught(bug: Bug, seed: u64) -> Option<String> {
 #[test]
 fn planted_bugs_are_caught() {
     let hunt = number("BEELINE_SIM_HUNT").unwrap_or(0);
+    let first = number("BEELINE_SIM_BUG").unwrap_or(0);
     let mut missed = Vec::new();
-    for bug in BUGS {
+    for bug in BUGS.iter().skip(first as usize) {
         let known = CAUGHT_BY.iter().find(|(of, _)| of == bug);
         let seeds = known.map(|(_, seed)| *seed).into_iter().chain(1..=hunt);
         let found = seeds.filter_map(|seed| Some((seed, caught(*bug, seed)?)));

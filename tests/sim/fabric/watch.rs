@@ -143,18 +143,29 @@ impl Watch {
         if header.from != ends.0 || header.to == ends.1 || header.kind != ParcelKind::Message {
             return Err("what is no message of its own is left with another".to_owned());
         }
+        self.note_deposit(bytes);
+        Ok(())
+    }
+
+    /// Takes note of what a deposited parcel holds.
+    fn note_deposit(&mut self, bytes: &[u8]) {
+        let Ok(parcel) = Parcel::parse(bytes) else {
+            return;
+        };
         let content = cheaply_sealed(&parcel);
         let context = content.and_then(|c| payload::<ChatMessage>(&c.envelope).context);
         let message = context.and_then(|c| MessageId::try_from(c.message_id.as_slice()).ok());
         if let Some(message) = message {
-            let holds = (header.from, message);
+            let holds = (parcel.header().from, message);
             self.ledger.holds.insert(parcel.id(), holds);
         }
-        Ok(())
     }
 
     /// Takes note of what binds or frees a custodian, whoever says it.
     pub(super) fn note_custody(&mut self, from: NodeId, to: NodeId, item: &Kind) {
+        if let Kind::StoreMessage(store) = item {
+            self.note_deposit(&store.parcel);
+        }
         if let Kind::StoreDelete(bytes) = item {
             let delete: StoreDelete = payload(bytes);
             let ids = delete.parcel_ids.iter();
