@@ -42,6 +42,10 @@ struct Summary {
 const PROGRESS: u64 = 2_500;
 
 /// Runs `count` schedules from seed `from` on all cores.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "only the rate that people are told is measured by it"
+)]
 fn run_all(from: u64, count: u64) -> Summary {
     let next = AtomicU64::new(from);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
