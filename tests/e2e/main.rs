@@ -14,6 +14,7 @@ mod ipc;
 mod kill;
 mod kill_gateway;
 mod offline;
+mod once;
 mod process;
 mod python_peer;
 mod registry_dead;

@@ -1,4 +1,4 @@
-//! Accounts under test: every share at its limit, what is given back, the clock.
+//! Accounts under test: every share at its limit, what is given back.
 
 use super::*;
 use crate::limits::{KEEP_RECIPIENT_BYTES_MAX, KEEP_RECIPIENT_PARCELS_MAX};
@@ -16,10 +16,6 @@ fn user(n: u64) -> UserFp {
     UserFp(device(n).0)
 }
 
-fn at(mono_ms: u64, wall_ms: u64) -> Now {
-    Now { mono_ms, wall_ms }
-}
-
 fn space(parcels: u64, bytes: u64) -> Space {
     Space { parcels, bytes }
 }
@@ -30,7 +26,7 @@ fn empty(total: Space, recipient: Space) -> Keeping {
         recipient,
         per_s: 4,
     };
-    Keeping::load(keep, &KeptLoad::default(), at(0, 0))
+    Keeping::load(keep, &KeptLoad::default())
 }
 
 /// How many parcels of `bytes` there is room for, one after another.
@@ -163,35 +159,6 @@ fn the_rate_is_the_users_and_says_how_long_to_wait() {
 }
 
 #[test]
-fn the_clock_runs_with_the_process_and_a_restart_adds_a_day_at_most() {
-    let keep = Keep::default();
-    let loaded = |clock_ms, wall_ms| KeptLoad {
-        clock_ms,
-        wall_ms,
-        ..KeptLoad::default()
-    };
-    const DAY: u64 = KEEP_RESTART_MS_MAX;
-    for (clock_ms, was_ms, is_ms, after) in [
-        (0, 0, 1_800_000_000_000, 0),
-        (50, 1_000, 1_000, 50),
-        (50, 1_000, 4_000, 3_050),
-        // The clock went back, or was never set.
-        (50, 1_000, 0, 50),
-        (50, 1_000, DAY + 1_000, DAY + 50),
-        (50, 1_000, DAY + 1_001, DAY + 50),
-        (50, 1_000, u64::MAX, DAY + 50),
-        (u64::MAX, 1, u64::MAX, u64::MAX),
-    ] {
-        let keeping = Keeping::load(keep, &loaded(clock_ms, was_ms), at(7, is_ms));
-        assert_eq!(keeping.clock_ms(at(7, is_ms)), after);
-        // While it runs only the monotonic clock counts.
-        let later = keeping.clock_ms(at(107, is_ms.saturating_add(400 * DAY)));
-        assert_eq!(later, after.saturating_add(100));
-        assert_eq!(keeping.clock_ms(at(107, 0)), later);
-    }
-}
-
-#[test]
 fn sums_are_taken_over_from_the_store() {
     let sum = |n, parcels| KeptSum {
         recipient: device(n),
@@ -202,13 +169,12 @@ fn sums_are_taken_over_from_the_store() {
     let loaded = KeptLoad {
         sums: vec![sum(1, 2), sum(2, 3)],
         order: 9,
-        ..KeptLoad::default()
     };
     let keep = Keep {
         total: space(96, HUGE),
         ..Keep::default()
     };
-    let mut keeping = Keeping::load(keep, &loaded, at(0, 0));
+    let mut keeping = Keeping::load(keep, &loaded);
     assert_eq!(keeping.total(), space(5, 50));
     assert_eq!(keeping.next_order(), 10);
     assert!(keeping.has_room(device(3), user(1), 1));

@@ -154,6 +154,9 @@ pub const ACK_TRIES_MAX: u32 = 128;
 /// Delivered and expired messages remembered, so that a READ or a late ACK finds them.
 pub const SETTLED_MAX: usize = 4_096;
 
+/// Messages whose reading waits to be told, over all users: an evening's, read without a network.
+pub const READS_WAITING_MAX: usize = 1_024;
+
 /// Seals of one message because of NACKs, each within [`RESEALS_AGAIN_MS`] of the one before; more
 /// would be a loop.
 pub const RESEALS_MAX: u8 = 5;

@@ -10,10 +10,12 @@ use beeline_proto::time::Now;
 impl PeerManager {
     /// Both HELLOs of a link verified.
     pub(crate) fn on_link_ready(&mut self, now: Now, id: LinkId) {
-        let Some(device) = self.links.get(id).map(|link| link.device) else {
+        let link = self.links.get(id);
+        let Some((device, user)) = link.map(|link| (link.device, link.user.clone())) else {
             return;
         };
         self.links.forget_calls(device);
+        self.say_waiting_reads(now, &user);
         self.talks.start(id, now.mono_ms);
         self.pages.start(id, now.mono_ms);
         self.start_collecting(now, id);

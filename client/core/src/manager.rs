@@ -29,6 +29,7 @@ use crate::peer::Peer;
 use crate::placing::Placing;
 use crate::presence::Presence;
 use crate::queries::Queries;
+use crate::reads::Reads;
 use crate::relay::Carried;
 use crate::routes::Routes;
 use crate::sought::Sought;
@@ -60,6 +61,7 @@ pub struct PeerManager {
     pub(crate) placing: Placing,
     pub(crate) inbox: Inbox,
     pub(crate) acks: Acks,
+    pub(crate) reads: Reads,
     pub(crate) presence: Presence,
     pub(crate) early: EarlyCandidates,
     pub(crate) talks: Talks,
@@ -105,7 +107,7 @@ impl PeerManager {
         let me = Me::new(config, identity, loaded.incarnation)?;
         me.check_role()?;
         let (contacts, unverified) = Contacts::load(loaded.contacts, me.network());
-        let keeping = Keeping::load(me.config.keep, &loaded.kept, now);
+        let keeping = Keeping::load(me.config.keep, &loaded.kept);
         let mut manager = Self {
             me,
             crypto,
@@ -122,6 +124,7 @@ impl PeerManager {
             placing: Placing::default(),
             inbox: Inbox::load(&loaded.streams, loaded.held),
             acks: Acks::default(),
+            reads: Reads::default(),
             presence: Presence::default(),
             early: EarlyCandidates::default(),
             talks: Talks::default(),

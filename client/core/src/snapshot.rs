@@ -4,9 +4,9 @@ use crate::limits::{
     ACK_DEVICES_MAX, COLLECT_SETTLED_MAX, CONTACTS_MAX, COORDINATORS_MAX, CUSTODIAN_PAIRS_MAX,
     CUSTODIANS_MAX, CUSTODIANS_REMEMBERED_MAX, EARLY_CANDIDATES_MAX, HEARD_MAX, HELD_TOTAL_MAX,
     KEEP_DEPOSITORS_MAX, KEEP_IN_FLIGHT_MAX, KEEP_PAIRS_MAX, LINKS_MAX, NEIGHBOURS_MAX, OUTBOX_MAX,
-    PARCELS_SEEN_MAX, PEERS_MAX, QUERIES_MAX, RECEIVE_PENDING_MAX, RELAY_PAIRS_MAX, REQUESTS_MAX,
-    ROUTES_MAX, SESSIONS_SEEN_MAX, SETTLED_MAX, SOUGHT_PER_LINK_MAX, STREAMS_MAX, TIMERS_MAX,
-    VIAS_MAX, VISIT_COORDINATORS_MAX,
+    PARCELS_SEEN_MAX, PEERS_MAX, QUERIES_MAX, READS_WAITING_MAX, RECEIVE_PENDING_MAX,
+    RELAY_PAIRS_MAX, REQUESTS_MAX, ROUTES_MAX, SESSIONS_SEEN_MAX, SETTLED_MAX, SOUGHT_PER_LINK_MAX,
+    STREAMS_MAX, TIMERS_MAX, VIAS_MAX, VISIT_COORDINATORS_MAX,
 };
 use crate::link::Link;
 use crate::manager::PeerManager;
@@ -86,6 +86,7 @@ impl PeerManager {
         vec![
             fill("outbox", self.outbox.len(), OUTBOX_MAX),
             fill("settled", self.outbox.settled_len(), SETTLED_MAX),
+            fill("reads", self.reads.len(), READS_WAITING_MAX),
             fill("contacts", self.contacts.len(), CONTACTS_MAX),
             fill("routes", self.routes.len(), ROUTES_MAX),
             fill("peers", self.peers.len(), PEERS_MAX),

@@ -21,11 +21,7 @@ pub(super) fn apply(conn: &Connection, op: &StoreOp) -> Result<StoreResult, OpEr
             bytes_max,
         } => read(conn, *recipient, *after, (*limit, *bytes_max)),
         StoreOp::DropKept { recipient, ids } => delete(conn, *recipient, ids),
-        StoreOp::ExpireKept {
-            clock_ms,
-            wall_ms,
-            limit,
-        } => expire(conn, *clock_ms, *wall_ms, *limit),
+        StoreOp::ExpireKept { steady_ms, limit } => expire(conn, *steady_ms, *limit),
         _ => Ok(StoreResult::Done),
     }
 }
@@ -119,22 +115,13 @@ fn delete(
     Ok(gone.into_result())
 }
 
-/// Notes the clock of keeping, and deletes what has ended by it, `limit` parcels at most.
-fn expire(
-    conn: &Connection,
-    clock_ms: u64,
-    wall_ms: u64,
-    limit: u32,
-) -> Result<StoreResult, OpError> {
-    let sql = "INSERT INTO kept_clock (one, clock_ms, wall_ms) VALUES (1, ?1, ?2)
-               ON CONFLICT DO UPDATE SET clock_ms = excluded.clock_ms, wall_ms = excluded.wall_ms";
-    conn.prepare_cached(sql)?
-        .execute(params![to_db(clock_ms), to_db(wall_ms)])?;
+/// Deletes what has ended, `limit` parcels at most.
+fn expire(conn: &Connection, steady_ms: u64, limit: u32) -> Result<StoreResult, OpError> {
     let sql = "DELETE FROM kept WHERE n IN (
                    SELECT n FROM kept WHERE expires_ms <= ?1 ORDER BY expires_ms LIMIT ?2)
                RETURNING recipient, user_fp, bytes";
     let mut statement = conn.prepare_cached(sql)?;
-    let mut rows = statement.query(params![to_db(clock_ms), limit])?;
+    let mut rows = statement.query(params![to_db(steady_ms), limit])?;
     let mut gone = Sums::default();
     while let Some(row) = rows.next()? {
         gone.add(
@@ -182,17 +169,7 @@ pub(super) fn load(conn: &Connection) -> Result<KeptLoad, StoreError> {
     let order = conn.query_row("SELECT coalesce(max(n), 0) FROM kept", [], |row| {
         unsigned(row, 0)
     })?;
-    let sql = "SELECT clock_ms, wall_ms FROM kept_clock";
-    let clock = conn
-        .query_row(sql, [], |row| Ok((unsigned(row, 0)?, unsigned(row, 1)?)))
-        .optional()?;
-    let (clock_ms, wall_ms) = clock.unwrap_or_default();
-    Ok(KeptLoad {
-        sums,
-        order,
-        clock_ms,
-        wall_ms,
-    })
+    Ok(KeptLoad { sums, order })
 }
 
 #[cfg(test)]

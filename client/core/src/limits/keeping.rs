@@ -44,10 +44,6 @@ pub const KEEP_FULL_MS: u64 = 10 * 60 * 1_000;
 /// When whoever met a store that does not follow may ask again, milliseconds.
 pub const KEEP_BUSY_MS: u64 = 1_000;
 
-/// Most time that a restart may add to the age of what is kept, milliseconds: a clock that was set
-/// wrong must not end a promise. Everything is kept so much longer than promised.
-pub const KEEP_RESTART_MS_MAX: u64 = 24 * 3_600 * 1_000;
-
 /// Parcels that end in one write: what is due may be much, and others wait for the disk.
 pub const KEEP_EXPIRE_BATCH: u32 = 256;
 
