@@ -148,10 +148,7 @@ impl PeerManager {
             dirty: BTreeSet::new(),
             draining: false,
         };
-        for label in unverified {
-            let detail = format!("the stored chain of {label} does not verify; it is not used");
-            manager.out.warn(now, "stored-contact", detail);
-        }
+        manager.warn_of_contacts(now, unverified);
         manager.know_ourselves();
         manager.check_clock(now);
         if let Some(detail) = loaded.copied {
@@ -166,6 +163,13 @@ impl PeerManager {
         manager.resume_streams(now);
         manager.settle(now);
         Ok(manager)
+    }
+
+    fn warn_of_contacts(&mut self, now: Now, unverified: Vec<Label>) {
+        for label in unverified {
+            let detail = format!("the stored chain of {label} does not verify; it is not used");
+            self.out.warn(now, "stored-contact", detail);
+        }
     }
 
     /// Takes one input. Mutates once, never blocks, never fails.
