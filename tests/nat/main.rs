@@ -1,0 +1,121 @@
+//! The NAT lab: hosts behind every kind of NAT, made of network namespaces and nftables, with real
+//! servers and clients. `tests/nat/run --help` says how it is run.
+//!
+//! The tests of this binary are the part that runs with all tests: a few pairs, and the lab's proof
+//! that its NATs are what they are called.
+
+mod client;
+mod kind;
+mod play;
+mod program;
+mod rules;
+mod scenario;
+mod servers;
+mod table;
+mod world;
+
+use clap::{Parser, Subcommand};
+use program::Wrong;
+use scenario::Scenario;
+use std::process::ExitCode;
+
+/// Play Beeline across NATs. Needs root on Linux; leaves nothing behind.
+#[derive(Debug, Parser)]
+#[command(name = "tests/nat/run")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Name every scenario and say what it is about
+    List,
+    /// Play a scenario and print its table
+    Play {
+        /// Its name
+        scenario: String,
+        /// Only these pairs, each two kinds joined by +
+        #[arg(long = "pair", value_name = "KIND+KIND")]
+        pairs: Vec<String>,
+        /// Other than the scenario's number of tries
+        #[arg(long)]
+        tries: Option<usize>,
+        /// Print the steps of the median try below each line
+        #[arg(long)]
+        steps: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let runtime = runtime.expect("a runtime");
+    let done = runtime.block_on(async {
+        tokio::select! {
+            done = run(cli.command) => done,
+            _ = tokio::signal::ctrl_c() => Err("interrupted".to_owned()),
+        }
+    });
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(wrong) => {
+            say(&format!("{wrong}\n"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the table is what the lab is for")]
+fn say(text: &str) {
+    use std::io::Write as _;
+    print!("{text}");
+    let _ = std::io::stdout().flush();
+}
+
+/// Whether all was as it must be.
+async fn run(command: Command) -> Result<bool, Wrong> {
+    match command {
+        Command::List => {
+            for scenario in scenario::all()? {
+                say(&format!("{:<12} {}\n", scenario.name, scenario.about));
+            }
+            Ok(true)
+        }
+        Command::Play {
+            scenario,
+            pairs,
+            tries,
+            steps,
+        } => {
+            let mut scenario = scenario::named(&scenario)?;
+            if !pairs.is_empty() {
+                let pairs: Result<_, Wrong> =
+                    pairs.iter().map(|pair| scenario::pair(pair)).collect();
+                scenario.pairs = pairs?;
+            }
+            scenario.tries = tries.unwrap_or(scenario.tries);
+            play(&scenario, steps).await
+        }
+    }
+}
+
+async fn play(scenario: &Scenario, steps: bool) -> Result<bool, Wrong> {
+    let start = play::now();
+    say(&table::head(scenario));
+    let mut rows = Vec::new();
+    for pair in &scenario.pairs {
+        let row = play::play(scenario, *pair).await?;
+        say(&table::line(&row));
+        if steps {
+            say(&table::steps(&row));
+        }
+        rows.push(row);
+    }
+    let (text, well) = table::verdict(&rows, play::now().duration_since(start));
+    say(&text);
+    Ok(well)
+}

@@ -1,0 +1,178 @@
+//! One pair of a scenario: its world is built once, then fresh processes try, each pair of them
+//! users that never met.
+
+use super::client::Client;
+use super::kind::{Kind, direct};
+use super::program::Wrong;
+use super::scenario::Scenario;
+use super::servers::{Ice, Servers};
+use super::world::{HOSTS, World};
+use serde_json::Value;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// The coordinator inside `serve`.
+const COORDINATOR: &str = "coordinator_1";
+
+/// How long a client may take to have a link to the coordinator before it is asked to send anyway.
+const SETTLE: Duration = Duration::from_secs(5);
+
+/// How long a link that must come may take.
+const DIRECT: Duration = Duration::from_secs(20);
+
+/// One state of a message, and when the lab saw it.
+pub(crate) struct Step {
+    pub(crate) state: String,
+    /// The rung or the path.
+    pub(crate) how: String,
+    pub(crate) at: Duration,
+}
+
+/// What came of one try.
+#[derive(Default)]
+pub(crate) struct Try {
+    /// Each state of the message, in order.
+    pub(crate) steps: Vec<Step>,
+    /// From `send` to the proof of delivery, and by which path.
+    pub(crate) first: Option<(Duration, String)>,
+    /// From `send` to an open link to the recipient.
+    pub(crate) link: Option<Duration>,
+    /// Which of the two had a link to the coordinator before.
+    pub(crate) coordinator: [bool; 2],
+    /// What went wrong.
+    pub(crate) wrong: Option<Wrong>,
+}
+
+/// What came of a pair.
+pub(crate) struct Row {
+    pub(crate) kinds: [Kind; 2],
+    pub(crate) ice: Ice,
+    pub(crate) tries: Vec<Try>,
+}
+
+impl Row {
+    /// Whether a link between the two must come: direct, or through TURN where both reach it.
+    pub(crate) fn must_link(&self) -> bool {
+        let [one, other] = self.kinds;
+        // The TURN server hands out addresses of IPv4, and is reached by UDP.
+        let turn = |kind: Kind| kind.has_udp() && kind.has_ipv4();
+        direct(one, other) || (self.ice == Ice::Turn && turn(one) && turn(other))
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the lab prints how long things take"
+)]
+pub(crate) fn now() -> Instant {
+    Instant::now()
+}
+
+/// Plays one pair.
+pub(crate) async fn play(scenario: &Scenario, kinds: [Kind; 2]) -> Result<Row, Wrong> {
+    let dir = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let hosts = dir.path().join("hosts");
+    std::fs::write(&hosts, HOSTS).map_err(|error| error.to_string())?;
+    let world = World::build(kinds, scenario.conditions, &hosts);
+    let servers = Servers::start(&world, scenario.ice, dir.path()).await?;
+    let mut row = Row {
+        kinds,
+        ice: scenario.ice,
+        tries: Vec::new(),
+    };
+    for number in 0..scenario.tries {
+        let must_link = row.must_link();
+        let mut done = Try::default();
+        let tried = attempt(
+            &world,
+            &servers.invite,
+            dir.path(),
+            number,
+            must_link,
+            &mut done,
+        );
+        done.wrong = tried.await.err();
+        row.tries.push(done);
+    }
+    servers.beeline.end().await?;
+    Ok(row)
+}
+
+async fn attempt(
+    world: &World,
+    invite: &str,
+    dir: &Path,
+    number: usize,
+    must_link: bool,
+    done: &mut Try,
+) -> Result<(), Wrong> {
+    let names = [format!("alice_{number}"), format!("carol_{number}")];
+    let [alice, carol] = [0, 1]
+        .map(|side: usize| Client::join(&world.parties[side].host, invite, &names[side], dir));
+    let (alice, carol) = futures::future::try_join(alice, carol).await?;
+    let [one, other] = &world.parties;
+    let settled = futures::future::try_join(settled(&alice, one.kind), settled(&carol, other.kind));
+    let (one, other) = settled.await?;
+    done.coordinator = [one, other];
+
+    let tried = talk(&alice, &names[1], must_link, done).await;
+    // Carol may have a link where Alice has none, so ask before they leave.
+    let linked = alice.is_linked(&names[1]).await?;
+    let ends = futures::future::join(alice.program.end(), carol.program.end()).await;
+    tried?;
+    ends.0.and(ends.1)?;
+    if linked && !must_link {
+        return Err("a link that theory excludes: the lab is wrong".to_owned());
+    }
+    if must_link && done.link.is_none() {
+        return Err(format!("no link within {DIRECT:?}"));
+    }
+    Ok(())
+}
+
+/// Waits for the link to the coordinator; without UDP there is none to wait for.
+async fn settled(client: &Client, kind: Kind) -> Result<bool, Wrong> {
+    Ok(kind.has_udp() && client.linked(COORDINATOR, SETTLE).await?)
+}
+
+/// Sends the first message, and watches for a link meanwhile.
+async fn talk(alice: &Client, carol: &str, must_link: bool, done: &mut Try) -> Result<(), Wrong> {
+    let start = now();
+    let link = async {
+        let linked = must_link && alice.linked(carol, DIRECT).await?;
+        Ok::<_, Wrong>(linked.then(|| now().duration_since(start)))
+    };
+    let first = async {
+        let mut states = alice.send(carol, "first").await?;
+        let mut steps = Vec::new();
+        let mut first = None;
+        while let Some(state) = states
+            .message()
+            .await
+            .map_err(|status| status.to_string())?
+        {
+            let at = now().duration_since(start);
+            if state.json.is_empty() {
+                // The last one may carry only the exit code.
+                break;
+            }
+            let line: Value = serde_json::from_str(&state.json).map_err(|e| e.to_string())?;
+            let text = |key: &str| line[key].as_str().unwrap_or_default().to_owned();
+            let (state, path, rung) = (text("state"), text("path"), text("rung"));
+            if state == "delivered" {
+                first = Some((at, path.clone()));
+            }
+            let how = if rung.is_empty() { path } else { rung };
+            steps.push(Step { state, how, at });
+        }
+        Ok::<_, Wrong>((steps, first))
+    };
+    let (link, first) = futures::future::join(link, first).await;
+    (done.steps, done.first) = first?;
+    done.link = link?;
+    if done.first.is_none() {
+        let states: Vec<&str> = done.steps.iter().map(|step| step.state.as_str()).collect();
+        return Err(format!("not delivered: {}", states.join(", ")));
+    }
+    Ok(())
+}
