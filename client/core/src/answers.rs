@@ -260,6 +260,8 @@ impl PeerManager {
             return self.out.warn(now, "store-failed", detail);
         }
         for user in users {
+            // Devices whose key was learned while the write was under way.
+            self.seal_and_write(&user);
             self.pump_user(now, &user);
         }
     }
