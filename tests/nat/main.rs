@@ -18,6 +18,8 @@ use clap::{Parser, Subcommand};
 use program::Wrong;
 use scenario::Scenario;
 use std::process::ExitCode;
+use tokio::io::AsyncBufReadExt as _;
+use world::Conditions;
 
 /// Play Beeline across NATs. Needs root on Linux; leaves nothing behind.
 #[derive(Debug, Parser)]
@@ -31,6 +33,14 @@ struct Cli {
 enum Command {
     /// Name every scenario and say what it is about
     List,
+    /// Build the world of a pair, start its servers, and hold it until Enter, to look around in it
+    Hold {
+        /// Two kinds joined by +
+        pair: String,
+        /// With TURN
+        #[arg(long)]
+        turn: bool,
+    },
     /// Play a scenario and print its table
     Play {
         /// Its name
@@ -84,6 +94,20 @@ async fn run(command: Command) -> Result<bool, Wrong> {
                 say(&format!("{:<12} {}\n", scenario.name, scenario.about));
             }
             Ok(true)
+        }
+        Command::Hold { pair, turn } => {
+            let ice = if turn {
+                servers::Ice::Turn
+            } else {
+                servers::Ice::Stun
+            };
+            let held = play::Held::build(scenario::pair(&pair)?, Conditions::CABLE, ice).await?;
+            say(&held.told());
+            let mut line = String::new();
+            let enter = tokio::io::BufReader::new(tokio::io::stdin())
+                .read_line(&mut line)
+                .await;
+            enter.map(|_| true).map_err(|error| error.to_string())
         }
         Command::Play {
             scenario,

@@ -6,10 +6,11 @@ use super::kind::{Kind, direct};
 use super::program::Wrong;
 use super::scenario::Scenario;
 use super::servers::{Ice, Servers};
-use super::world::{HOSTS, World};
+use super::world::{Conditions, HOSTS, World};
+use beeline_tests::netns::Netns;
 use serde_json::Value;
-use std::path::Path;
 use std::time::{Duration, Instant};
+use tempfile::TempDir;
 
 /// The coordinator inside `serve`.
 const COORDINATOR: &str = "coordinator_1";
@@ -68,49 +69,84 @@ pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
+/// A pair's world with its servers, ready for clients.
+pub(crate) struct Held {
+    pub(crate) world: World,
+    pub(crate) servers: Servers,
+    pub(crate) dir: TempDir,
+}
+
+impl Held {
+    /// Builds it.
+    pub(crate) async fn build(
+        kinds: [Kind; 2],
+        conditions: Conditions,
+        ice: Ice,
+    ) -> Result<Self, Wrong> {
+        let dir = tempfile::tempdir().map_err(|error| error.to_string())?;
+        let hosts = dir.path().join("hosts");
+        std::fs::write(&hosts, HOSTS).map_err(|error| error.to_string())?;
+        let world = World::build(kinds, conditions, &hosts);
+        let servers = Servers::start(&world, ice, dir.path()).await?;
+        Ok(Self {
+            world,
+            servers,
+            dir,
+        })
+    }
+
+    /// How to look around in it.
+    pub(crate) fn told(&self) -> String {
+        let [alice, carol] = &self.world.parties;
+        let all = [
+            &self.world.servers,
+            &self.world.turn,
+            &alice.host,
+            &carol.host,
+        ];
+        let nats = alice.before.iter().chain(&carol.before);
+        let enter = |space: &Netns| {
+            format!(
+                "{:<20} nsenter --target {} --net --mount\n",
+                space.name(),
+                space.pid()
+            )
+        };
+        let spaces: String = all.into_iter().chain(nats).map(enter).collect();
+        let dir = self.dir.path().display();
+        format!(
+            "{spaces}logs and data         {dir}\ninvite               {}\n",
+            self.servers.invite
+        )
+    }
+}
+
 /// Plays one pair.
 pub(crate) async fn play(scenario: &Scenario, kinds: [Kind; 2]) -> Result<Row, Wrong> {
-    let dir = tempfile::tempdir().map_err(|error| error.to_string())?;
-    let hosts = dir.path().join("hosts");
-    std::fs::write(&hosts, HOSTS).map_err(|error| error.to_string())?;
-    let world = World::build(kinds, scenario.conditions, &hosts);
-    let servers = Servers::start(&world, scenario.ice, dir.path()).await?;
+    let held = Held::build(kinds, scenario.conditions, scenario.ice).await?;
     let mut row = Row {
         kinds,
         ice: scenario.ice,
         tries: Vec::new(),
     };
     for number in 0..scenario.tries {
-        let must_link = row.must_link();
         let mut done = Try::default();
-        let tried = attempt(
-            &world,
-            &servers.invite,
-            dir.path(),
-            number,
-            must_link,
-            &mut done,
-        );
+        let tried = attempt(&held, number, row.must_link(), &mut done);
         done.wrong = tried.await.err();
         row.tries.push(done);
     }
-    servers.beeline.end().await?;
+    held.servers.beeline.end().await?;
     Ok(row)
 }
 
-async fn attempt(
-    world: &World,
-    invite: &str,
-    dir: &Path,
-    number: usize,
-    must_link: bool,
-    done: &mut Try,
-) -> Result<(), Wrong> {
+async fn attempt(held: &Held, number: usize, must_link: bool, done: &mut Try) -> Result<(), Wrong> {
+    let (parties, dir) = (&held.world.parties, held.dir.path());
     let names = [format!("alice_{number}"), format!("carol_{number}")];
-    let [alice, carol] = [0, 1]
-        .map(|side: usize| Client::join(&world.parties[side].host, invite, &names[side], dir));
+    let [alice, carol] = [0, 1].map(|side: usize| {
+        Client::join(&parties[side].host, &held.servers.invite, &names[side], dir)
+    });
     let (alice, carol) = futures::future::try_join(alice, carol).await?;
-    let [one, other] = &world.parties;
+    let [one, other] = parties;
     let settled = futures::future::try_join(settled(&alice, one.kind), settled(&carol, other.kind));
     let (one, other) = settled.await?;
     done.coordinator = [one, other];

@@ -77,7 +77,7 @@ pub(crate) struct Party {
     pub(crate) kind: Kind,
     pub(crate) host: Netns,
     /// From the host outwards, switches too.
-    before: Vec<Netns>,
+    pub(crate) before: Vec<Netns>,
 }
 
 /// All of it.
