@@ -12,9 +12,12 @@ mod rules;
 mod scenario;
 mod servers;
 mod table;
+mod verify;
 mod world;
 
 use clap::{Parser, Subcommand};
+use futures::StreamExt as _;
+use kind::Kind;
 use program::Wrong;
 use scenario::Scenario;
 use std::process::ExitCode;
@@ -33,6 +36,12 @@ struct Cli {
 enum Command {
     /// Name every scenario and say what it is about
     List,
+    /// Check the lab: coturn must name every NAT right, and aiortc link exactly where theory says
+    Verify {
+        /// Only these pairs with aiortc, each two kinds joined by +, and no coturn
+        #[arg(long = "pair", value_name = "KIND+KIND")]
+        pairs: Vec<String>,
+    },
     /// Build the world of a pair, start its servers, and hold it until Enter, to look around in it
     Hold {
         /// Two kinds joined by +
@@ -95,6 +104,7 @@ async fn run(command: Command) -> Result<bool, Wrong> {
             }
             Ok(true)
         }
+        Command::Verify { pairs } => verify(&pairs).await,
         Command::Hold { pair, turn } => {
             let ice = if turn {
                 servers::Ice::Turn
@@ -141,5 +151,38 @@ async fn play(scenario: &Scenario, steps: bool) -> Result<bool, Wrong> {
     }
     let (text, well) = table::verdict(&rows, play::now().duration_since(start));
     say(&text);
+    Ok(well)
+}
+
+async fn verify(only: &[String]) -> Result<bool, Wrong> {
+    let only: Result<Vec<_>, Wrong> = only.iter().map(|pair| scenario::pair(pair)).collect();
+    let only = only?;
+    let kinds = Kind::ALL.into_iter().filter(|_| only.is_empty());
+    let all = kind::pairs().into_iter().map(|(one, other)| [one, other]);
+    let pairs: Vec<_> = if only.is_empty() {
+        all.collect()
+    } else {
+        only.clone()
+    };
+    let kinds = kinds.map(async |kind| {
+        let told = verify::named_by_coturn(kind).await;
+        (format!("coturn on {}", kind.name()), told)
+    });
+    let pairs = pairs.into_iter().map(async |pair| {
+        let told = verify::tried_by_aiortc(pair).await;
+        (
+            format!("aiortc on {} + {}", pair[0].name(), pair[1].name()),
+            told,
+        )
+    });
+    let mut well = true;
+    let named = futures::stream::iter(kinds).buffered(verify::SIDE_BY_SIDE);
+    let tried = futures::stream::iter(pairs).buffered(verify::SIDE_BY_SIDE);
+    let mut all = std::pin::pin!(named.chain(tried));
+    while let Some((what, told)) = all.next().await {
+        well &= told.is_ok();
+        let verdict = told.map_or_else(|wrong| wrong, |()| "as it must be".to_owned());
+        say(&format!("{what:<55} {verdict}\n"));
+    }
     Ok(well)
 }

@@ -92,6 +92,17 @@ impl Program {
         }
     }
 
+    /// Reads on until one of two events; whether it is the first.
+    pub(crate) async fn either(&mut self, yes: &str, no: &str) -> Result<bool, Wrong> {
+        loop {
+            let line = self.line().await?;
+            let line: Value = serde_json::from_str(&line).map_err(|error| error.to_string())?;
+            if line["event"] == yes || line["event"] == no {
+                return Ok(line["event"] == yes);
+            }
+        }
+    }
+
     /// From now on nobody looks at its output, and it can go on printing.
     pub(crate) fn drain(&mut self) {
         if let Some(mut lines) = self.lines.take() {

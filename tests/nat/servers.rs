@@ -1,7 +1,7 @@
 //! The public servers: registry, gateway and coordinator by one `beeline serve`, and coturn.
 
 use super::program::{Program, Wrong, binary};
-use super::world::{SERVER, TURN, TURN_OTHER, World};
+use super::world::{TURN, TURN_OTHER, World};
 use std::path::Path;
 
 /// What coturn and the gateway share.
@@ -48,7 +48,7 @@ pub(crate) async fn coturn(world: &World, dir: &Path) -> Result<Program, Wrong> 
     let (pid, db) = (text(&dir.join("turn.pid")), text(&dir.join("turn.db")));
     let (v4, v6) = (TURN.v4.to_string(), TURN.v6.to_string());
     let (other4, other6) = (TURN_OTHER.v4.to_string(), TURN_OTHER.v6.to_string());
-    let mut args = vec!["-n", "--no-cli", "--no-tls", "--no-dtls", "--fingerprint"];
+    let mut args = vec!["-n", "--no-cli", "--no-tls", "--no-dtls"];
     for listening in [&v4, &other4, &v6, &other6] {
         args.extend(["--listening-ip", listening]);
     }
@@ -104,7 +104,6 @@ fn beeline(world: &World, ice: Ice, dir: &Path) -> Result<Program, Wrong> {
     if ice == Ice::Turn {
         args.extend(["--turn-url", &urls[2], "--turn-secret-file", &secret]);
     }
-    debug_assert_ne!(SERVER.v4, TURN.v4);
     Program::start(
         &world.servers,
         "serve",

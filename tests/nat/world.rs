@@ -127,17 +127,6 @@ impl World {
     }
 }
 
-impl Party {
-    /// Forgets what the NATs remember of flows, as a NAT that restarts does.
-    pub(crate) fn forget_flows(&self) {
-        for nat in &self.before {
-            if nat.name().starts_with("nat") {
-                let _ = nat.run("conntrack", &["-F"]);
-            }
-        }
-    }
-}
-
 struct Builder<'a> {
     router: Netns,
     conditions: Conditions,
