@@ -1,6 +1,7 @@
 //! Arrival of a MESSAGE parcel: size, network, rate, key, chain, revocation, signature; then into
 //! the inbox. Never refused for its age. Nothing is acknowledged here.
 
+use crate::collect::Fate;
 use crate::contacts::Contact;
 use crate::inbox::Arrived;
 use crate::manager::PeerManager;
@@ -15,7 +16,7 @@ use beeline_proto::pb::peer::v1::nack::Reason;
 use beeline_proto::time::Now;
 
 /// Why a parcel is not taken: what the sender is told, and the message where it could be read.
-type Objection = (Reason, Option<MessageId>);
+pub(crate) type Objection = (Reason, Option<MessageId>);
 
 impl PeerManager {
     /// A MESSAGE parcel came, whichever way.
@@ -29,6 +30,9 @@ impl PeerManager {
         if !self.may_open(now, way) {
             return;
         }
+        if self.is_own_other(header.from) {
+            return self.on_copy_parcel(now, parcel, way);
+        }
         let verdict = self.open_message(now, parcel).and_then(|content| {
             let message = self.read_message(now, header.from, &content, way)?;
             self.note_way(now, header.from, way);
@@ -39,6 +43,7 @@ impl PeerManager {
                 if planted!(AckBeforeCommit) {
                     self.acknowledge_row(now, &row, way);
                 }
+                self.note_under_way(way);
                 self.inbox.push(Arrived {
                     row,
                     parcel: parcel.id(),
@@ -46,9 +51,23 @@ impl PeerManager {
                 });
             }
             Err((reason, message)) => {
-                let subject = (parcel.id(), message);
-                self.say_nack(now, header.from, subject, reason, way);
+                let (id, fate) = (parcel.id(), self.fate_of(parcel, reason));
+                // What stays kept need not be sent again by anybody.
+                if !matches!((fate, way), (Fate::Again, Way::Kept(_))) {
+                    self.say_nack(now, header.from, (id, message), reason, way);
+                }
+                self.settle_kept(now, way, id, fate);
             }
+        }
+    }
+
+    /// One of another device of ours: a copy of what it said to somebody.
+    fn on_copy_parcel(&mut self, now: Now, parcel: &Parcel, way: Way) {
+        let (from, id) = (parcel.header().from, parcel.id());
+        let opened = self.open_message(now, parcel);
+        let taken = opened.and_then(|content| self.take_copy(now, from, &content, (id, way)));
+        if let Err((reason, message)) = taken {
+            self.say_nack(now, from, (id, message), reason, way);
         }
     }
 

@@ -2,6 +2,7 @@
 
 use crate::event::Rung;
 use crate::input::LinkId;
+use crate::limits::VISIT_STEP_MS;
 use crate::manager::PeerManager;
 use crate::timer::Timer;
 use beeline_proto::id::DeviceFp;
@@ -15,6 +16,9 @@ impl PeerManager {
         };
         self.links.forget_calls(device);
         self.talks.start(id, now.mono_ms);
+        self.pages.start(id, now.mono_ms);
+        self.start_collecting(now, id);
+        self.visit_soon(now, VISIT_STEP_MS);
         self.start_telling(now, id);
         self.note_neighbour(now, device, true);
         let rung = if self.is_coordinator(device) {
@@ -26,11 +30,14 @@ impl PeerManager {
         if rung == Rung::Coordinators {
             self.on_coordinator_linked(now, device);
         }
+        self.on_custodian_link(now, device, true);
     }
 
     /// A link ended that was open, or (`opened`) never came to be.
     pub(crate) fn on_link_ended(&mut self, now: Now, id: LinkId, device: DeviceFp, opened: bool) {
         self.talks.end(id);
+        self.pages.end(id);
+        self.stop_collecting(id);
         self.sought.forget(id);
         self.neighbours.stop_telling(id);
         self.timers.cancel(&Timer::State(id));
@@ -39,9 +46,11 @@ impl PeerManager {
             self.routes.hear(device, now.wall_ms);
             let row = self.routes.get(device).map(|route| route.row.clone());
             self.keep_route(now, row);
+            self.visit_lost(now, device);
             self.neighbours.forget(device);
             self.note_neighbour(now, device, false);
         }
+        self.on_custodian_link(now, device, false);
         if !self.is_coordinator(device) {
             return;
         }

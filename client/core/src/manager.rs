@@ -3,15 +3,19 @@
 use crate::acks::Acks;
 use crate::bounded::{Bucket, Seen};
 use crate::bundles::Bundles;
+use crate::collect::Collected;
 use crate::config::Config;
 use crate::contacts::Contacts;
 use crate::coordinators::Coordinators;
 use crate::crypto::Crypto;
+use crate::custodian::Deposit;
+use crate::custodians::Custodians;
 use crate::early::EarlyCandidates;
 use crate::error::StartError;
 use crate::heartbeat::Heartbeat;
 use crate::inbox::Inbox;
 use crate::input::{Command, Input, LinkId, RtcEvent, SignalInput};
+use crate::keeping::Keeping;
 use crate::limits::{
     NACKS_BURST, NACKS_PER_S, OPENS_BURST, OPENS_PER_S, PARCELS_SEEN_MAX, SESSIONS_SEEN_MAX,
 };
@@ -21,16 +25,21 @@ use crate::neighbours::Neighbours;
 use crate::outbox::Outbox;
 use crate::output::Output;
 use crate::outputs::Outputs;
+use crate::pages::Pages;
 use crate::peer::Peer;
+use crate::placing::Placing;
 use crate::presence::Presence;
 use crate::queries::Queries;
 use crate::relay::Carried;
 use crate::routes::Routes;
 use crate::sought::Sought;
-use crate::state::{Identity, Loaded};
+use crate::state::{Identity, Loaded, StoreOp};
+use crate::steady::Steady;
 use crate::talk::Talks;
 use crate::timer::{Timer, Timers};
 use crate::vias::Vias;
+use crate::visits::Visits;
+use crate::ways::Way;
 use beeline_proto::id::{DeviceFp, Label, ParcelId, SessionId};
 use beeline_proto::time::Now;
 use std::collections::{BTreeMap, BTreeSet};
@@ -41,6 +50,7 @@ pub struct PeerManager {
     pub(crate) crypto: Box<dyn Crypto>,
     pub(crate) out: Outputs,
     pub(crate) timers: Timers,
+    pub(crate) steady: Steady,
     pub(crate) bundles: Bundles,
     pub(crate) contacts: Contacts,
     pub(crate) routes: Routes,
@@ -48,6 +58,8 @@ pub struct PeerManager {
     pub(crate) peers: BTreeMap<Label, Peer>,
     pub(crate) links: Links,
     pub(crate) outbox: Outbox,
+    pub(crate) placing: Placing,
+    pub(crate) custodians: Custodians,
     pub(crate) inbox: Inbox,
     pub(crate) acks: Acks,
     pub(crate) presence: Presence,
@@ -62,12 +74,18 @@ pub struct PeerManager {
     pub(crate) sessions_seen: Seen<(DeviceFp, SessionId)>,
     /// Parcels opened before.
     pub(crate) parcels_seen: Seen<ParcelId>,
-    /// Parcels answered with a NACK before, and in which stretch of `NACK_AGAIN_MS`.
-    pub(crate) nacked: Seen<(ParcelId, u64)>,
+    /// Parcels answered with a NACK before, in which stretch of `NACK_AGAIN_MS`, and which way.
+    pub(crate) nacked: Seen<(ParcelId, u64, Way)>,
     pub(crate) opens: Bucket,
     pub(crate) nacks: Bucket,
     pub(crate) relay_requests: Bucket,
     pub(crate) carried: Carried,
+    pub(crate) keeping: Keeping,
+    /// Deposits of this input, to be written together.
+    pub(crate) depositing: (Vec<StoreOp>, Vec<Deposit>),
+    pub(crate) pages: Pages,
+    pub(crate) collected: Collected,
+    pub(crate) visits: Visits,
     /// Links with items to put into frames before the outputs are drained.
     pub(crate) dirty: BTreeSet<LinkId>,
     pub(crate) draining: bool,
@@ -89,11 +107,13 @@ impl PeerManager {
         let me = Me::new(config, identity, loaded.incarnation)?;
         me.check_role()?;
         let (contacts, unverified) = Contacts::load(loaded.contacts, me.network());
+        let keeping = Keeping::load(me.config.keep, &loaded.kept, now);
         let mut manager = Self {
             me,
             crypto,
             out: Outputs::new(now),
             timers: Timers::default(),
+            steady: Steady::start(loaded.clock, now),
             bundles: Bundles::new(loaded.bundles),
             contacts,
             routes: Routes::default(),
@@ -101,6 +121,8 @@ impl PeerManager {
             peers: BTreeMap::new(),
             links: Links::default(),
             outbox: Outbox::new(loaded.seqs),
+            placing: Placing::default(),
+            custodians: Custodians::default(),
             inbox: Inbox::load(&loaded.streams, loaded.held),
             acks: Acks::default(),
             presence: Presence::default(),
@@ -118,6 +140,11 @@ impl PeerManager {
             nacks: Bucket::new(NACKS_PER_S, NACKS_BURST, now.mono_ms),
             relay_requests: Self::relay_request_bucket(now),
             carried: Carried::default(),
+            keeping,
+            depositing: Default::default(),
+            pages: Pages::default(),
+            collected: Collected::default(),
+            visits: Visits::default(),
             dirty: BTreeSet::new(),
             draining: false,
         };
@@ -125,11 +152,17 @@ impl PeerManager {
             let detail = format!("the stored chain of {label} does not verify; it is not used");
             manager.out.warn(now, "stored-contact", detail);
         }
+        manager.know_ourselves();
+        manager.check_clock(now);
+        if let Some(detail) = loaded.copied {
+            manager.out.warn(now, "home-copied", detail);
+        }
         manager.load_routes(loaded.routes, now);
         manager.start_presence(now);
         manager.start_tending(now);
         manager.start_heartbeat(now);
-        manager.load_outbox(loaded.outbox, now);
+        manager.outbox.load_settled(loaded.settled, now.mono_ms);
+        manager.load_outbox(loaded.outbox, loaded.custody, now);
         manager.resume_streams(now);
         manager.settle(now);
         Ok(manager)
@@ -178,7 +211,14 @@ impl PeerManager {
             } => self.on_send(now, command, to, text, idempotency_key),
             Command::MarkRead { messages } => self.on_mark_read(now, &messages),
             Command::AcceptKey { command, user } => self.on_accept_key(now, command, &user),
+            Command::SetReadReceipts { command, user, on } => {
+                self.on_set_read_receipts(command, &user, on);
+            }
             Command::Connect { to } => self.on_connect(now, &to),
+            Command::PutDeviceList {
+                command,
+                device_list,
+            } => self.on_put_device_list(now, command, &device_list),
         }
     }
 
@@ -235,6 +275,8 @@ impl PeerManager {
             match timer {
                 Timer::Ladder(user) => self.climb(now, &user),
                 Timer::Retry(user) => self.on_retry(now, &user),
+                Timer::Serve(user) => self.on_serve(now, &user),
+                Timer::Custody(user) => self.on_custody_timer(&user),
                 Timer::Session(link) => self.on_session_timeout(now, link),
                 Timer::Redial(link) => self.on_redial(now, link),
                 Timer::Route(link, to) => self.on_route_doubt(now, link, to),
@@ -248,6 +290,9 @@ impl PeerManager {
                 Timer::Coordinators => self.tend_coordinators(now),
                 Timer::Heartbeat => self.beat(now),
                 Timer::Announce => self.announce(now),
+                Timer::Collect(link) => self.on_collect(now, link),
+                Timer::Visit => self.visit(now),
+                Timer::Expire => self.expire_kept(now),
                 Timer::Lazy => self.out.flush_lazy(),
                 Timer::Rewrite => self.rewrite(),
                 Timer::Sweep => self.sweep(now),
@@ -255,9 +300,12 @@ impl PeerManager {
         }
     }
 
-    /// Last act before the outputs are drained, in fixed order: the inbox's batch, then frames.
+    /// Last act before the outputs are drained, in fixed order: the inbox's batch, what is to
+    /// be kept, then frames.
     fn settle(&mut self, now: Now) {
         self.flush_inbox();
+        self.flush_deposits();
+        self.settle_placing(now);
         self.flush_frames(now);
     }
 }

@@ -13,7 +13,7 @@ use crate::state::{BundleRow, RouteRow, StoreOp};
 use crate::timer::Timer;
 use beeline_proto::code::ErrorCode;
 use beeline_proto::envelope::{Expect, Verified, open};
-use beeline_proto::id::Label;
+use beeline_proto::id::{KeyId, Label};
 use beeline_proto::limits::PRESENCE_TTL_S;
 use beeline_proto::pb::identity::v1::DeviceRecord;
 use beeline_proto::pb::signal::v1::SocketProof;
@@ -38,6 +38,12 @@ pub(crate) struct Presence {
     pub(crate) online: bool,
     /// A bundle is being written.
     making_bundle: bool,
+    /// Version of our device list that the registry is known to hold.
+    pub(crate) list_published: u64,
+    /// Whether this process has asked the registry for our own chain.
+    pub(crate) looked_ourselves_up: bool,
+    /// The bundle in the record that the registry is being told.
+    announcing: Option<KeyId>,
     /// Version of the last record, also of earlier processes.
     record_version: u64,
 }
@@ -80,18 +86,22 @@ impl PeerManager {
     /// Looks at everything that ages: the bundle, old secrets, messages.
     pub(crate) fn sweep(&mut self, now: Now) {
         self.timers.arm(Timer::Sweep, now.mono_ms + SWEEP_MS);
-        if self.bundles.wants_new(now.wall_ms) && !self.presence.making_bundle {
+        self.keep_clock(now);
+        let steady_ms = self.steady_ms(now);
+        if self.bundles.wants_new(steady_ms) && !self.presence.making_bundle {
             self.presence.making_bundle = true;
-            let row = self
-                .bundles
-                .make(&self.me, self.crypto.as_mut(), now.wall_ms);
+            let at = (now.wall_ms, steady_ms);
+            let row = self.bundles.make(&self.me, self.crypto.as_mut(), at);
             let op = StoreOp::PutBundle(row.clone());
             self.out.write(vec![op], Write::Bundle(Box::new(row)));
         }
-        let outlived = self.bundles.take_outlived(now.wall_ms);
+        let outlived = self.bundles.take_outlived(steady_ms);
         if !outlived.is_empty() {
             let ops = outlived.into_iter().map(StoreOp::EraseBundle).collect();
             self.out.write(ops, Write::Plain);
+        }
+        if self.me.config.can_store || self.keeping.total().parcels > 0 {
+            self.expire_kept(now);
         }
         self.expire_messages(now);
         self.age_routes(now);
@@ -121,9 +131,18 @@ impl PeerManager {
         }
     }
 
+    /// Somebody has the bundle of our record now.
+    pub(crate) fn publish_bundle(&mut self, now: Now, key_id: KeyId) {
+        let at_ms = self.steady_ms(now);
+        if self.bundles.publish(key_id, at_ms) {
+            self.lazily(now, StoreOp::PublishBundle { key_id, at_ms });
+        }
+    }
+
     /// Signs a new record around the newest bundle, and keeps it for its version.
     fn make_record(&mut self, now: Now) {
-        let Some(bundle) = self.bundles.newest().map(|row| row.envelope.clone()) else {
+        let newest = self.bundles.newest();
+        let Some((key_id, bundle)) = newest.map(|row| (row.key_id, row.envelope.clone())) else {
             return;
         };
         let version = now
@@ -138,11 +157,12 @@ impl PeerManager {
             can_relay: self.me.config.can_relay,
             unlisted: self.me.config.unlisted,
             bundle,
-            can_store: false,
+            can_store: self.me.config.can_store,
         };
         let bytes = self.me.sign(self.crypto.as_mut(), &record);
         self.me.record = Some(OwnRecord {
             version,
+            key_id,
             bytes: bytes.clone(),
         });
         let row = RouteRow {
@@ -173,7 +193,7 @@ impl PeerManager {
             self.announce(now);
             self.tend_soon(now, 1);
         }
-        self.tell_online("the socket opened");
+        self.tell_online(now, "the socket opened");
         self.dial_over(now, socket);
         self.retry_all(now);
     }
@@ -186,11 +206,11 @@ impl PeerManager {
             self.timers.cancel(&Timer::Announce);
             self.tend_soon(now, 1);
         }
-        self.tell_online(reason);
+        self.tell_online(now, reason);
     }
 
     /// Tells whether we can be reached, when that changed.
-    fn tell_online(&mut self, reason: &str) {
+    fn tell_online(&mut self, now: Now, reason: &str) {
         let listed = self.presence.announced && self.presence.gateway_up();
         // At its own address a coordinator needs nobody to be found.
         let own = self.me.config.coordinator && self.presence.sockets.contains(&SocketId::OWN);
@@ -199,6 +219,9 @@ impl PeerManager {
             return;
         }
         self.presence.online = online;
+        if online {
+            self.visit_anew(now);
+        }
         self.out.event(if online {
             Event::Online
         } else {
@@ -214,10 +237,17 @@ impl PeerManager {
             return;
         }
         self.renew_membership(now);
+        self.publish_own_list();
         if self.out.asking(&Request::Announce) {
             return;
         }
-        if let Some(record) = self.me.record.as_ref().map(|record| record.bytes.clone()) {
+        if let Some(OwnRecord {
+            bytes: record,
+            key_id,
+            ..
+        }) = self.me.record.clone()
+        {
+            self.presence.announcing = Some(key_id);
             self.coordinators.named = self.coordinators_named();
             let call = RegistryCall::Announce {
                 record,
@@ -239,12 +269,16 @@ impl PeerManager {
     pub(crate) fn on_announced(&mut self, now: Now, after_s: u32, lists: (u64, u64)) {
         self.presence.failures = 0;
         self.presence.announced = true;
+        if let Some(key_id) = self.presence.announcing.take() {
+            self.publish_bundle(now, key_id);
+        }
         let after_ms = u64::from(after_s.clamp(1, PRESENCE_TTL_S)) * 1_000;
         if self.presence.gateway_up() {
             self.timers.arm(Timer::Announce, now.mono_ms + after_ms);
         }
-        self.tell_online("announced");
+        self.tell_online(now, "announced");
         self.list_coordinators(now);
+        self.look_ourselves_up();
         let ours = self.me.versions();
         let behind = lists.0 > ours.descriptor || lists.1 > ours.revocations;
         if behind && !self.out.asking(&Request::Network) {
@@ -266,10 +300,10 @@ impl PeerManager {
                 self.out.ask(RegistryCall::RenewMembership, Request::Renew);
             }
             self.presence.announced = false;
-            self.tell_online(&detail);
+            self.tell_online(now, &detail);
         } else if self.presence.gateway_up() {
             self.presence.announced = true;
-            self.tell_online("the registry cannot be asked");
+            self.tell_online(now, "the registry cannot be asked");
         }
         self.out.warn(now, "announce-failed", detail);
     }
@@ -328,7 +362,8 @@ impl PeerManager {
         self.close_own_sockets();
         self.presence.sockets.clear();
         self.presence.announced = false;
-        self.tell_online("the process ends");
+        self.tell_online(now, "the process ends");
+        self.keep_clock(now);
         self.out.flush_lazy();
         self.timers.clear();
     }

@@ -1,11 +1,14 @@
-//! READ: a courtesy, told once, the best way there is, and never repeated.
+//! READ: a courtesy, told once, the best way there is, and never repeated. A person may refuse it to
+//! a contact.
 
 use crate::event::{DeliveryState, Event, MessageState};
+use crate::input::{CommandId, StoreFailure};
 use crate::intake::Opened;
 use crate::manager::PeerManager;
 use crate::outputs::Write;
 use crate::state::StoreOp;
 use beeline_proto::chain::Device;
+use beeline_proto::code::ErrorCode;
 use beeline_proto::id::{Label, MessageId, UserFp};
 use beeline_proto::limits::{ACK_ITEMS_MAX, PARCEL_TTL_MAX_S};
 use beeline_proto::pb::peer::v1::Read;
@@ -24,10 +27,50 @@ impl PeerManager {
             let Some(label) = self.contacts.label_of_user(user).cloned() else {
                 continue;
             };
+            let told = self.contacts.get(&label);
+            if told.is_none_or(|contact| !contact.row.read_receipts) {
+                continue;
+            }
             for chunk in ids.chunks(ACK_ITEMS_MAX) {
                 self.send_read(now, &label, user, chunk);
             }
         }
+    }
+
+    /// A person wants a contact to be told of reading, or not.
+    pub(crate) fn on_set_read_receipts(&mut self, command: CommandId, user: &Label, on: bool) {
+        let Some(contact) = self.contacts.get_mut(user) else {
+            return self.out.event(Event::Refused {
+                command,
+                code: ErrorCode::NotFound,
+                detail: format!("{user} is not known here yet; send or receive a message first"),
+            });
+        };
+        let before = std::mem::replace(&mut contact.row.read_receipts, on);
+        let op = StoreOp::PutContact(contact.row.clone());
+        self.out
+            .write(vec![op], Write::ReadReceipts(command, user.clone(), before));
+    }
+
+    /// The setting is kept, or could not be.
+    pub(crate) fn on_read_receipts_set(
+        &mut self,
+        command: CommandId,
+        user: &Label,
+        before: bool,
+        failure: Option<StoreFailure>,
+    ) {
+        let Some(failure) = failure else {
+            return self.out.event(Event::Done { command });
+        };
+        if let Some(contact) = self.contacts.get_mut(user) {
+            contact.row.read_receipts = before;
+        }
+        self.out.event(Event::Refused {
+            command,
+            code: ErrorCode::Internal,
+            detail: failure.detail,
+        });
     }
 
     fn send_read(&mut self, now: Now, label: &Label, user: UserFp, ids: &[Vec<u8>]) {
@@ -77,6 +120,7 @@ impl PeerManager {
                 to: label.clone(),
                 state: DeliveryState::Read,
                 rung: None,
+                kept: None,
                 path: Some(opened.way.path()),
                 found_by: None,
                 reason: None,

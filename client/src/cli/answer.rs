@@ -3,14 +3,14 @@
 
 use super::fail::Failure;
 use super::line::{
-    CoordinatorPart, HistoryLine, Line, LinkPart, PeerLine, RouteLine, StatusLine, VerifyLine,
-    WhyLine,
+    AboutPart, CoordinatorPart, HistoryLine, KeeperPart, Line, LinkPart, PeerLine, RouteLine,
+    StatusLine, VerifyLine, WhyLine,
 };
 use beeline::Client;
 use beeline::error::QueryError;
 use beeline::report::{
     CoordinatorInfo, Counts, HistoryItem, LinkInfo, PeerInfo, RouteInfo, SafetyNumber, Story,
-    StoryStep, Who,
+    StoryKeeper, StoryStep, Who,
 };
 use beeline::store::Reader;
 use beeline_proto::code::ErrorCode;
@@ -19,6 +19,9 @@ use beeline_proto::safety::grouped;
 use beeline_proto::time::Timestamp;
 use client_core::event::PeerState;
 use std::collections::BTreeSet;
+
+/// The state of a message that another device of ours sent: there it is known.
+const COPIED: &str = "copied";
 
 /// Messages of one `history`.
 const HISTORY_LINES_MAX: usize = 1_000;
@@ -32,6 +35,15 @@ pub(crate) enum Question {
     Routes,
     /// Messages with a user.
     History(Label),
+    /// Delete the messages with a user.
+    Forget(Label),
+    /// Tell a user of reading, or not.
+    ReadReceipts {
+        /// The user.
+        user: Label,
+        /// Whether to tell.
+        on: bool,
+    },
     /// The life of a message.
     Why(MessageId),
     /// The safety number with a user.
@@ -44,12 +56,23 @@ pub(crate) enum Question {
 }
 
 impl Question {
+    /// Whether the answer changes something, so that only the owner of the home may give it.
+    pub(crate) fn changes(&self) -> bool {
+        match self {
+            Self::Forget(_) | Self::ReadReceipts { .. } => true,
+            Self::Verify { accept, .. } => *accept,
+            Self::Peers | Self::Routes | Self::History(_) | Self::Why(_) => false,
+        }
+    }
+
     /// Its name and subject on the socket.
     pub(crate) fn to_wire(&self) -> (&'static str, String, bool) {
         match self {
             Self::Peers => ("peers", String::new(), false),
             Self::Routes => ("routes", String::new(), false),
             Self::History(user) => ("history", user.to_string(), false),
+            Self::Forget(user) => ("forget", user.to_string(), false),
+            Self::ReadReceipts { user, on } => ("read-receipts", user.to_string(), *on),
             Self::Why(id) => ("why", id.to_text(), false),
             Self::Verify { user, accept } => ("verify", user.to_string(), *accept),
         }
@@ -65,6 +88,11 @@ impl Question {
             "peers" => Ok(Self::Peers),
             "routes" => Ok(Self::Routes),
             "history" => Ok(Self::History(user()?)),
+            "forget" => Ok(Self::Forget(user()?)),
+            "read-receipts" => Ok(Self::ReadReceipts {
+                user: user()?,
+                on: accept,
+            }),
             "why" => Ok(Self::Why(message_id(subject)?)),
             "verify" => Ok(Self::Verify {
                 user: user()?,
@@ -99,6 +127,17 @@ pub(crate) async fn answer(client: &Client, question: &Question) -> Result<Vec<L
             let items = client.history(user, HISTORY_LINES_MAX).await;
             history_lines(items.map_err(failure)?)
         }
+        Question::Forget(user) => {
+            let messages = client.forget(user).await.map_err(failure)?;
+            let user = user.to_string();
+            vec![Line::Deleted { user, messages }]
+        }
+        Question::ReadReceipts { user, on } => {
+            let set = client.set_read_receipts(user, *on).await;
+            set.map_err(failure)?;
+            let (user, on) = (user.to_string(), *on);
+            vec![Line::ReadReceipts { user, on }]
+        }
         Question::Why(id) => story_lines(&client.why(*id).await.map_err(failure)?),
         Question::Verify { user, accept } => {
             verify_lines(&client.verify(user, *accept).await.map_err(failure)?)
@@ -119,6 +158,10 @@ pub(crate) fn answer_at_rest(reader: &Reader, question: &Question) -> Result<Vec
         Question::Why(id) => story_lines(&reader.why(*id).map_err(failure)?),
         Question::Verify { user, .. } => {
             verify_lines(&reader.safety_number(user).map_err(failure)?)
+        }
+        Question::Forget(_) | Question::ReadReceipts { .. } => {
+            let text = "only a process that owns the home can do that";
+            return Err(Failure::coded(ErrorCode::Unavailable, text));
         }
     };
     Ok(lines)
@@ -201,37 +244,89 @@ fn route_lines(routes: Vec<RouteInfo>) -> Vec<Line> {
     routes.into_iter().map(line).collect()
 }
 
+/// The line before a message before which some are missing.
+pub(crate) fn gap_line(user: &Label, missing: u64) -> Option<Line> {
+    (missing > 0).then(|| Line::Gap {
+        user: user.to_string(),
+        missing,
+    })
+}
+
 fn history_lines(items: Vec<HistoryItem>) -> Vec<Line> {
     let line = |item: HistoryItem| {
-        Line::History(HistoryLine {
+        let gap = gap_line(&item.with, item.missing);
+        let line = Line::History(HistoryLine {
             id: item.id.to_text(),
             direction: if item.ours { "sent" } else { "received" }.to_owned(),
             user: item.with.to_string(),
             text: item.text,
-            state: item.state.name().to_owned(),
+            state: match item.sent_by {
+                None => item.state.name().to_owned(),
+                Some(_) => COPIED.to_owned(),
+            },
+            device: item.sent_by.map(|device| device.short().to_string()),
             path: item.path.map(|path| path.name().to_owned()),
             reason: item.reason,
             sent_at: at(item.sent_at_ms),
             at: at(item.at_ms),
-        })
+        });
+        gap.into_iter().chain([line])
     };
-    items.into_iter().map(line).collect()
+    items.into_iter().flat_map(line).collect()
 }
 
 fn story_lines(story: &Story) -> Vec<Line> {
     let start = story.steps.first().map_or(0, |step| step.at_ms);
+    let mut about = Some(about(&story.item));
     let line = |step: &StoryStep| {
         Line::Why(WhyLine {
+            about: about.take(),
             id: story.item.id.to_text(),
             state: step.state.clone(),
             at: at(step.at_ms),
             rung: step.rung.map(|rung| rung.name().to_owned()),
             path: step.path.map(|path| path.name().to_owned()),
             reason: step.reason.clone(),
+            n: step.kept.map(|kept| kept.n),
+            k: step.kept.map(|kept| kept.k),
+            keeper: None,
             elapsed_ms: step.at_ms.saturating_sub(start),
         })
     };
-    story.steps.iter().map(line).collect()
+    let kept = |keeper: &StoryKeeper| {
+        Line::Why(WhyLine {
+            id: story.item.id.to_text(),
+            state: "kept".to_owned(),
+            at: at(keeper.since_ms),
+            keeper: Some(keeper_part(keeper)),
+            elapsed_ms: keeper.since_ms.saturating_sub(start),
+            ..WhyLine::default()
+        })
+    };
+    let steps = story.steps.iter().map(line);
+    steps.chain(story.keepers.iter().map(kept)).collect()
+}
+
+fn keeper_part(keeper: &StoryKeeper) -> KeeperPart {
+    let or = |label: &Option<Label>, fp: String| label.as_ref().map_or(fp, ToString::to_string);
+    KeeperPart {
+        user: or(&keeper.user_label, keeper.user.to_string()),
+        device: or(&keeper.device_label, keeper.device.to_string()),
+        recipient: or(&keeper.recipient_label, keeper.recipient.to_string()),
+        heard_at: at(keeper.heard_ms),
+        until: at(keeper.until_ms),
+    }
+}
+
+fn about(item: &HistoryItem) -> AboutPart {
+    AboutPart {
+        direction: if item.ours { "sent" } else { "received" }.to_owned(),
+        user: item.with.to_string(),
+        text: item.text.clone(),
+        state: item.state.name().to_owned(),
+        reason: item.reason.clone(),
+        at: at(item.at_ms),
+    }
 }
 
 fn verify_lines(number: &SafetyNumber) -> Vec<Line> {
@@ -257,6 +352,11 @@ pub(crate) async fn status(client: &Client) -> Result<Line, Failure> {
     line.links = status.core.links_open as u64;
     line.connecting = status.core.links_pending as u64;
     line.coordinators = status.core.coordinators.iter().map(coordinator).collect();
+    line.kept = status.core.kept.parcels;
+    line.kept_bytes = status.core.kept.bytes;
+    if status.core.keeps {
+        line.kept_bytes_max = status.core.kept_max.bytes;
+    }
     let counted = |(kind, count): &(&'static str, u64)| ((*kind).to_owned(), *count);
     line.refused = status.core.refused.iter().map(counted).collect();
     Ok(Line::Status(Box::new(line)))
@@ -306,6 +406,11 @@ mod tests {
             Question::Peers,
             Question::Routes,
             Question::History(carol.clone()),
+            Question::Forget(carol.clone()),
+            Question::ReadReceipts {
+                user: carol.clone(),
+                on: false,
+            },
             Question::Why(MessageId([9; 16])),
             Question::Verify {
                 user: carol,

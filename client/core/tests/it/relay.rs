@@ -1,7 +1,10 @@
 //! Relaying: first contact through a common peer with every server dead, direct soon after; what
 //! happens to those who drop, refuse, or are used too much.
 
-use crate::tap::items;
+use crate::tap::{frame, items, shared};
+use beeline_proto::id::ParcelId;
+use beeline_proto::parcel::{Kind as ParcelKind, Parcel};
+use beeline_proto::pb::peer::v1::Refusal;
 use beeline_proto::pb::peer::v1::peer_item::Kind;
 use client_core::event::{DeliveryState, Path, Rung};
 use client_core::testing::{NodeId, World};
@@ -133,6 +136,78 @@ fn whoever_is_not_linked_says_so_and_the_ladder_goes_on() {
     world.set_gateway(true);
     assert!(world.drive_until(60_000, |w| delivered(w, alice) == 3));
     world.drive(10);
+    assert_eq!(world.node(carol).received(), ["one", "two"]);
+}
+
+/// The id of a message's parcel in a RELAY.
+fn relayed_message(item: &Kind) -> Option<ParcelId> {
+    let Kind::Relay(bytes) = item else {
+        return None;
+    };
+    let parcel = Parcel::parse(bytes).ok()?;
+    (parcel.header().kind == ParcelKind::Message).then(|| parcel.id())
+}
+
+#[test]
+fn a_refusal_that_comes_after_the_ack_counts_as_well() {
+    let (mut world, alice, bob, carol) = no_servers(7);
+    let heard = shared(Vec::new());
+    let tape = heard.clone();
+    world.on_frame = Some(Box::new(move |from, to, bytes| {
+        if (from, to) == (alice, bob) || (from, to) == (bob, alice) {
+            tape.borrow_mut().extend(items(&bytes));
+        }
+        vec![bytes]
+    }));
+    world.send(alice, "carol", "one");
+    assert!(world.drive_until(2_000, |w| delivered(w, alice) == 2));
+    world.drive(2_000);
+    let parcel = heard.borrow().iter().find_map(relayed_message);
+    let refusal = Refusal {
+        subject: parcel.expect("it went through Bob").to_vec(),
+        code: "NO_ROUTE".to_owned(),
+        retry_after_ms: 0,
+    };
+    assert!(world.say(bob, alice, frame(Kind::Refusal(refusal))));
+    // Carol is gone, and only Alice knows it.
+    world.timing.dead_ms = 10;
+    world.cut(alice, carol);
+    world.timing.dead_ms = 60_000;
+    world.crash(carol);
+    world.drive(100);
+    heard.borrow_mut().clear();
+    world.send(alice, "carol", "two");
+    world.drive(1_000);
+    let heard = heard.borrow();
+    let again = heard.iter().position(|i| relayed_message(i).is_some());
+    let found = heard.iter().position(|i| matches!(i, Kind::PeerFound(_)));
+    assert!(found.is_some() && again > found, "{again:?}, {found:?}");
+}
+
+#[test]
+fn a_relay_that_eats_nacks_keeps_no_message_from_being_sealed_anew() {
+    let (mut world, alice, bob, carol) = no_servers(8);
+    // Only Bob is linked to both, and hands on nothing but messages and calls; the gateway is there.
+    world.apart.insert((alice, carol));
+    world.send(alice, "carol", "one");
+    assert!(world.drive_until(5_000, |w| delivered(w, alice) == 2));
+    world.crash(carol);
+    // Her keys are lost, and her clock is slow: the old ones look newer to others.
+    world.node_mut(carol).store.bundles.clear();
+    world.node_mut(carol).wall_skew_ms = -3_600_000;
+    world.set_gateway(true);
+    world.start(carol);
+    world.drive(10_000);
+    world.send(carol, "bob", "back");
+    world.drive(10_000);
+    world.on_frame = Some(Box::new(move |from, to, bytes| {
+        let control =
+            |item: &Kind| matches!(item, Kind::Relay(_)) && relayed_message(item).is_none();
+        let eaten = (from, to) == (bob, alice) && items(&bytes).iter().any(control);
+        if eaten { Vec::new() } else { vec![bytes] }
+    }));
+    world.send(alice, "carol", "two");
+    assert!(world.drive_until(120_000, |w| delivered(w, alice) == 3));
     assert_eq!(world.node(carol).received(), ["one", "two"]);
 }
 
