@@ -12,6 +12,8 @@ mod rules;
 mod scenario;
 mod servers;
 mod table;
+#[cfg(test)]
+mod tests;
 mod verify;
 mod world;
 

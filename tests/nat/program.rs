@@ -165,6 +165,7 @@ pub(crate) fn binary(variable: &str, name: &str) -> Result<PathBuf, Wrong> {
     let beside = || {
         let here = std::env::current_exe().ok()?;
         let mut places = here.ancestors().skip(1).take(2);
+        // Tests are one directory below the programs.
         places.find_map(|dir| Some(dir.join(name)).filter(|path| path.is_file()))
     };
     let path = std::env::var_os(variable)
