@@ -73,21 +73,39 @@ impl Client {
 
     /// Whether there is a link to a user now.
     pub(crate) async fn is_linked(&self, user: &str) -> Result<bool, Wrong> {
+        Ok(self.state_of(user).await?.as_deref() == Some("CONNECTED"))
+    }
+
+    /// The state of a user, where there is one.
+    async fn state_of(&self, user: &str) -> Result<Option<String>, Wrong> {
         let question = QueryRequest {
             question: "peers".to_owned(),
             ..QueryRequest::default()
         };
         let answer = self.service.clone().query(question).await;
         let answer = answer.map_err(|status| status.to_string())?.into_inner();
-        let mut lines = answer
+        let lines = answer
             .json
             .iter()
             .filter_map(|line| serde_json::from_str(line).ok());
-        Ok(lines.any(|line: Value| line["user"] == user && line["state"] == "CONNECTED"))
+        let mut states = lines.filter(|line: &Value| line["user"] == user);
+        Ok(states
+            .next()
+            .and_then(|line| line["state"].as_str().map(str::to_owned)))
     }
 
     /// Waits until there is a link to a user; `false` if there is none after `at_most`.
     pub(crate) async fn linked(&self, user: &str, at_most: Duration) -> Result<bool, Wrong> {
+        self.reaches(user, &["CONNECTED"], at_most).await
+    }
+
+    /// Waits until a user is in one of these states; `false` if not so after `at_most`.
+    pub(crate) async fn reaches(
+        &self,
+        user: &str,
+        states: &[&str],
+        at_most: Duration,
+    ) -> Result<bool, Wrong> {
         let events = vec!["peer".to_owned()];
         let mut service = self.service.clone();
         let watch = service.watch(WatchRequest { events });
@@ -95,19 +113,39 @@ impl Client {
             .await
             .map_err(|_| "the client does not answer")?;
         let mut watch = watch.map_err(|status| status.to_string())?.into_inner();
-        if self.is_linked(user).await? {
+        if let Some(state) = self.state_of(user).await?
+            && states.contains(&state.as_str())
+        {
             return Ok(true);
         }
-        let linked = async {
+        let fits = |line: &Value| states.iter().any(|state| line["state"] == *state);
+        let reached = async {
             while let Some(line) = watch.message().await.map_err(|status| status.to_string())? {
                 let line: Value =
                     serde_json::from_str(&line.json).map_err(|error| error.to_string())?;
-                if line["user"] == user && line["state"] == "CONNECTED" {
+                if line["user"] == user && fits(&line) {
                     return Ok(true);
                 }
             }
             Err("the client is gone".to_owned())
         };
-        timeout(at_most, linked).await.unwrap_or(Ok(false))
+        timeout(at_most, reached).await.unwrap_or(Ok(false))
+    }
+
+    /// Sends a text and waits for its proof: the path it took, or `None` if there is none in time.
+    pub(crate) async fn say(&self, to: &str, text: &str) -> Result<Option<String>, Wrong> {
+        let mut states = self.send(to, text).await?;
+        let mut path = None;
+        while let Some(state) = states
+            .message()
+            .await
+            .map_err(|status| status.to_string())?
+        {
+            let line: Value = serde_json::from_str(&state.json).unwrap_or_default();
+            if line["state"] == "delivered" {
+                path = line["path"].as_str().map(str::to_owned);
+            }
+        }
+        Ok(path)
     }
 }

@@ -14,6 +14,7 @@ mod servers;
 mod table;
 #[cfg(test)]
 mod tests;
+mod trouble;
 mod verify;
 mod world;
 

@@ -6,6 +6,7 @@ use super::kind::{Kind, direct};
 use super::program::Wrong;
 use super::scenario::Scenario;
 use super::servers::{Ice, Servers};
+use super::trouble::{Pair, Trouble};
 use super::world::{Conditions, HOSTS, World};
 use beeline_tests::netns::Netns;
 use serde_json::Value;
@@ -19,7 +20,7 @@ const COORDINATOR: &str = "coordinator_1";
 const SETTLE: Duration = Duration::from_secs(5);
 
 /// How long a link that must come may take.
-const DIRECT: Duration = Duration::from_secs(20);
+pub(crate) const DIRECT: Duration = Duration::from_secs(20);
 
 /// One state of a message, and when the lab saw it.
 pub(crate) struct Step {
@@ -38,6 +39,10 @@ pub(crate) struct Try {
     pub(crate) first: Option<(Duration, String)>,
     /// From `send` to an open link to the recipient.
     pub(crate) link: Option<Duration>,
+    /// From the end of the trouble to the next proof of delivery, and by which path.
+    pub(crate) again: Option<(Duration, String)>,
+    /// From the end of the trouble to a proof that came directly.
+    pub(crate) back: Option<Duration>,
     /// Which of the two had a link to the coordinator before.
     pub(crate) coordinator: [bool; 2],
     /// What went wrong.
@@ -74,6 +79,9 @@ pub(crate) struct Held {
     pub(crate) world: World,
     pub(crate) servers: Servers,
     pub(crate) dir: TempDir,
+    pub(crate) ice: Ice,
+    /// Tries played.
+    pub(crate) played: usize,
 }
 
 impl Held {
@@ -92,6 +100,8 @@ impl Held {
             world,
             servers,
             dir,
+            ice,
+            played: 0,
         })
     }
 
@@ -123,25 +133,34 @@ impl Held {
 
 /// Plays one pair.
 pub(crate) async fn play(scenario: &Scenario, kinds: [Kind; 2]) -> Result<Row, Wrong> {
-    let held = Held::build(kinds, scenario.conditions, scenario.ice).await?;
+    let mut held = Held::build(kinds, scenario.conditions, scenario.ice).await?;
     let mut row = Row {
         kinds,
         ice: scenario.ice,
         tries: Vec::new(),
     };
-    for number in 0..scenario.tries {
+    for _ in 0..scenario.tries {
         let mut done = Try::default();
-        let tried = attempt(&held, number, row.must_link(), &mut done);
+        let tried = attempt(&mut held, scenario.trouble, row.must_link(), &mut done);
         done.wrong = tried.await.err();
+        held.played += 1;
         row.tries.push(done);
     }
     held.servers.beeline.end().await?;
     Ok(row)
 }
 
-async fn attempt(held: &Held, number: usize, must_link: bool, done: &mut Try) -> Result<(), Wrong> {
+async fn attempt(
+    held: &mut Held,
+    trouble: Option<Trouble>,
+    must_link: bool,
+    done: &mut Try,
+) -> Result<(), Wrong> {
     let (parties, dir) = (&held.world.parties, held.dir.path());
-    let names = [format!("alice_{number}"), format!("carol_{number}")];
+    let names = [
+        format!("alice_{}", held.played),
+        format!("carol_{}", held.played),
+    ];
     let [alice, carol] = [0, 1].map(|side: usize| {
         Client::join(&parties[side].host, &held.servers.invite, &names[side], dir)
     });
@@ -151,7 +170,7 @@ async fn attempt(held: &Held, number: usize, must_link: bool, done: &mut Try) ->
     let (one, other) = settled.await?;
     done.coordinator = [one, other];
 
-    let tried = talk(&alice, &names[1], must_link, done).await;
+    let tried = play_pair(held, trouble, (&alice, &names[1]), must_link, done).await;
     // Carol may have a link where Alice has none, so ask before they leave.
     let linked = alice.is_linked(&names[1]).await?;
     let ends = futures::future::join(alice.program.end(), carol.program.end()).await;
@@ -164,6 +183,30 @@ async fn attempt(held: &Held, number: usize, must_link: bool, done: &mut Try) ->
         return Err(format!("no link within {DIRECT:?}"));
     }
     Ok(())
+}
+
+/// The first message, and the trouble where there is one.
+async fn play_pair(
+    held: &mut Held,
+    trouble: Option<Trouble>,
+    (alice, carol): (&Client, &str),
+    must_link: bool,
+    done: &mut Try,
+) -> Result<(), Wrong> {
+    let pair = Pair { alice, carol };
+    let early = async {
+        match trouble.filter(|trouble| trouble.comes_early()) {
+            Some(trouble) => trouble.early(held, &pair).await,
+            None => Ok(()),
+        }
+    };
+    let (talked, troubled) =
+        futures::future::join(talk(alice, carol, must_link, done), early).await;
+    talked.and(troubled)?;
+    match trouble.filter(|trouble| !trouble.comes_early() && must_link) {
+        Some(trouble) => trouble.late(held, &pair, done).await,
+        None => Ok(()),
+    }
 }
 
 /// Waits for the link to the coordinator; without UDP there is none to wait for.

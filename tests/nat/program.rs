@@ -146,7 +146,7 @@ impl Program {
     }
 
     /// `kill -9`.
-    pub(crate) async fn kill(mut self) -> Result<(), Wrong> {
+    pub(crate) async fn kill_now(&mut self) -> Result<(), Wrong> {
         self.child
             .kill()
             .await

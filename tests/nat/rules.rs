@@ -1,10 +1,11 @@
 //! What makes a Linux machine a NAT of a kind: rules of nftables, from `wan` to `lan`.
 //!
-//! Two things are easy to get wrong. Unsolicited UDP must be *dropped on input*: a packet that the
-//! machine takes for itself is remembered, the later outbound flow finds its port taken, gets another
-//! one, and a port-restricted NAT behaves like a symmetric one. And what is let in must be let in
-//! before the routing (`dnat`), or it never becomes a flow of the host inside. `masquerade` keeps the
-//! port where it can, and with one host inside it can; so a port of the host names its mapping.
+//! Two things are easy to get wrong. Unsolicited UDP must be *dropped on input*: a packet that
+//! the machine takes for itself is remembered, the later outbound flow finds its port taken, gets
+//! another one, and a port-restricted NAT behaves like a symmetric one. And what is let in must be
+//! let in before the routing (`dnat`), or it never becomes a flow of the host inside. `masquerade`
+//! keeps the port where it can, and with one host inside it can; so a port of the host names its
+//! mapping.
 
 use super::kind::Kind;
 use std::net::Ipv4Addr;

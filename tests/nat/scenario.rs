@@ -3,6 +3,7 @@
 use super::kind::{Kind, pairs};
 use super::program::Wrong;
 use super::servers::Ice;
+use super::trouble::Trouble;
 use super::world::Conditions;
 use serde::Deserialize;
 use std::time::Duration;
@@ -17,6 +18,7 @@ pub(crate) struct Scenario {
     pub(crate) pairs: Vec<[Kind; 2]>,
     pub(crate) ice: Ice,
     pub(crate) conditions: Conditions,
+    pub(crate) trouble: Option<Trouble>,
     /// Fresh processes per pair.
     pub(crate) tries: usize,
 }
@@ -40,6 +42,7 @@ struct Entry {
     loss: f64,
     #[serde(default = "cable_mtu")]
     mtu: u16,
+    trouble: Option<Trouble>,
     #[serde(default = "once")]
     tries: usize,
 }
@@ -99,6 +102,7 @@ fn read(entry: Entry) -> Result<Scenario, Wrong> {
             mtu: entry.mtu,
             ..Conditions::CABLE
         },
+        trouble: entry.trouble,
         tries: entry.tries,
     })
 }

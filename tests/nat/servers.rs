@@ -71,7 +71,8 @@ pub(crate) async fn coturn(world: &World, dir: &Path) -> Result<Program, Wrong> 
     Ok(coturn)
 }
 
-fn beeline(world: &World, ice: Ice, dir: &Path) -> Result<Program, Wrong> {
+/// Registry, gateway and coordinator; where they were before, if they were.
+pub(crate) fn beeline(world: &World, ice: Ice, dir: &Path) -> Result<Program, Wrong> {
     let data = dir.join("server").display().to_string();
     let secret = dir.join("secret");
     std::fs::write(&secret, SECRET).map_err(|error| format!("{}: {error}", secret.display()))?;

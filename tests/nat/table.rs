@@ -56,7 +56,7 @@ pub(crate) fn line(row: &Row) -> String {
         "{:<38} {theory:<7} {:>9} {:<18} {}   {must:>7} {}\n",
         format!("{} + {}", one.name(), other.name()),
         format!("{}/{tries}", firsts.len()),
-        paths(&row.tries),
+        paths(firsts.iter().map(|(_, path)| path.as_str()).collect()),
         three(firsts.iter().map(|(took, _)| *took).collect()),
         three(linked),
     );
@@ -68,6 +68,7 @@ pub(crate) fn line(row: &Row) -> String {
             );
         }
     }
+    text += &again(row);
     let alone = |side: usize| {
         let missed = row
             .tries
@@ -78,6 +79,24 @@ pub(crate) fn line(row: &Row) -> String {
             .then(|| format!("    {missed} × no link to the coordinator before, on side {side}\n"))
     };
     text + &alone(0).unwrap_or_default() + &alone(1).unwrap_or_default()
+}
+
+/// How it went on after trouble, where there was any.
+fn again(row: &Row) -> String {
+    let all = row.tries.iter();
+    let again: Vec<_> = all.filter_map(|done| done.again.as_ref()).collect();
+    if again.is_empty() {
+        return String::new();
+    }
+    let back: Vec<Duration> = row.tries.iter().filter_map(|done| done.back).collect();
+    format!(
+        "    after it: delivered {}, {}, p50/p95/max {}; directly again {}, {}\n",
+        again.len(),
+        paths(again.iter().map(|(_, path)| path.as_str()).collect()),
+        three(again.iter().map(|(took, _)| *took).collect()),
+        back.len(),
+        three(back.clone()),
+    )
 }
 
 /// The steps of the median try, each with its time.
@@ -104,12 +123,7 @@ pub(crate) fn steps(row: &Row) -> String {
     text + "\n"
 }
 
-fn paths(tries: &[Try]) -> String {
-    let mut names: Vec<&str> = tries
-        .iter()
-        .filter_map(|done| done.first.as_ref())
-        .map(|(_, path)| path.as_str())
-        .collect();
+fn paths(mut names: Vec<&str>) -> String {
     names.sort_unstable();
     let mut told = Vec::new();
     for same in names.chunk_by(|one, other| one == other) {

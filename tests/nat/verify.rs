@@ -1,5 +1,5 @@
-//! The lab's proof: coturn names every NAT right, and a foreign WebRTC stack connects in exactly the
-//! pairs theory allows. Only then is what Beeline does in it worth looking at.
+//! The lab's proof: coturn names every NAT right, and a foreign WebRTC stack connects in exactly
+//! the pairs theory allows. Only then is what Beeline does in it worth looking at.
 
 use super::kind::{By, Kind, direct};
 use super::program::{Program, Wrong};

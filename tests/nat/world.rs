@@ -1,5 +1,5 @@
-//! The lab's little internet: a router in the middle, servers and a TURN host with public addresses,
-//! and two parties, each behind what its kind says.
+//! The lab's little internet: a router in the middle, servers and a TURN host with public
+//! addresses, and two parties, each behind what its kind says.
 //!
 //! Every party hangs on the router by a link of its own: a plain cable, or an emulated link where
 //! the conditions ask for delay, loss or a smaller MTU.
@@ -85,9 +85,7 @@ pub(crate) struct World {
     pub(crate) servers: Netns,
     pub(crate) turn: Netns,
     pub(crate) parties: [Party; 2],
-    /// The parties' own links, where they are emulated; two hosts of one LAN share the first.
-    pub(crate) uplinks: Vec<Link>,
-    _others: Vec<Link>,
+    _links: Vec<Link>,
     _router: Netns,
 }
 
@@ -111,7 +109,6 @@ impl World {
         builder.uplink(&servers, &[SERVER], [true, true], still);
         let turn = builder.host("turn");
         builder.uplink(&turn, &[TURN, TURN_OTHER], [true, true], still);
-        let others = std::mem::take(&mut builder.links);
         let parties = match kinds {
             [Kind::SameLan, Kind::SameLan] => builder.shared_lan(),
             [one, other] => [builder.party(one, 0), builder.party(other, 1)],
@@ -120,8 +117,7 @@ impl World {
             servers,
             turn,
             parties,
-            uplinks: builder.links,
-            _others: others,
+            _links: builder.links,
             _router: builder.router,
         }
     }
@@ -206,7 +202,8 @@ impl Builder<'_> {
                 cable((&outer, "lan"), (&nat, "wan"));
                 outer.ip(&format!("addr add 100.64.{lan}.1/24 dev lan\n"));
                 nat.ip(&format!(
-                    "addr add 100.64.{lan}.{INSIDE}/24 dev wan\nroute add default via 100.64.{lan}.1\n"
+                    "addr add 100.64.{lan}.{INSIDE}/24 dev wan\n\
+                     route add default via 100.64.{lan}.1\n"
                 ));
                 before.push(nat);
                 outer
