@@ -7,6 +7,8 @@
 mod carry;
 #[path = "shape.rs"]
 mod shape;
+#[path = "speed.rs"]
+pub mod speed;
 
 use crate::netns::Netns;
 use carry::{Carrier, Gate};

@@ -18,12 +18,14 @@ mod trouble;
 mod verify;
 mod world;
 
+use beeline_tests::link::{self, Shape};
 use clap::{Parser, Subcommand};
 use futures::StreamExt as _;
 use kind::Kind;
 use program::Wrong;
 use scenario::Scenario;
 use std::process::ExitCode;
+use std::time::Duration;
 use tokio::io::AsyncBufReadExt as _;
 use world::Conditions;
 
@@ -45,6 +47,8 @@ enum Command {
         #[arg(long = "pair", value_name = "KIND+KIND")]
         pairs: Vec<String>,
     },
+    /// Measure the emulated link: bytes a second, round trips
+    Link,
     /// Build the world of a pair, start its servers, and hold it until Enter, to look around in it
     Hold {
         /// Two kinds joined by +
@@ -108,6 +112,10 @@ async fn run(command: Command) -> Result<bool, Wrong> {
             Ok(true)
         }
         Command::Verify { pairs } => verify(&pairs).await,
+        Command::Link => {
+            link();
+            Ok(true)
+        }
         Command::Hold { pair, turn } => {
             let ice = if turn {
                 servers::Ice::Turn
@@ -155,6 +163,40 @@ async fn play(scenario: &Scenario, steps: bool) -> Result<bool, Wrong> {
     let (text, well) = table::verdict(&rows, play::now().duration_since(start));
     say(&text);
     Ok(well)
+}
+
+/// The emulated link by itself.
+fn link() {
+    for mtu in [1_280, 1_500, 9_000, link::MTU_MAX] {
+        let lasting = Duration::from_secs(3);
+        let bytes = link::speed::throughput(mtu, Shape::default(), lasting);
+        say(&format!(
+            "MTU {mtu:>5}: {:>5} MB/s, one TCP stream\n",
+            bytes / 1_000_000
+        ));
+    }
+    for rate in [1_000_000, 10_000_000, 50_000_000] {
+        let shape = Shape {
+            rate: Some(rate),
+            ..Shape::default()
+        };
+        let bytes = link::speed::throughput(1_500, shape, Duration::from_secs(3));
+        let (asked, got) = (rate / 1_000, bytes / 1_000);
+        say(&format!(
+            "rate {asked:>6} kB/s: {got:>6} kB/s of payload, one TCP stream\n"
+        ));
+    }
+    for ms in [0, 5, 25, 100] {
+        let shape = Shape {
+            delay: Duration::from_millis(ms),
+            ..Shape::default()
+        };
+        let (p50, p99) = link::speed::round_trips(shape, 200);
+        let (p50, p99) = (p50.as_micros(), p99.as_micros());
+        say(&format!(
+            "delay {ms:>3} ms each way: round trip p50 {p50} µs, p99 {p99} µs\n"
+        ));
+    }
 }
 
 async fn verify(only: &[String]) -> Result<bool, Wrong> {
