@@ -90,7 +90,8 @@ pub(super) struct Carrier {
     pub(super) stop: PipeReader,
     pub(super) gate: Arc<Gate>,
     pub(super) shaper: Shaper,
-    pub(super) mtu: u16,
+    /// Bytes before each packet that are not on the wire.
+    pub(super) header: usize,
 }
 
 impl Carrier {
@@ -99,7 +100,7 @@ impl Carrier {
         let start = now();
         let clock = || now().duration_since(start);
         let mut held = Held::default();
-        let mut buffer = vec![0; usize::from(self.mtu)];
+        let mut buffer = vec![0; self.header + usize::from(super::MTU_MAX)];
         loop {
             let at = clock();
             while let Some(packet) = held.pop_due(at) {
@@ -138,7 +139,7 @@ impl Carrier {
                 self.gate.dropped.fetch_add(1, Ordering::Relaxed);
                 continue;
             }
-            match self.shaper.offer(now, len) {
+            match self.shaper.offer(now, len.saturating_sub(self.header)) {
                 Fate::Lost => self.gate.lost.fetch_add(1, Ordering::Relaxed),
                 Fate::Due(due) if due <= now && held.packets.is_empty() => {
                     self.put(packet);

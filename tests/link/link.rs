@@ -22,7 +22,11 @@ use tun_rs::{DeviceBuilder, SyncDevice};
 /// Largest packet, bytes, that a link can be told to carry: what IP can say.
 pub const MTU_MAX: u16 = 65_535;
 
-/// What became of the packets of one direction.
+/// Bytes of the header before a packet that may be several (`struct virtio_net_hdr`).
+const VNET_HEADER: usize = 10;
+
+/// What became of the packets of one direction. Where no packet has a fate of its own, what crosses
+/// whole counts as one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Count {
     /// Came out at the other end.
@@ -58,7 +62,12 @@ impl Link {
     /// Where TUN devices cannot be had, with what to do, and for names that are taken.
     #[must_use]
     pub fn lay(one: (&Netns, &str), other: (&Netns, &str), mtu: u16, shapes: [Shape; 2]) -> Self {
-        let devices = [open(one, mtu), open(other, mtu)].map(Arc::new);
+        // What the kernel would cut into packets of one size crosses whole where no packet has a
+        // fate of its own: several times as fast.
+        let whole = shapes
+            .iter()
+            .all(|shape| shape.loss == 0.0 && shape.rate.is_none());
+        let devices = [open(one, mtu, whole), open(other, mtu, whole)].map(Arc::new);
         let gates = [Arc::new(Gate::default()), Arc::new(Gate::default())];
         let (stopped, stop) = std::io::pipe().expect("a pipe");
         let mut threads = Vec::new();
@@ -69,7 +78,7 @@ impl Link {
                 stop: stopped.try_clone().expect("a file descriptor"),
                 gate: Arc::clone(&gates[index]),
                 shaper: Shaper::new(shape),
-                mtu,
+                header: if whole { VNET_HEADER } else { 0 },
             };
             let thread = std::thread::Builder::new().name("link".to_owned());
             let thread = thread.spawn(move || carrier.carry());
@@ -120,9 +129,14 @@ impl Drop for Link {
     }
 }
 
-fn open((space, name): (&Netns, &str), mtu: u16) -> SyncDevice {
+/// Opens a device; `whole` ones take and give several packets of one size at once, behind a header
+/// that says so.
+fn open((space, name): (&Netns, &str), mtu: u16, whole: bool) -> SyncDevice {
     let device = space.inside(|| {
-        let device = DeviceBuilder::new().name(name).mtu(mtu).build_sync()?;
+        let device = DeviceBuilder::new().name(name).mtu(mtu);
+        let device = device
+            .with(|device| _ = device.offload(whole))
+            .build_sync()?;
         device.set_nonblocking(true)?;
         Ok::<_, std::io::Error>(device)
     });

@@ -48,7 +48,13 @@ pub(crate) async fn coturn(world: &World, dir: &Path) -> Result<Program, Wrong> 
     let (pid, db) = (text(&dir.join("turn.pid")), text(&dir.join("turn.db")));
     let (v4, v6) = (TURN.v4.to_string(), TURN.v6.to_string());
     let (other4, other6) = (TURN_OTHER.v4.to_string(), TURN_OTHER.v6.to_string());
-    let mut args = vec!["-n", "--no-cli", "--no-tls", "--no-dtls"];
+    let mut args = vec![
+        "-n",
+        "--no-cli",
+        "--no-tls",
+        "--no-dtls",
+        "--no-software-attribute",
+    ];
     for listening in [&v4, &other4, &v6, &other6] {
         args.extend(["--listening-ip", listening]);
     }
