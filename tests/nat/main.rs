@@ -191,7 +191,7 @@ fn link() {
             delay: Duration::from_millis(ms),
             ..Shape::default()
         };
-        let (p50, p99) = link::speed::round_trips(shape, 200);
+        let (p50, p99) = link::speed::round_trips(shape, 60);
         let (p50, p99) = (p50.as_micros(), p99.as_micros());
         say(&format!(
             "delay {ms:>3} ms each way: round trip p50 {p50} µs, p99 {p99} µs\n"

@@ -8,10 +8,47 @@
 //! mapping.
 
 use super::kind::Kind;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// Addresses a NAT remembers to have been sent to; more than any scenario has.
 const REMEMBERED: u32 = 4_096;
+
+/// Addresses from which one party's connections seem to come to the servers.
+const CROWD: u8 = 200;
+
+/// Rules of the router: connections by TCP reach `server` from many addresses in turn, for it counts
+/// sign-ins by address, and a matrix has as many as a town. Nothing else is touched, or tracked.
+pub(crate) fn crowd(server: (Ipv4Addr, Ipv6Addr)) -> String {
+    let of_all = |address: &dyn Fn(u8) -> String| -> String {
+        (0..CROWD)
+            .map(|number| format!("{number} : {}, ", address(number)))
+            .collect()
+    };
+    let v4 = of_all(&|number| Ipv4Addr::from([203, 0, 113, 1 + number]).to_string());
+    // Those of IPv6 are counted by network.
+    let v6 = of_all(&|number| format!("2001:db8:{:x}::1", 0x100 + u16::from(number)));
+    format!(
+        "table inet plain {{
+           chain first {{
+             type filter hook prerouting priority raw; policy accept;
+             meta l4proto != tcp notrack
+           }}
+         }}
+         table ip crowd {{
+           chain after {{
+             type nat hook postrouting priority srcnat; policy accept;
+             ip daddr {} meta l4proto tcp snat to numgen inc mod {CROWD} map {{ {v4} }}
+           }}
+         }}
+         table ip6 crowd {{
+           chain after {{
+             type nat hook postrouting priority srcnat; policy accept;
+             ip6 daddr {} meta l4proto tcp snat to numgen inc mod {CROWD} map {{ {v6} }}
+           }}
+         }}\n",
+        server.0, server.1
+    )
+}
 
 /// The rules of a NAT of this kind in front of `host`.
 ///

@@ -5,7 +5,7 @@
 //! the conditions ask for delay, loss or a smaller MTU.
 
 use super::kind::Kind;
-use super::rules::rules;
+use super::rules::{crowd, rules};
 use beeline_tests::link::{Link, Shape};
 use beeline_tests::netns::{Netns, cable};
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -100,6 +100,7 @@ impl World {
             cables: 0,
         };
         forwards(&builder.router);
+        builder.router.nft(&crowd((SERVER.v4, SERVER.v6)));
         let still = Conditions {
             loss: 0.0,
             mtu: 1_500,
