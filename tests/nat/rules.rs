@@ -16,7 +16,7 @@ const REMEMBERED: u32 = 4_096;
 /// Addresses from which one party's connections seem to come to the servers.
 const CROWD: u8 = 200;
 
-/// Rules of the router: connections by TCP reach `server` from many addresses in turn, for it counts
+/// Rules of the router: TCP reaches `server` from many addresses in turn, for it counts
 /// sign-ins by address, and a matrix has as many as a town. Nothing else is touched, or tracked.
 pub(crate) fn crowd(server: (Ipv4Addr, Ipv6Addr)) -> String {
     let of_all = |address: &dyn Fn(u8) -> String| -> String {
