@@ -1,5 +1,5 @@
--- What custodians promised to keep of our messages: their signed receipts, one row for each message,
--- recipient device and custodian. They stay with a message that is delivered, for `why`.
+-- What custodians promised to keep of our messages, by their signed receipts: one row for each
+-- message, recipient device and custodian. They stay with a message that is delivered, for `why`.
 CREATE TABLE custody (
     message      BLOB    NOT NULL REFERENCES outbox (id) ON DELETE CASCADE,
     device_fp    BLOB    NOT NULL CHECK (length(device_fp) = 32),

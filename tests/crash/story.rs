@@ -247,7 +247,10 @@ impl Story {
             Place::Starting => 1 + self.below(3),
             _ => 1 + self.below(40),
         };
-        let pass = self.below(3);
+        let pass = match point.setting {
+            Setting::OldKeys => 0,
+            _ => self.below(3),
+        };
         let fails = [1, 2, u64::MAX][self.below(3) as usize];
         let mut power = self.power == Power::Always || self.below(2) == 0;
         if point.setting == Setting::ThenPower {
@@ -358,13 +361,17 @@ impl Story {
     /// A key gets old while its owner is away; with a message that is sealed to it on its way.
     fn age_keys(&mut self, point: &Point) {
         let role = point.role;
-        let days: &[i64] = match point.place {
+        let rests: i64 = match point.place {
             Place::BeforeCommit(Op::NewKey)
             | Place::InCommit(Op::NewKey)
-            | Place::AfterCommit(Op::NewKey) => &[1],
-            _ => &[1, 33],
+            | Place::AfterCommit(Op::NewKey) => 1,
+            _ => 7,
         };
-        for days in days {
+        let before = self.home(role).borrow().fired;
+        for _ in 0..rests {
+            if self.home(role).borrow().fired != before {
+                return;
+            }
             if self.runs(role) {
                 self.kill(role);
             }
@@ -375,10 +382,11 @@ impl Story {
             });
             self.pass(20);
             let id = self.id(role);
-            self.world.node_mut(id).wall_skew_ms += days * DAY_MS + DAY_MS / 12;
+            // Longer rests do not count.
+            self.world.node_mut(id).wall_skew_ms += 7 * DAY_MS - DAY_MS / 24;
             self.start(role);
-            if *days == 1 {
-                self.pass(5);
+            if rests > 1 {
+                self.pass(2_500);
             }
         }
     }

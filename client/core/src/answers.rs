@@ -58,14 +58,7 @@ impl PeerManager {
                 self.on_peer_found(now, &label, &peer);
             }
             (Request::Peer(label), answer) => {
-                let error = answer.err();
-                let error = match &error {
-                    Some(RegistryError::Refused { code, .. }) if *code == ErrorCode::NotFound => {
-                        format!("the registry knows no user {label}")
-                    }
-                    Some(error) => describe(error),
-                    None => "the registry gave an unfitting answer".to_owned(),
-                };
+                let error = why_unknown(&label, answer.err());
                 self.tell_note(now, &label, &error);
                 self.after_attempt(now, &label, &error);
             }
@@ -318,5 +311,17 @@ impl PeerManager {
         if !ops.is_empty() {
             self.out.write(ops, Write::Plain);
         }
+    }
+}
+
+/// Why the registry could not say where a user is, for people.
+fn why_unknown(label: &Label, error: Option<RegistryError>) -> String {
+    match error {
+        Some(RegistryError::Refused {
+            code: ErrorCode::NotFound,
+            ..
+        }) => format!("the registry knows no user {label}"),
+        Some(error) => describe(&error),
+        None => "the registry gave an unfitting answer".to_owned(),
     }
 }

@@ -6,10 +6,13 @@ use crate::custody::{Custodian, place};
 use crate::event::Rung;
 use crate::input::LinkId;
 use crate::limits::{
-    CUSTODIAN_DIAL_MS, CUSTODIAN_DIALS_MAX, CUSTODIAN_PAIRS_MAX, CUSTODIAN_PAUSE_MS_MAX,
-    CUSTODIAN_PAUSE_MS_MIN, CUSTODIANS_MAX, CUSTODIANS_REMEMBERED_MAX, DEPOSIT_MS,
+    CUSTODIAN_DIAL_MS, CUSTODIAN_DIALS_MAX, CUSTODIAN_LINK_MS, CUSTODIAN_PAIRS_MAX,
+    CUSTODIAN_PAUSE_MS_MAX, CUSTODIAN_PAUSE_MS_MIN, CUSTODIANS_MAX, CUSTODIANS_REMEMBERED_MAX,
+    DEPOSIT_MS,
 };
+use crate::link::Link;
 use crate::manager::PeerManager;
+use crate::negotiation::Side;
 use crate::nets::Nets;
 use beeline_proto::id::{DeviceFp, ParcelId};
 use beeline_proto::time::Now;
@@ -224,7 +227,10 @@ impl PeerManager {
     /// How a custodian can be reached for a recipient now.
     pub(crate) fn reach(&mut self, now: Now, custodian: &Custodian, recipient: DeviceFp) -> Reach {
         let (device, now_ms) = (custodian.device, now.mono_ms);
-        let avoided = self.custodians.avoided_until(device, recipient, now_ms);
+        let avoided = self
+            .placing
+            .custodians
+            .avoided_until(device, recipient, now_ms);
         let link = self.custodian_link(device);
         match (avoided, link) {
             (Some(at_ms), Some(_)) if at_ms < now_ms + CUSTODIAN_DIAL_MS => {
@@ -238,7 +244,7 @@ impl PeerManager {
             return Reach::Not(None);
         }
         if self.is_making(device) {
-            let standing = self.custodians.standing(device, now_ms);
+            let standing = self.placing.custodians.standing(device, now_ms);
             if standing.dialled_ms == 0 {
                 standing.dialled_ms = now_ms;
             }
@@ -250,15 +256,20 @@ impl PeerManager {
             };
         }
         if self
+            .placing
             .custodians
             .get(device)
             .is_some_and(|s| s.dialled_ms > 0)
         {
             // Its socket did not open, and there was no link that could end.
             self.avoid_custodian(now, device, Fault::Absent);
-            return Reach::Not(self.custodians.avoided_until(device, recipient, now_ms));
+            return Reach::Not(
+                self.placing
+                    .custodians
+                    .avoided_until(device, recipient, now_ms),
+            );
         }
-        if self.custodians.dialling(now_ms) >= CUSTODIAN_DIALS_MAX {
+        if self.placing.custodians.dialling(now_ms) >= CUSTODIAN_DIALS_MAX {
             return Reach::Not(Some(now_ms + CUSTODIAN_DIAL_MS));
         }
         let callable = if custodian.coordinator {
@@ -285,7 +296,10 @@ impl PeerManager {
         }
         let making = self.is_making(device);
         if making {
-            self.custodians.standing(device, now.mono_ms).dialled_ms = now.mono_ms;
+            self.placing
+                .custodians
+                .standing(device, now.mono_ms)
+                .dialled_ms = now.mono_ms;
         } else {
             self.avoid_custodian(now, device, Fault::Absent);
         }
@@ -295,7 +309,9 @@ impl PeerManager {
     /// Passes a custodian over for a while.
     pub(crate) fn avoid_custodian(&mut self, now: Now, device: DeviceFp, fault: Fault) {
         let random = random_u64(self.crypto.as_mut());
-        self.custodians.avoid(device, now.mono_ms, fault, random);
+        self.placing
+            .custodians
+            .avoid(device, now.mono_ms, fault, random);
     }
 
     /// A custodian that has not answered for too long is passed over.
@@ -305,21 +321,30 @@ impl PeerManager {
                 .values()
                 .any(|at_ms| at_ms + DEPOSIT_MS <= now.mono_ms)
         };
-        let standing = self.custodians.standing.iter();
+        let standing = self.placing.custodians.standing.iter();
         let silent: Vec<DeviceFp> = standing
             .filter(|(_, standing)| late(standing))
             .map(|(device, _)| *device)
             .collect();
         for device in silent {
             self.out.counters.count("custodian-silent");
-            self.custodians.standing(device, now.mono_ms).out.clear();
+            self.placing
+                .custodians
+                .standing(device, now.mono_ms)
+                .out
+                .clear();
             self.avoid_custodian(now, device, Fault::Absent);
         }
     }
 
-    /// A link to a device opened that may keep, or one ended.
+    /// A link to a device opened that may keep, or the last one ended.
     pub(crate) fn on_custodian_link(&mut self, now: Now, device: DeviceFp, opened: bool) {
-        if let Some(standing) = self.custodians.standing.get_mut(&device) {
+        let keeps = self.routes.get(device).is_some_and(|route| route.can_store);
+        let known = self.placing.custodians.standing.get_mut(&device);
+        if !keeps && known.is_none() {
+            return;
+        }
+        if let Some(standing) = known {
             standing.out.clear();
             let wanted = std::mem::take(&mut standing.dialled_ms) > 0;
             if !opened && wanted {
@@ -328,11 +353,38 @@ impl PeerManager {
         }
         if opened && let Some(id) = self.custodian_link(device) {
             let nets = self.links.get(id).map(|link| link.nets.clone());
-            let standing = self.custodians.standing(device, now.mono_ms);
+            let standing = self.placing.custodians.standing(device, now.mono_ms);
             standing.nets = nets.unwrap_or_default();
             // It is here: that it was not there before is no reason any more.
             standing.avoid_until_ms = 0;
         }
         self.placing.touch_all();
+    }
+
+    /// Ends links that were made only to leave parcels, once nothing is left to say on them; when
+    /// to look again, monotonic milliseconds.
+    pub(crate) fn let_go_of_custodians(&mut self, now: Now) -> Option<u64> {
+        let ours = |link: &&Link| {
+            let made = link.found_by == Some(Rung::StoreAndForward);
+            made && link.side == Side::Offerer && link.is_ready()
+        };
+        let mut next_ms: Option<u64> = None;
+        let mut idle = Vec::new();
+        for link in self.links.by_id.values().filter(ours) {
+            let since_ms = link.ready().map_or(now.mono_ms, |ready| ready.since_ms);
+            let until_ms = since_ms.saturating_add(CUSTODIAN_LINK_MS);
+            let standing = self.placing.custodians.get(link.device);
+            let awaited = standing.is_some_and(|standing| !standing.out.is_empty());
+            if until_ms > now.mono_ms {
+                next_ms = Some(next_ms.map_or(until_ms, |next_ms| next_ms.min(until_ms)));
+            } else if !awaited && !self.outbox.has_waiting(&link.user) {
+                idle.push(link.id);
+            }
+        }
+        for id in idle {
+            self.say_goodbye(id, "not needed any more");
+            self.close_link(now, id, "not needed any more");
+        }
+        next_ms
     }
 }

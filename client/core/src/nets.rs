@@ -1,5 +1,5 @@
-//! Public networks: which prefixes the other end of a link is reached in, as its candidates say. Two
-//! custodians in one of them may go down together, so they count as one.
+//! Public networks: which prefixes the other end of a link is reached in, as its candidates say.
+//! Two custodians in one of them may go down together, so they count as one.
 
 use beeline_proto::limits::CANDIDATES_MAX;
 use std::collections::BTreeSet;

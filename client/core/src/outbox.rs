@@ -60,6 +60,14 @@ impl Entry {
         self.row.state < DeliveryState::Delivered
     }
 
+    /// Where it stands, counting what is being written: no earlier state may be written after it.
+    pub(crate) fn state(&self) -> DeliveryState {
+        match self.keeping {
+            Some(_) => self.row.state.max(DeliveryState::Stored),
+            None => self.row.state,
+        }
+    }
+
     pub(crate) fn parcel(&self, device: DeviceFp) -> Option<&Vec<u8>> {
         let found = self.row.parcels.iter().find(|(to, _)| *to == device);
         found.map(|(_, parcel)| parcel)
@@ -367,7 +375,7 @@ impl Outbox {
     /// Whether a message is known to be further than `state`.
     pub(crate) fn is_beyond(&self, id: &MessageId, state: DeliveryState) -> bool {
         let settled = self.settled.get(id).map(|settled| settled.state);
-        let known = settled.or_else(|| self.entries.get(id).map(|entry| entry.row.state));
+        let known = settled.or_else(|| self.entries.get(id).map(Entry::state));
         known.is_some_and(|known| known > state)
     }
 

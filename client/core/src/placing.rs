@@ -2,21 +2,20 @@
 //! looks after what they promised, and finds others where they fail. The sender keeps its copy and
 //! goes on dialling; only an end-to-end ACK ends it.
 
-use crate::custodians::{Pick, Reach};
+use crate::custodians::{Custodians, Pick, Reach};
 use crate::custody::Custodian;
 use crate::event::Kept;
 use crate::input::LinkId;
 use crate::limits::{
     CUSTODIAN_DIAL_MS, CUSTODIANS_WANTED, DEPOSIT_MS, DEPOSIT_WINDOW, PLACE_AGAIN_MS_MIN,
-    PLACE_OPEN_MAX, RECHECK_RETRY_MS, RECHECK_SLACK_MS, RECHECK_TRIES_MAX,
+    PLACE_OPEN_MAX, PLACE_ROUNDS_MAX, RECHECK_RETRY_MS, RECHECK_SLACK_MS, RECHECK_TRIES_MAX,
 };
 use crate::manager::PeerManager;
-use crate::outbox::Phase;
+use crate::outbox::{Entry, Phase};
 use crate::outputs::Write;
 use crate::placement::Placement;
 use crate::state::StoreOp;
 use crate::timer::Timer;
-use beeline_proto::chain::Device;
 use beeline_proto::id::{DeviceFp, Label, MessageId};
 use beeline_proto::pb::peer::v1::StoreMessage;
 use beeline_proto::pb::peer::v1::peer_item::Kind;
@@ -31,6 +30,8 @@ pub(crate) struct Placing {
     cursors: BTreeMap<Label, u64>,
     /// Users to look at before the outputs are drained.
     dirty: BTreeSet<Label>,
+    /// How custodians stand with us.
+    pub(crate) custodians: Custodians,
     /// What is to be written, and the messages that are stored once it is.
     pub(crate) ops: Vec<StoreOp>,
     pub(crate) stored: Vec<MessageId>,
@@ -97,10 +98,15 @@ impl PeerManager {
 
     /// Looks at whatever changed, and writes what came of it.
     pub(crate) fn settle_placing(&mut self, now: Now) {
-        for label in std::mem::take(&mut self.placing.dirty) {
-            self.place(now, &label);
+        for _ in 0..PLACE_ROUNDS_MAX {
+            for label in std::mem::take(&mut self.placing.dirty) {
+                self.place(now, &label);
+            }
         }
-        let ops = std::mem::take(&mut self.placing.ops);
+        let mut ops = std::mem::take(&mut self.placing.ops);
+        // What was acknowledged in between is further than stored.
+        let open = |id: &MessageId| self.outbox.get(id).is_some_and(Entry::is_open);
+        ops.retain(|op| !matches!(op, StoreOp::SetStored { id, .. } if !open(id)));
         let stored = std::mem::take(&mut self.placing.stored);
         if !ops.is_empty() {
             self.out.write(ops, Write::Stored(stored));
@@ -119,18 +125,7 @@ impl PeerManager {
             self.stop_placing(label);
             return false;
         }
-        self.judge_silent(now);
-        let contact = self.contacts.get(label);
-        let devices = contact.map(|contact| contact.chain.devices.devices.iter().map(Device::fp));
-        let devices = devices.into_iter().flatten();
-        let mut round = Round {
-            now,
-            picks: devices
-                .map(|device| (device, self.pick_for(device)))
-                .collect(),
-            next_ms: None,
-            busy: false,
-        };
+        let mut round = self.begin_round(now, &self.devices_of(label));
         let (mut at, mut open, mut in_front) = (cursor, 0, true);
         loop {
             let next = self.outbox.after(label, at).next();
@@ -154,6 +149,42 @@ impl PeerManager {
         round.busy
     }
 
+    fn begin_round(&mut self, now: Now, devices: &[DeviceFp]) -> Round {
+        self.judge_silent(now);
+        let devices = devices.iter().copied();
+        let picks = devices.map(|device| (device, self.pick_for(device)));
+        Round {
+            now,
+            picks: picks.collect(),
+            next_ms: self.let_go_of_custodians(now),
+            busy: false,
+        }
+    }
+
+    /// Leaves with custodians what devices of a user are still to get though another one has it:
+    /// the user's others, or ours.
+    pub(crate) fn place_left(&mut self, now: Now, label: &Label) {
+        let mut absent = self.devices_of(label);
+        absent.retain(|d| self.outbox.is_left(*d) && self.links.ready_to(*d).is_none());
+        if absent.is_empty() || self.draining || self.is_blocked(label) {
+            return;
+        }
+        let mut round = self.begin_round(now, &absent);
+        for device in absent {
+            let left = self.outbox.left_to(device, 0);
+            let left = left.filter(|e| e.phase == Phase::Sealed && e.parcel(device).is_some());
+            let ids: Vec<MessageId> = left.map(|entry| entry.row.id).collect();
+            let mut open = 0;
+            for id in ids {
+                let kept = self.place_parcel(&mut round, id, device);
+                open += usize::from(kept.is_some_and(|kept| kept.n < kept.k));
+                if open >= PLACE_OPEN_MAX {
+                    break;
+                }
+            }
+        }
+    }
+
     pub(crate) fn look_at_custody(&mut self, now: Now, label: &Label, at_ms: u64) {
         let at_ms = at_ms.max(now.mono_ms + PLACE_AGAIN_MS_MIN);
         let timer = Timer::Custody(label.clone());
@@ -172,7 +203,10 @@ impl PeerManager {
         let devices: Vec<DeviceFp> = parcels.into_iter().flatten().map(|(to, _)| *to).collect();
         let (mut done, mut best) = (true, Kept { n: 0, k: 0 });
         for device in devices {
-            let Some(kept) = self.place_parcel(round, id, device) else {
+            // Our own devices' copies are no proof of anything; see `place_left`.
+            let theirs = round.picks.contains_key(&device);
+            let kept = theirs.then(|| self.place_parcel(round, id, device));
+            let Some(kept) = kept.flatten() else {
                 continue;
             };
             done &= kept.n >= kept.k;
@@ -192,7 +226,7 @@ impl PeerManager {
         let (parcel, n) = (placement.parcel, placement.keepers.len());
         let mut chosen: Vec<DeviceFp> = placement.keepers.keys().copied().collect();
         for custodian in &placement.asked {
-            let standing = self.custodians.get(*custodian);
+            let standing = self.placing.custodians.get(*custodian);
             let since_ms = standing.and_then(|standing| standing.out.get(&parcel));
             if let Some(since_ms) = since_ms.filter(|_| !chosen.contains(custodian)) {
                 round.look_at(since_ms + DEPOSIT_MS);
@@ -265,10 +299,14 @@ impl PeerManager {
 
     /// Whether a custodian is of one user, or in one public network, with one of those chosen.
     fn is_beside(&self, custodian: &Custodian, chosen: &[DeviceFp]) -> bool {
-        let nets = self.custodians.get(custodian.device).map(|s| &s.nets);
+        let nets = self
+            .placing
+            .custodians
+            .get(custodian.device)
+            .map(|s| &s.nets);
         chosen.iter().any(|other| {
             let user = self.contacts.of_device(*other).map(|c| c.row.user);
-            let theirs = self.custodians.get(*other).map(|s| &s.nets);
+            let theirs = self.placing.custodians.get(*other).map(|s| &s.nets);
             let near = nets.zip(theirs).is_some_and(|(a, b)| a.overlap(b));
             *other == custodian.device || user == Some(custodian.user) || near
         })
@@ -284,7 +322,7 @@ impl PeerManager {
     ) -> bool {
         let (id, device) = what;
         let now_ms = round.now.mono_ms;
-        let standing = self.custodians.standing(custodian, now_ms);
+        let standing = self.placing.custodians.standing(custodian, now_ms);
         if standing.out.len() >= DEPOSIT_WINDOW {
             return false;
         }
@@ -303,7 +341,7 @@ impl PeerManager {
         if !self.say(link, Kind::StoreMessage(item)) {
             return false;
         }
-        let standing = self.custodians.standing(custodian, now_ms);
+        let standing = self.placing.custodians.standing(custodian, now_ms);
         standing.out.insert(parcel, now_ms);
         round.look_at(now_ms + DEPOSIT_MS);
         self.note_asked(what, custodian);
@@ -312,7 +350,7 @@ impl PeerManager {
 
     /// Remembers whom a parcel was left with, as long as an answer is awaited.
     fn note_asked(&mut self, what: (MessageId, DeviceFp), custodian: DeviceFp) {
-        let custodians = &self.custodians;
+        let custodians = &self.placing.custodians;
         let entry = self.outbox.get_mut(&what.0);
         if let Some(placement) = entry.and_then(|entry| entry.custody.get_mut(&what.1)) {
             let parcel = placement.parcel;

@@ -100,7 +100,7 @@ impl PeerManager {
             let ops = outlived.into_iter().map(StoreOp::EraseBundle).collect();
             self.out.write(ops, Write::Plain);
         }
-        if self.me.config.can_store || self.keeping.total().parcels > 0 {
+        if self.has_to_keep() {
             self.expire_kept(now);
         }
         self.expire_messages(now);
@@ -157,7 +157,7 @@ impl PeerManager {
             can_relay: self.me.config.can_relay,
             unlisted: self.me.config.unlisted,
             bundle,
-            can_store: self.me.config.can_store,
+            can_store: self.has_to_keep(),
         };
         let bytes = self.me.sign(self.crypto.as_mut(), &record);
         self.me.record = Some(OwnRecord {

@@ -255,7 +255,7 @@ impl PeerManager {
         let fresh = self
             .outbox
             .get(&message)
-            .is_some_and(|entry| entry.row.state < DeliveryState::Relayed);
+            .is_some_and(|entry| entry.state() < DeliveryState::Relayed);
         if !fresh {
             return;
         }

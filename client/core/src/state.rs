@@ -90,11 +90,6 @@ pub struct KeptLoad {
     pub sums: Vec<KeptSum>,
     /// Highest order in use; 0 for none.
     pub order: u64,
-    /// The clock of keeping when it was last written, milliseconds of its own; see
-    /// [`StoreOp::ExpireKept`].
-    pub clock_ms: u64,
-    /// The wall clock at that moment, Unix ms; 0 for never.
-    pub wall_ms: u64,
 }
 
 /// Parcels kept for one device that one user deposited.
@@ -122,7 +117,7 @@ pub struct KeptRow {
     pub user: UserFp,
     /// Its id: unique for the recipient.
     pub id: ParcelId,
-    /// Until when it is kept, by the clock of keeping, milliseconds.
+    /// Until when it is kept, on the steady clock.
     pub expires_ms: u64,
     /// Its bytes.
     pub parcel: Vec<u8>,
@@ -452,12 +447,10 @@ pub enum StoreOp {
         /// Their ids.
         ids: Vec<ParcelId>,
     },
-    /// Note the clock of keeping, and delete the parcels that ended by it. Answers `Gone`.
+    /// Delete kept parcels whose time has passed. Answers `Gone`.
     ExpireKept {
-        /// The clock of keeping, milliseconds: it runs while the process does.
-        clock_ms: u64,
-        /// The wall clock, Unix ms: says how long the process was away.
-        wall_ms: u64,
+        /// What the steady clock shows.
+        steady_ms: u64,
         /// At most this many.
         limit: u32,
     },
@@ -481,7 +474,7 @@ pub enum StoreResult {
     Conflict,
     /// For `Keep` and `FindKept`: the parcel is kept already.
     Kept {
-        /// Until when, by the clock of keeping, milliseconds.
+        /// Until when, on the steady clock.
         expires_ms: u64,
     },
     /// For `FindKept`: it is not kept.

@@ -4,10 +4,9 @@
 mod status;
 
 use super::line::{
-    HistoryLine, Line, MemberLine, MessageLine, PeerLine, RouteLine, StateLine, StepLine,
-    VerifyLine,
+    Line, MemberLine, MessageLine, PeerLine, RouteLine, StateLine, StepLine, VerifyLine,
 };
-use super::timeline;
+use super::{past, timeline};
 use status::render_status;
 use std::fmt::Write as _;
 
@@ -76,12 +75,12 @@ pub(crate) fn render(line: &Line, style: Style) -> String {
         Line::Message(message) => render_message(message, style),
         Line::Peer(peer) => render_peer(peer, style),
         Line::Route(route) => render_route(route, style),
-        Line::History(message) => render_history(message, style),
+        Line::History(message) => past::render_history(message, style),
         Line::Why(why) => timeline::render(why, style),
         Line::Verify(verify) => render_verify(verify, style),
         Line::Status(status) => render_status(status, style),
         Line::Gap { .. } | Line::Deleted { .. } | Line::ReadReceipts { .. } => {
-            render_upkeep(line, style)
+            past::render_upkeep(line, style)
         }
         Line::Token { token, .. } => token.clone(),
         Line::Member(member) => render_member(member, style),
@@ -163,35 +162,6 @@ fn render_presence(line: &Line, style: Style) -> String {
                 "{} in {network} as {}, device {device}{at}",
                 style.good("Online"),
                 style.strong(user),
-            )
-        }
-        _ => String::new(),
-    }
-}
-
-/// What is said of conversations as a whole.
-fn render_upkeep(line: &Line, style: Style) -> String {
-    match line {
-        Line::Gap { user, missing } => {
-            let (be, it) = if *missing == 1 {
-                ("message is", "it")
-            } else {
-                ("messages are", "they")
-            };
-            let user = safe(user);
-            style.dim(&format!(
-                "({missing} {be} missing here from {user}; shown when {it} come)"
-            ))
-        }
-        Line::Deleted { user, messages } => format!(
-            "Deleted {messages} messages with {}; what is not shown yet or still on its way stays",
-            style.strong(user)
-        ),
-        Line::ReadReceipts { user, on } => {
-            let told = if *on { "is told" } else { "is not told" };
-            format!(
-                "{} {told} when you have read its messages",
-                style.strong(user)
             )
         }
         _ => String::new(),
@@ -292,31 +262,6 @@ fn render_route(line: &RouteLine, style: Style) -> String {
     );
     let addr = safe(&line.signal_addr);
     format!("{:<20} {device}  {addr}  {}", line.user, style.dim(&facts))
-}
-
-fn render_history(line: &HistoryLine, style: Style) -> String {
-    let arrow = if line.direction == "sent" {
-        "\u{2192}"
-    } else {
-        "\u{2190}"
-    };
-    let mut facts = vec![line.state.clone()];
-    let by = line.device.as_deref();
-    facts.extend(by.map(|device| format!("sent by our device {device}")));
-    facts.extend(line.path.clone());
-    facts.extend(line.reason.as_deref().map(safe));
-    if line.direction != "sent" {
-        facts.push(format!("here since {}", line.at));
-    }
-    facts.push(line.id.clone());
-    let state = format!("({})", facts.join(", "));
-    let at = style.dim(&line.sent_at);
-    let user = style.strong(&line.user);
-    format!(
-        "{at} {arrow} {user}: {} {}",
-        safe(&line.text),
-        style.dim(&state)
-    )
 }
 
 fn render_verify(line: &VerifyLine, style: Style) -> String {

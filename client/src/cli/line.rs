@@ -1,8 +1,11 @@
 //! Every line `--json` prints, as one type: what scripts rely on, what the socket of a running
 //! client carries, and what [`super::human`] turns into text. Absent fields are left out.
 
+mod keeper;
 mod status;
 
+pub(crate) use super::past::{AboutPart, HistoryLine, WhyLine};
+pub(crate) use keeper::KeeperPart;
 use serde::{Deserialize, Serialize};
 pub(crate) use status::{CoordinatorPart, StatusLine};
 
@@ -271,106 +274,6 @@ pub(crate) struct RouteLine {
     /// It failed lately and is passed over for now.
     #[serde(default)]
     pub(crate) demoted: bool,
-}
-
-/// A message of the past.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct HistoryLine {
-    /// The message.
-    pub(crate) id: String,
-    /// `sent` or `received`.
-    pub(crate) direction: String,
-    /// The other user.
-    pub(crate) user: String,
-    /// The text.
-    pub(crate) text: String,
-    /// Where it stands; a received one is `delivered`, one that another device of ours sent
-    /// `copied`: there its state is known.
-    pub(crate) state: String,
-    /// Fingerprint of the other device of ours that sent it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) device: Option<String>,
-    /// How it travelled.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) path: Option<String>,
-    /// Why, for `rejected` and `expired`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) reason: Option<String>,
-    /// By the sender's clock, RFC 3339.
-    pub(crate) sent_at: String,
-    /// When it was queued or received here, RFC 3339.
-    pub(crate) at: String,
-}
-
-/// One step of a message's life.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct WhyLine {
-    /// The message.
-    pub(crate) id: String,
-    /// The state reached; of a message for us `received`, `released`, `showing` or `shown`.
-    pub(crate) state: String,
-    /// When, RFC 3339.
-    pub(crate) at: String,
-    /// The rung.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) rung: Option<String>,
-    /// The path.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) path: Option<String>,
-    /// Why.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) reason: Option<String>,
-    /// Custodians that held it, for `stored`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) n: Option<u32>,
-    /// Custodians wanted, for `stored`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) k: Option<u32>,
-    /// Who keeps a copy since then, for `kept`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) keeper: Option<KeeperPart>,
-    /// Milliseconds since the first step.
-    pub(crate) elapsed_ms: u64,
-    /// What the message is and where it stands; with the first step only.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) about: Option<AboutPart>,
-}
-
-/// What a message is and where it stands.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct AboutPart {
-    /// `sent` or `received`.
-    pub(crate) direction: String,
-    /// The other user.
-    pub(crate) user: String,
-    /// The text; empty once it is deleted.
-    pub(crate) text: String,
-    /// Where it stands; a received one is `delivered`.
-    pub(crate) state: String,
-    /// Why, for `rejected` and `expired`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) reason: Option<String>,
-    /// When it was queued or received here, RFC 3339.
-    pub(crate) at: String,
-}
-
-/// A custodian's promise to keep a copy of a message.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct KeeperPart {
-    /// The custodian's userId, or its fingerprint where that is not known.
-    pub(crate) user: String,
-    /// Its deviceId, or its fingerprint.
-    pub(crate) device: String,
-    /// The recipient's device the copy is for: its deviceId, or its fingerprint.
-    pub(crate) recipient: String,
-    /// When it last said that it keeps it, RFC 3339.
-    pub(crate) heard_at: String,
-    /// Until when it keeps it, RFC 3339.
-    pub(crate) until: String,
 }
 
 /// What two people compare.

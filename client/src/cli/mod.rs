@@ -13,6 +13,7 @@ mod listen;
 mod look;
 mod network;
 mod network_args;
+mod past;
 pub(crate) mod plain;
 pub(crate) mod print;
 pub(crate) mod reach;

@@ -18,7 +18,14 @@ pub(super) fn render(line: &WhyLine, style: Style) -> String {
         _ => state,
     };
     let after = style.dim(&format!("{:>10}", after(line.elapsed_ms)));
-    let step = format!("{after}  {state} {words}");
+    let skipped = match line.skipped {
+        0 => String::new(),
+        n => format!(
+            "{}\n",
+            style.dim(&format!("{:>10}  ({n} tries between)", "\u{2026}"))
+        ),
+    };
+    let step = format!("{skipped}{after}  {state} {words}");
     match heading {
         Some(heading) => format!("{heading}\n{step}"),
         None => step,
@@ -270,8 +277,8 @@ Delivered: a device of carol has it.
         assert!(
             text.ends_with(
                 "\
-   +1300 ms  stored     2 of 3 others keep it for the recipient
-   +1260 ms  kept       by coordinator_1 (device coordinator_1_x) for carol_phone, until \
+  +1300 ms  stored     2 of 3 others keep it for the recipient
+  +1260 ms  kept       by coordinator_1 (device coordinator_1_x) for carol_phone, until \
                  2026-12-25T22:08:04.380Z"
             ),
             "{text}"

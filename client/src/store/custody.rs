@@ -7,15 +7,29 @@ use crate::report::StoryKeeper;
 use beeline_proto::chain::VerifiedChain;
 use beeline_proto::id::{DeviceFp, Label, MessageId, NetworkFp, ParcelId, UserFp};
 use client_core::event::{DeliveryState, Kept, Path};
-use client_core::state::CustodyRow;
+use client_core::state::{CustodyRow, StoreOp};
 use rusqlite::{Connection, Row, params};
 use std::collections::BTreeMap;
 
 /// `stored` steps kept per message: a custodian that comes and goes would otherwise fill the disk.
 const STORED_STEPS_MAX: i64 = 64;
 
+/// Carries out an operation on promises; others are none of its business.
+pub(super) fn apply(conn: &Connection, op: &StoreOp) -> Result<(), OpError> {
+    match op {
+        StoreOp::PutCustody(row) => put(conn, row),
+        StoreOp::RemoveCustody {
+            id,
+            device,
+            custodian,
+        } => remove(conn, *id, *device, *custodian),
+        StoreOp::SetStored { id, kept, at_ms } => set_stored(conn, *id, *kept, *at_ms),
+        _ => Ok(()),
+    }
+}
+
 /// Inserts or replaces a promise, if its message is there.
-pub(super) fn put(conn: &Connection, row: &CustodyRow) -> Result<(), OpError> {
+fn put(conn: &Connection, row: &CustodyRow) -> Result<(), OpError> {
     conn.prepare_cached(
         "INSERT OR REPLACE INTO custody (message, device_fp, custodian_fp, user_fp, parcel,
              since_ms, heard_ms, until_ms)
@@ -35,7 +49,7 @@ pub(super) fn put(conn: &Connection, row: &CustodyRow) -> Result<(), OpError> {
 }
 
 /// Removes the promise of one custodian for one recipient device, or those of all.
-pub(super) fn remove(
+fn remove(
     conn: &Connection,
     id: MessageId,
     device: DeviceFp,
@@ -50,12 +64,7 @@ pub(super) fn remove(
 }
 
 /// Records that custodians hold a message.
-pub(super) fn set_stored(
-    conn: &Connection,
-    id: MessageId,
-    kept: Kept,
-    at_ms: u64,
-) -> Result<(), OpError> {
+fn set_stored(conn: &Connection, id: MessageId, kept: Kept, at_ms: u64) -> Result<(), OpError> {
     let (state, path) = (DeliveryState::Stored.name(), Path::Stored.name());
     let sql = "UPDATE outbox SET state = ?2, path = ?3, reason = NULL WHERE id = ?1";
     let known = conn
@@ -78,14 +87,14 @@ pub(super) fn set_stored(
     Ok(())
 }
 
-const COLUMNS: &str = "message, c.device_fp, custodian_fp, c.user_fp, parcel, since_ms, heard_ms,
+const COLUMNS: &str = "c.message, c.device_fp, custodian_fp, user_fp, c.parcel, since_ms, heard_ms,
                        until_ms";
 
-/// The promises for messages that are under way.
+/// The promises for parcels that are still to reach their devices.
 pub(super) fn load(conn: &Connection) -> Result<Vec<CustodyRow>, StoreError> {
     let sql = format!(
-        "SELECT {COLUMNS} FROM custody AS c JOIN outbox AS o ON o.id = c.message
-         WHERE o.state IN ('queued', 'trying', 'relayed', 'stored')"
+        "SELECT {COLUMNS} FROM custody AS c
+         JOIN outbox_parcels AS p ON p.message = c.message AND p.device_fp = c.device_fp"
     );
     rows(conn, &sql, [], read)
 }

@@ -208,6 +208,8 @@ impl Store {
 }
 
 #[cfg(test)]
+mod custody_tests;
+#[cfg(test)]
 mod devices_tests;
 #[cfg(test)]
 #[path = "tests.rs"]

@@ -113,8 +113,8 @@ impl Reader {
             "device_fp <> x''"
         };
         let sql = format!(
-            "SELECT at_ms, state, rung, path, reason, kept, wanted FROM steps WHERE id = ?1 AND {side}
-             ORDER BY step"
+            "SELECT at_ms, state, rung, path, reason, kept, wanted FROM steps
+             WHERE id = ?1 AND {side} ORDER BY step"
         );
         let steps = rows(&self.conn, &sql, of, |row| {
             let word = |column| row.get::<_, Option<String>>(column);

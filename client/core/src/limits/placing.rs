@@ -15,6 +15,10 @@ pub const CUSTODIAN_DIALS_MAX: usize = 4;
 /// How long a custodian being dialled is waited for before the next one is asked, milliseconds.
 pub const CUSTODIAN_DIAL_MS: u64 = 5_000;
 
+/// How long a link made only to leave parcels is kept, milliseconds: what comes next goes over it
+/// as well.
+pub const CUSTODIAN_LINK_MS: u64 = 60_000;
+
 /// First pause before a custodian is tried again that refused or was not there, milliseconds.
 pub const CUSTODIAN_PAUSE_MS_MIN: u64 = 30_000;
 
@@ -29,6 +33,9 @@ pub const DEPOSIT_WINDOW: usize = 64;
 
 /// Messages of one user looked at that wait for custodians: more than all windows hold.
 pub const PLACE_OPEN_MAX: usize = 4 * DEPOSIT_WINDOW;
+
+/// Looks at what changed with one input: links that one look ends are seen by the next.
+pub const PLACE_ROUNDS_MAX: usize = 2;
 
 /// Least pause between two looks at what a user's custodians keep, milliseconds.
 pub const PLACE_AGAIN_MS_MIN: u64 = 200;

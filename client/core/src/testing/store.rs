@@ -46,8 +46,6 @@ pub struct MemoryStore {
     sealed_to: BTreeMap<MessageId, Vec<DeviceFp>>,
     /// Parcels kept for others, by order.
     pub kept: BTreeMap<u64, KeptRow>,
-    /// The clock of keeping and the wall clock, when last noted.
-    pub kept_clock: (u64, u64),
     seqs: BTreeMap<(Label, u64), u64>,
     /// Places in sequences given out: recipient, incarnation, seq.
     places: BTreeSet<(Label, u64, u64)>,
@@ -167,6 +165,54 @@ impl MemoryStore {
                     }
                 }
             }
+            StoreOp::KeepCopy(row) => return self.keep_copy(row),
+            StoreOp::SetAcked { .. } | StoreOp::EndServing(_) | StoreOp::DropParcelsFor(_) => {
+                self.apply_serving(op);
+            }
+            StoreOp::Release { device, id, stream } => self.release(*device, *id, *stream),
+            StoreOp::PutCustody(_) | StoreOp::RemoveCustody { .. } | StoreOp::SetStored { .. } => {
+                self.apply_custody(op);
+            }
+            StoreOp::PutContact(row) => {
+                self.contacts.insert(row.label.clone(), row.clone());
+            }
+            StoreOp::PutRoute(row) => {
+                self.routes.insert(row.device, row.clone());
+            }
+            StoreOp::RemoveRoute(device) => {
+                self.routes.remove(device);
+            }
+            StoreOp::PutBundle(_) | StoreOp::PublishBundle { .. } | StoreOp::EraseBundle(_) => {
+                self.apply_bundle(op);
+            }
+            StoreOp::PutOwnChain { chain, revocations } => {
+                self.own = Some((chain.clone(), revocations.clone()));
+            }
+            StoreOp::SetIncarnation(incarnation) => self.incarnation = *incarnation,
+            StoreOp::KeepClock(clock) => self.clock = Some(*clock),
+            StoreOp::Keep(_)
+            | StoreOp::FindKept { .. }
+            | StoreOp::ReadKept { .. }
+            | StoreOp::DropKept { .. }
+            | StoreOp::ExpireKept { .. } => return self.apply_kept(op),
+        }
+        StoreResult::Done
+    }
+
+    fn release(&mut self, device: DeviceFp, id: MessageId, stream: StreamRow) {
+        let key = (stream.device, stream.incarnation);
+        let next = self.streams.entry(key).or_insert(1);
+        *next = (*next).max(stream.next_seq);
+        if let Some((_, released)) = self.inbox.get_mut(&(device, id))
+            && !std::mem::replace(released, true)
+        {
+            self.released.push((device, id));
+        }
+    }
+
+    /// What is still served to devices of the recipient.
+    fn apply_serving(&mut self, op: &StoreOp) {
+        match op {
             StoreOp::SetAcked { id, device } => {
                 if let Some(row) = self.outbox.get_mut(id) {
                     row.parcels.retain(|(to, _)| to != device);
@@ -175,7 +221,6 @@ impl MemoryStore {
                     }
                 }
             }
-            StoreOp::KeepCopy(row) => return self.keep_copy(row),
             StoreOp::EndServing(id) => {
                 if let Some(row) = self.outbox.get_mut(id) {
                     row.parcels.clear();
@@ -187,23 +232,31 @@ impl MemoryStore {
                     row.parcels.retain(|(to, _)| to != device);
                 }
             }
-            StoreOp::Release { device, id, stream } => {
-                let next = self
-                    .streams
-                    .entry((stream.device, stream.incarnation))
-                    .or_insert(1);
-                *next = (*next).max(stream.next_seq);
-                if let Some((_, released)) = self.inbox.get_mut(&(*device, *id))
-                    && !std::mem::replace(released, true)
-                {
-                    self.released.push((*device, *id));
+            _ => {}
+        }
+    }
+
+    /// Keys to seal to.
+    fn apply_bundle(&mut self, op: &StoreOp) {
+        match op {
+            StoreOp::PutBundle(row) => self.bundles.push(row.clone()),
+            StoreOp::PublishBundle { key_id, at_ms } => {
+                let new = |row: &&mut BundleRow| row.key_id == *key_id && row.published_ms == 0;
+                if let Some(row) = self.bundles.iter_mut().find(new) {
+                    row.published_ms = *at_ms;
                 }
             }
-            StoreOp::PutCustody(row) => {
-                if self.outbox.contains_key(&row.message) {
-                    let key = (row.message, row.device, row.custodian);
-                    self.custody.insert(key, row.clone());
-                }
+            StoreOp::EraseBundle(id) => self.bundles.retain(|row| row.key_id != *id),
+            _ => {}
+        }
+    }
+
+    /// What custodians promised.
+    fn apply_custody(&mut self, op: &StoreOp) {
+        match op {
+            StoreOp::PutCustody(row) if self.outbox.contains_key(&row.message) => {
+                let key = (row.message, row.device, row.custodian);
+                self.custody.insert(key, row.clone());
             }
             StoreOp::RemoveCustody {
                 id,
@@ -221,35 +274,8 @@ impl MemoryStore {
                     row.state = DeliveryState::Stored;
                 }
             }
-            StoreOp::PutContact(row) => {
-                self.contacts.insert(row.label.clone(), row.clone());
-            }
-            StoreOp::PutRoute(row) => {
-                self.routes.insert(row.device, row.clone());
-            }
-            StoreOp::RemoveRoute(device) => {
-                self.routes.remove(device);
-            }
-            StoreOp::PutBundle(row) => self.bundles.push(row.clone()),
-            StoreOp::PublishBundle { key_id, at_ms } => {
-                let new = |row: &&mut BundleRow| row.key_id == *key_id && row.published_ms == 0;
-                if let Some(row) = self.bundles.iter_mut().find(new) {
-                    row.published_ms = *at_ms;
-                }
-            }
-            StoreOp::EraseBundle(id) => self.bundles.retain(|row| row.key_id != *id),
-            StoreOp::PutOwnChain { chain, revocations } => {
-                self.own = Some((chain.clone(), revocations.clone()));
-            }
-            StoreOp::SetIncarnation(incarnation) => self.incarnation = *incarnation,
-            StoreOp::KeepClock(clock) => self.clock = Some(*clock),
-            StoreOp::Keep(_)
-            | StoreOp::FindKept { .. }
-            | StoreOp::ReadKept { .. }
-            | StoreOp::DropKept { .. }
-            | StoreOp::ExpireKept { .. } => return self.apply_kept(op),
+            _ => {}
         }
-        StoreResult::Done
     }
 
     fn queue(&mut self, row: &OutboxRow) -> StoreResult {

@@ -1,6 +1,7 @@
 //! Behaviour of the core, in virtual time: one file per promise.
 
 mod acks;
+mod chance;
 mod clocks;
 mod coordinators;
 mod crash;
@@ -27,3 +28,4 @@ mod secrecy;
 mod settled;
 mod speaker;
 mod tap;
+mod whole;

@@ -9,7 +9,7 @@ use beeline_proto::parcel::Parcel;
 use beeline_proto::pb::peer::v1::peer_item::Kind;
 use beeline_proto::pb::peer::v1::{PeerFrame, PeerItem, Refusal, StoreReceipt};
 use client_core::event::{DeliveryState, Kept, Path, Rung};
-use client_core::limits::{DEPOSIT_MS, RECHECK_JITTER_MS, RECHECK_MS};
+use client_core::limits::{DEPOSIT_MS, DEPOSIT_WINDOW, RECHECK_JITTER_MS, RECHECK_MS};
 use client_core::testing::{NodeId, World};
 use prost::Message as _;
 
@@ -331,7 +331,8 @@ fn a_receipt_counts_only_from_who_was_asked_for_what_it_was_asked() {
     }
     assert_eq!(stage.kept(), []);
     assert!(stage.world.node(alice).store.custody.is_empty());
-    assert!(stage.counted("receipt-refused") >= 3);
+    assert!(stage.counted("receipt-refused") >= 1, "never left there");
+    assert!(stage.counted("receipt-unasked") >= 2, "from Eve");
     let link = stage.world.node(alice).running();
     assert!(
         link.status(stage.world.now()).links_open >= 4,
@@ -516,4 +517,53 @@ fn many_messages_are_left_in_windows_and_all_are_stored() {
     let stored = stored.filter(|row| row.state == DeliveryState::Stored);
     assert_eq!(stored.count(), 500);
     assert_eq!(alice.store.custody.len(), 3 * 500);
+}
+
+#[test]
+fn no_more_than_a_window_is_left_with_who_does_not_answer() {
+    let mut stage = Stage::new(12, &["ca"], &[]);
+    stage.tell("ca", Answer::Silence);
+    for n in 0..=DEPOSIT_WINDOW {
+        stage.send(&format!("m{n}"));
+    }
+    stage.drive(5_000);
+    assert_eq!(stage.seen.len(), DEPOSIT_WINDOW, "one is not sent");
+    stage.tell("ca", Answer::Keep(WEEK_S));
+    stage.drive(2 * 60_000);
+    let alice = stage.world.node(stage.alice);
+    assert_eq!(alice.store.custody.len(), DEPOSIT_WINDOW + 1);
+}
+
+#[test]
+fn custodians_are_dialled_for_it_and_let_go_again() {
+    let friends = ["bob", "dave", "erin", "fred", "gina", "hugo"];
+    let mut stage = Stage::new(13, &["ca"], &friends);
+    let alice = stage.alice;
+    stage.world.crash(alice);
+    stage.drive(1_000);
+    stage.world.start(alice);
+    // Those she called on, in case they keep something for her, are let go in the meantime, and
+    // the first of them are gone.
+    stage.drive(7 * 60 * 60_000);
+    for name in ["bob", "erin"] {
+        let id = stage.keeper(name);
+        stage.world.crash(id);
+    }
+    stage.drive(100);
+    let dialled = |stage: &Stage| {
+        let peers = stage.world.node(alice).running().peers(stage.world.now());
+        let links = peers.into_iter().flat_map(|peer| peer.links);
+        let made = links.filter(|link| link.found_by == Some(Rung::StoreAndForward));
+        made.count()
+    };
+    assert_eq!(dialled(&stage), 0);
+    stage.send("hello");
+    stage.drive(10_000);
+    assert_eq!(stage.kept().last(), Some(&(3, 3)));
+    assert_eq!(dialled(&stage), 2);
+    stage.drive(2 * 60_000);
+    assert_eq!((dialled(&stage), stage.seen.len()), (0, 3));
+    // And dialled again when it is time to ask whether they still keep it.
+    stage.drive(RECHECK_MS + RECHECK_JITTER_MS);
+    assert_eq!(stage.seen.len(), 6);
 }

@@ -187,7 +187,7 @@ fn a_refusal_that_comes_after_the_ack_counts_as_well() {
 #[test]
 fn a_relay_that_eats_nacks_keeps_no_message_from_being_sealed_anew() {
     let (mut world, alice, bob, carol) = no_servers(8);
-    // Only Bob is linked to both, and hands on nothing but messages and calls; the gateway is there.
+    // Only Bob is linked to both, and hands on only messages and calls; the gateway is there.
     world.apart.insert((alice, carol));
     world.send(alice, "carol", "one");
     assert!(world.drive_until(5_000, |w| delivered(w, alice) == 2));
