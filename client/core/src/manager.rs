@@ -104,10 +104,10 @@ impl PeerManager {
         now: Now,
     ) -> Result<Self, StartError> {
         config.check()?;
+        let keeping = Keeping::load(config.keep, &loaded.kept);
         let me = Me::new(config, identity, loaded.incarnation)?;
         me.check_role()?;
         let (contacts, unverified) = Contacts::load(loaded.contacts, me.network());
-        let keeping = Keeping::load(me.config.keep, &loaded.kept);
         let mut manager = Self {
             me,
             crypto,
@@ -148,15 +148,9 @@ impl PeerManager {
             dirty: BTreeSet::new(),
             draining: false,
         };
-        for label in unverified {
-            let detail = format!("the stored chain of {label} does not verify; it is not used");
-            manager.out.warn(now, "stored-contact", detail);
-        }
+        manager.warn_loaded(now, unverified, loaded.copied);
         manager.know_ourselves();
         manager.check_clock(now);
-        if let Some(detail) = loaded.copied {
-            manager.out.warn(now, "home-copied", detail);
-        }
         manager.load_routes(loaded.routes, now);
         manager.start_presence(now);
         manager.start_tending(now);
@@ -166,6 +160,17 @@ impl PeerManager {
         manager.resume_streams(now);
         manager.settle(now);
         Ok(manager)
+    }
+
+    /// Says what was wrong with what the store loaded.
+    fn warn_loaded(&mut self, now: Now, unverified: Vec<Label>, copied: Option<String>) {
+        for label in unverified {
+            let detail = format!("the stored chain of {label} does not verify; it is not used");
+            self.out.warn(now, "stored-contact", detail);
+        }
+        if let Some(detail) = copied {
+            self.out.warn(now, "home-copied", detail);
+        }
     }
 
     /// Takes one input. Mutates once, never blocks, never fails.

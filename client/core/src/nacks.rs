@@ -20,9 +20,9 @@ use beeline_proto::pb::peer::v1::peer_item::Kind;
 use beeline_proto::time::Now;
 
 impl PeerManager {
-    /// Says why a parcel was not taken: again if it comes again, as the NACK may be lost, but once in
-    /// a while on each way, and only to a device we know. The first goes by the way the parcel came,
-    /// the next by another: a relay may eat it.
+    /// Says why a parcel was not taken: again if it comes again, as the NACK may be lost, but once
+    /// in a while on each way, and only to a device we know. The first goes by the way the parcel
+    /// came, the next by another: a relay may eat it.
     pub(crate) fn say_nack(
         &mut self,
         now: Now,

@@ -115,7 +115,8 @@ fn settle(conn: &Connection) -> Result<(), StoreError> {
 fn set(conn: &Connection) -> Result<(), StoreError> {
     // Only takes in an empty database, so it comes first.
     conn.pragma_update(None, "auto_vacuum", "incremental")?;
-    // What is deleted is overwritten where that costs no write of its own; erasing does it everywhere.
+    // What is deleted is overwritten where that costs no write of its own; erasing does it
+    // everywhere.
     conn.pragma_update_and_check(None, "secure_delete", "fast", |_| Ok(()))?;
     for (name, value) in SETTINGS {
         // Some settings answer with a row, some do not.

@@ -140,8 +140,8 @@ impl Writer {
         self.conn = Some(conn);
     }
 
-    /// An erased secret must not live on in the write-ahead log. While another process reads, the log
-    /// stays; it is tried again after each commit, at the end, and at the next start.
+    /// An erased secret must not live on in the write-ahead log. While another process reads, the
+    /// log stays; it is tried again after each commit, at the end, and at the next start.
     fn after_commit(&mut self, conn: &Connection, jobs: &[Job]) {
         self.log_holds_erased |= jobs.iter().any(erases);
         if self.log_holds_erased {

@@ -187,7 +187,7 @@ fn a_refusal_that_comes_after_the_ack_counts_as_well() {
 #[test]
 fn a_relay_that_eats_nacks_keeps_no_message_from_being_sealed_anew() {
     let (mut world, alice, bob, carol) = no_servers(8);
-    // Only Bob is linked to both, and hands on nothing but messages and calls; the gateway is there.
+    // Only Bob is linked to both, and hands on only messages and calls; the gateway is there.
     world.apart.insert((alice, carol));
     world.send(alice, "carol", "one");
     assert!(world.drive_until(5_000, |w| delivered(w, alice) == 2));
@@ -264,4 +264,19 @@ fn who_may_not_relay_is_not_asked_to() {
     world.send(alice, "carol", "never met");
     world.drive(5_000);
     assert_eq!((relayed.get(), delivered(&world, alice)), (0, 1));
+}
+
+/// Somebody behind a firewall that lets only the signalling socket pass, and nobody between: the
+/// first message of all goes by that socket.
+#[test]
+fn two_that_never_met_and_cannot_link_talk_by_the_signalling_socket() {
+    let mut world = World::new(7);
+    let (alice, carol) = (world.member("alice"), world.member("carol"));
+    world.apart.insert((alice, carol));
+    world.apart.insert((carol, alice));
+    world.drive(50);
+    world.send(alice, "carol", "hello");
+    let done = |w: &World| delivered(w, alice) == 1;
+    assert!(world.drive_until(2_000, done));
+    assert_eq!(world.node(carol).received(), ["hello"]);
 }
