@@ -67,9 +67,6 @@ impl PeerManager {
         if !said(&first) {
             return Some(first);
         }
-        if planted!(NackOneWay) {
-            return None;
-        }
         let other = self.way_back(now, to, came, Some(first));
         other.filter(|way| !said(way))
     }

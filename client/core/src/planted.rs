@@ -94,16 +94,12 @@ bugs! {
     StoredFromOneReceipt,
     /// A parcel whose key is gone is dropped in silence.
     SilentWithoutKey,
-    /// A NACK goes back the way the parcel came or not at all.
-    NackOneWay,
     /// Message ids are remembered for a minute.
     DuplicatesForgotten,
     /// The wall clock says how old a message is.
     WallClockExpires,
     /// A reused place in the sequence has no consequence.
     CountsOn,
-    /// A relay's refusal that comes after the ACK is forgotten.
-    LateRefusalForgotten,
 }
 
 #[cfg(feature = "planted")]

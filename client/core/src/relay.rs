@@ -192,7 +192,7 @@ impl PeerManager {
         // Whoever is not linked to it says so anew when that changes; whoever is busy, later.
         let no_route = refusal.code == ErrorCode::NoRoute.name();
         let Some((_, to)) = self.relayed_over(id, &refusal.subject) else {
-            if no_route && !planted!(LateRefusalForgotten) {
+            if no_route {
                 self.on_late_refusal(now, id, &refusal.subject);
             }
             return;

@@ -29,7 +29,7 @@ const CAUGHT_BY: &[(Bug, u64)] = &[
     (Bug::StaleSealKey, 1),
     (Bug::RetryNotArmed, 14),
     (Bug::SentBeforeCommit, 11),
-    (Bug::SealStuck, 88),
+    (Bug::SealStuck, 216),
     (Bug::FailedWriteForgotten, 15),
     (Bug::OrderByArrival, 4),
     (Bug::CapIgnored, 2),
