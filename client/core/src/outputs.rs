@@ -27,6 +27,8 @@ pub(crate) enum Write {
     Inbox,
     /// A copy of what another device of ours said.
     Copy(Box<Copied>),
+    /// A list of our own devices was put in force.
+    OwnList(CommandId),
     /// A bundle may be published.
     Bundle(Box<BundleRow>),
     /// A key is accepted: the row to put in force, and the new incarnation if the key had changed.

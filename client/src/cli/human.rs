@@ -1,6 +1,7 @@
 //! Lines as people read them. What others wrote cannot move the cursor or change colours: control
 //! and reordering characters are shown, not obeyed.
 
+use super::device_line;
 use super::line::{
     CoordinatorPart, HistoryLine, Line, MemberLine, MessageLine, PeerLine, RouteLine, StateLine,
     StatusLine, StepLine, VerifyLine,
@@ -92,6 +93,7 @@ pub(crate) fn render(line: &Line, style: Style) -> String {
                 safe(detail)
             )
         }
+        Line::Device(line) => device_line::render(line, style),
         Line::Error { message, .. } => format!("{} {}", style.bad("error:"), safe(message)),
     }
 }

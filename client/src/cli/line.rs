@@ -1,6 +1,7 @@
 //! Every line `--json` prints, as one type: what scripts rely on, what the socket of a running
 //! client carries, and what [`super::human`] turns into text. Absent fields are left out.
 
+use super::device_line::DeviceLine;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -138,6 +139,9 @@ pub(crate) enum Line {
         /// For people: what to do.
         message: String,
     },
+    /// Of the user's devices.
+    #[serde(untagged)]
+    Device(DeviceLine),
 }
 
 /// One state of a message of ours.

@@ -39,13 +39,24 @@ impl Reader {
         Ok(Self {
             conn: open::open_reader(home)?,
             who: identity.who(),
-            user_key: identity.user_key.verify_key(),
+            user_key: identity.user_public,
         })
     }
 
     /// Who the home is.
     pub fn who(&self) -> &Who {
         &self.who
+    }
+
+    /// Our own chain and the revocations, as the store has them; `None` in a store nobody used yet.
+    ///
+    /// # Errors
+    /// [`QueryError::Store`].
+    pub fn own_chain(&self) -> Result<Option<(Vec<u8>, Vec<u8>)>, QueryError> {
+        let sql = "SELECT chain, revocations FROM own";
+        let mut statement = self.conn.prepare_cached(sql).map_err(StoreError::from)?;
+        let found = statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?)));
+        Ok(found.optional().map_err(StoreError::from)?)
     }
 
     /// How much the store holds.
