@@ -9,6 +9,7 @@
 mod apart;
 mod coordinator;
 mod database;
+mod devices;
 mod ipc;
 mod kill;
 mod kill_gateway;
