@@ -8,12 +8,14 @@
 
 mod apart;
 mod coordinator;
+mod custody;
 mod database;
 mod devices;
 mod ipc;
 mod kill;
 mod kill_gateway;
 mod offline;
+mod once;
 mod process;
 mod python_peer;
 mod registry_dead;

@@ -58,14 +58,7 @@ impl PeerManager {
                 self.on_peer_found(now, &label, &peer);
             }
             (Request::Peer(label), answer) => {
-                let error = answer.err();
-                let error = match &error {
-                    Some(RegistryError::Refused { code, .. }) if *code == ErrorCode::NotFound => {
-                        format!("the registry knows no user {label}")
-                    }
-                    Some(error) => describe(error),
-                    None => "the registry gave an unfitting answer".to_owned(),
-                };
+                let error = why_unknown(&label, answer.err());
                 self.tell_note(now, &label, &error);
                 self.after_attempt(now, &label, &error);
             }
@@ -216,6 +209,12 @@ impl PeerManager {
                 self.on_queued(now, id, result);
             }
             Write::Seal(ids) => self.on_sealed(now, &ids, detail),
+            Write::Stored(ids) => {
+                self.on_stored_written(now, &ids, detail.is_none());
+                if let Some(detail) = detail {
+                    self.out.warn(now, "store-failed", detail);
+                }
+            }
             Write::Inbox => self.on_inbox_written(now, detail.map_or(Ok(results), Err)),
             Write::OwnList(command) => self.on_own_list_written(command, detail),
             Write::Copy(copied) => {
@@ -294,6 +293,9 @@ impl PeerManager {
         }
         users.extend(self.rewind_copies(copied));
         for user in users {
+            // Devices whose key was learned while the write was under way.
+            self.seal_and_write(&user);
+            self.placing.touch(&user, false);
             self.pump_user(now, &user);
         }
     }
@@ -310,5 +312,17 @@ impl PeerManager {
         if !ops.is_empty() {
             self.out.write(ops, Write::Plain);
         }
+    }
+}
+
+/// Why the registry could not say where a user is, for people.
+fn why_unknown(label: &Label, error: Option<RegistryError>) -> String {
+    match error {
+        Some(RegistryError::Refused {
+            code: ErrorCode::NotFound,
+            ..
+        }) => format!("the registry knows no user {label}"),
+        Some(error) => describe(&error),
+        None => "the registry gave an unfitting answer".to_owned(),
     }
 }

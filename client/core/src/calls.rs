@@ -7,6 +7,7 @@ use crate::limits::{REDIAL_CONNECTING_MS, REDIAL_UNANSWERED_MS, REDIALS_MAX};
 use crate::link::{Before, Flow, Link, Stage};
 use crate::manager::PeerManager;
 use crate::negotiation::{Negotiation, Side};
+use crate::nets::Nets;
 use crate::output::{RtcCommand, SignalKind};
 use crate::peer::Move;
 use crate::timer::Timer;
@@ -77,6 +78,7 @@ impl PeerManager {
                 side: Side::Offerer,
                 found_by: Some(rung),
                 redials,
+                nets: Nets::default(),
                 stage,
             },
         );
@@ -152,6 +154,8 @@ impl PeerManager {
         let (session, hash, sdp) = offer;
         let redials = self.links.count_call(device.0);
         let id = self.out.fresh_link();
+        let mut nets = Nets::default();
+        nets.note_sdp(&sdp);
         self.add_link(
             now,
             Link {
@@ -163,6 +167,7 @@ impl PeerManager {
                 side: Side::Answerer,
                 found_by: before.found_by,
                 redials: before.redials.max(redials),
+                nets,
                 stage: Stage::Negotiating(Negotiation::answering(hash)),
             },
         );
@@ -286,9 +291,12 @@ impl PeerManager {
             return;
         };
         let early = negotiation.accept_answer();
+        if let Some(link) = self.links.get_mut(id) {
+            link.nets.note_sdp(&sdp);
+        }
         self.out.command(id, RtcCommand::AcceptAnswer { sdp });
         for candidate in early {
-            self.out.command(id, RtcCommand::AddCandidate(candidate));
+            self.add_candidate(id, candidate);
         }
         self.described(now, id);
     }
@@ -300,8 +308,15 @@ impl PeerManager {
             .get_mut(id)
             .and_then(|link| link.negotiation_mut());
         if let Some(candidate) = negotiation.and_then(|n| n.remote(index, candidate)) {
-            self.out.command(id, RtcCommand::AddCandidate(candidate));
+            self.add_candidate(id, candidate);
         }
+    }
+
+    fn add_candidate(&mut self, id: LinkId, candidate: Candidate) {
+        if let Some(link) = self.links.get_mut(id) {
+            link.nets.note_candidate(&candidate.candidate);
+        }
+        self.out.command(id, RtcCommand::AddCandidate(candidate));
     }
 
     /// A signalling server refused a frame. An offer ends at once when nobody is there for it at

@@ -165,7 +165,10 @@ impl PeerManager {
             Rung::Peers => self.ask_peers(now, label, rung),
             Rung::Coordinators => self.ask_coordinators(now, label),
             Rung::Registry => self.look_up(label),
-            Rung::StoreAndForward => self.request_relay(now, label),
+            Rung::StoreAndForward => {
+                let placed = self.start_placing(now, label);
+                self.request_relay(now, label) || placed
+            }
         };
         if tried {
             self.tell_tried(now, label, rung);
@@ -210,7 +213,7 @@ impl PeerManager {
     pub(crate) fn tell_trying_one(&mut self, now: Now, id: MessageId, rung: Rung) {
         // A state never goes back: a relayed message is not told what else is tried for it.
         let further =
-            |entry: &Entry| entry.row.state > DeliveryState::Trying && !planted!(StateGoesBack);
+            |entry: &Entry| entry.state() > DeliveryState::Trying && !planted!(StateGoesBack);
         if self.outbox.get(&id).is_some_and(further) {
             return;
         }
@@ -231,7 +234,7 @@ impl PeerManager {
     /// Tells the messages of a user why nothing came of what was tried, each reason once.
     pub(crate) fn tell_note(&mut self, now: Now, label: &Label, note: &str) {
         let fresh = |entry: &&Entry| {
-            let trying = entry.row.state <= DeliveryState::Trying;
+            let trying = entry.state() <= DeliveryState::Trying;
             let durable = entry.phase != Phase::Committing;
             trying && durable && entry.note.as_deref() != Some(note)
         };

@@ -121,6 +121,7 @@ impl PeerManager {
             to: label.clone(),
             state: DeliveryState::Delivered,
             rung: None,
+            kept: None,
             path,
             found_by: Some(proven.found_by),
             reason: None,
@@ -255,6 +256,7 @@ impl PeerManager {
         self.peer(now, label).attempt = 0;
         self.timers.cancel(&Timer::Retry(label.clone()));
         self.stop_climb(now, label);
+        self.stop_placing(label);
         for device in self.devices_of(label) {
             for id in self.links.ids(|link| link.flow(device).is_some()) {
                 if device == by {

@@ -10,13 +10,16 @@ use beeline_proto::time::Now;
 impl PeerManager {
     /// Both HELLOs of a link verified.
     pub(crate) fn on_link_ready(&mut self, now: Now, id: LinkId) {
-        let Some(device) = self.links.get(id).map(|link| link.device) else {
+        let link = self.links.get(id);
+        let Some((device, user)) = link.map(|link| (link.device, link.user.clone())) else {
             return;
         };
         self.links.forget_calls(device);
+        self.say_waiting_reads(now, &user);
         self.talks.start(id, now.mono_ms);
         self.pages.start(id, now.mono_ms);
         self.start_collecting(now, id);
+        self.visit_done(now, device);
         self.start_telling(now, id);
         self.note_neighbour(now, device, true);
         let rung = if self.is_coordinator(device) {
@@ -28,6 +31,7 @@ impl PeerManager {
         if rung == Rung::Coordinators {
             self.on_coordinator_linked(now, device);
         }
+        self.on_custodian_link(now, device, true);
     }
 
     /// A link ended that was open, or (`opened`) never came to be.
@@ -43,8 +47,12 @@ impl PeerManager {
             self.routes.hear(device, now.wall_ms);
             let row = self.routes.get(device).map(|route| route.row.clone());
             self.keep_route(now, row);
+            self.visit_lost(now, device);
             self.neighbours.forget(device);
             self.note_neighbour(now, device, false);
+        }
+        if !self.is_linked(device) {
+            self.on_custodian_link(now, device, false);
         }
         if !self.is_coordinator(device) {
             return;

@@ -5,7 +5,7 @@ use crate::limits::{OUTBOX_MAX, ROUTES_MAX, SERVED_MAX};
 use crate::manager::PeerManager;
 use crate::outbox::Phase;
 use crate::routes::read_record;
-use crate::state::{OutboxRow, RouteRow, StoreOp};
+use crate::state::{CustodyRow, OutboxRow, RouteRow, StoreOp};
 use beeline_proto::time::Now;
 
 impl PeerManager {
@@ -39,7 +39,7 @@ impl PeerManager {
     }
 
     /// Takes the stored messages and starts looking for their recipients.
-    pub(crate) fn load_outbox(&mut self, rows: Vec<OutboxRow>, now: Now) {
+    pub(crate) fn load_outbox(&mut self, rows: Vec<OutboxRow>, custody: Vec<CustodyRow>, now: Now) {
         let open = |row: &OutboxRow| row.state < DeliveryState::Delivered;
         let (open, served): (Vec<_>, Vec<_>) = rows.into_iter().partition(open);
         let served = served.into_iter().take(SERVED_MAX);
@@ -52,6 +52,7 @@ impl PeerManager {
             };
             self.outbox.insert(row, phase, None, now.mono_ms);
         }
+        self.load_custody(custody, now);
         self.expire_messages(now);
         self.resume_serving();
         for label in self.outbox.recipients() {

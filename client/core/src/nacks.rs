@@ -20,8 +20,9 @@ use beeline_proto::pb::peer::v1::peer_item::Kind;
 use beeline_proto::time::Now;
 
 impl PeerManager {
-    /// Says why a parcel was not taken: not again at once, as the NACK may be lost, not too often,
-    /// and only to a device we know, by the way it came.
+    /// Says why a parcel was not taken: again if it comes again, as the NACK may be lost, but once
+    /// in a while on each way, and only to a device we know. The first goes by the way the parcel
+    /// came, the next by another: a relay may eat it.
     pub(crate) fn say_nack(
         &mut self,
         now: Now,
@@ -32,10 +33,9 @@ impl PeerManager {
     ) {
         self.out.counters.count("nack-said");
         let (parcel, message) = subject;
-        let lately = now.mono_ms / NACK_AGAIN_MS;
-        if self.nacked.contains(&(parcel, lately)) {
+        let Some(back) = self.way_for_nack(now, to, parcel, way) else {
             return;
-        }
+        };
         let bundle = match reason {
             Reason::UnknownKey => self.bundles.newest().map(|row| row.envelope.clone()),
             _ => None,
@@ -52,23 +52,42 @@ impl PeerManager {
             bundle: bundle.unwrap_or_default(),
         };
         let envelope = self.me.sign(self.crypto.as_mut(), &nack);
-        self.send_nack(now, way, to, (parcel, envelope));
+        self.send_nack(now, (way, back), to, (parcel, envelope));
     }
 
-    fn send_nack(&mut self, now: Now, way: Way, to: DeviceFp, nack: (ParcelId, Vec<u8>)) {
+    /// A way on which nothing was said of the parcel lately: back where it came, or another.
+    fn way_for_nack(&self, now: Now, to: DeviceFp, parcel: ParcelId, came: Way) -> Option<Way> {
+        let lately = now.mono_ms / NACK_AGAIN_MS;
+        let said = |way: &Way| self.nacked.contains(&(parcel, lately, *way));
+        let first = self.way_back(now, to, came, None)?;
+        if !said(&first) {
+            return Some(first);
+        }
+        let other = self.way_back(now, to, came, Some(first));
+        other.filter(|way| !said(way))
+    }
+
+    fn send_nack(
+        &mut self,
+        now: Now,
+        (came, back): (Way, Way),
+        to: DeviceFp,
+        nack: (ParcelId, Vec<u8>),
+    ) {
         let (parcel, envelope) = nack;
-        let linked = way.direct().and_then(|id| self.links.get(id));
+        let linked = came.direct().and_then(|id| self.links.get(id));
         let linked = linked.map(|link| link.user.clone());
         let known = || self.contacts.of_device(to).map(|c| c.row.label.clone());
         let Some(user) = linked.or_else(known) else {
             return;
         };
         let sealed = self.seal_control(&user, to, envelope, Vec::new(), PARCEL_TTL_MAX_S);
-        let Some((sealed, back)) = sealed.zip(self.way_back(now, to, way, None)) else {
+        let Some(sealed) = sealed else {
             return;
         };
         if self.send_parcel(now, back, to, Kind::Nack(sealed)) {
-            self.nacked.insert((parcel, now.mono_ms / NACK_AGAIN_MS));
+            let lately = now.mono_ms / NACK_AGAIN_MS;
+            self.nacked.insert((parcel, lately, back));
         }
     }
 
@@ -186,7 +205,14 @@ impl PeerManager {
             envelope,
             parcels,
         };
-        self.out.write(vec![op], Write::Seal(vec![id]));
+        // Custodians keep another parcel: the new one is left with them anew.
+        let lapsed = StoreOp::RemoveCustody {
+            id,
+            device,
+            custodian: None,
+        };
+        self.out.write(vec![op, lapsed], Write::Seal(vec![id]));
+        self.placing.touch(&to, true);
         // From this message on, everything goes to the device once more, in order, on every way.
         for link in self.links.by_id.values_mut() {
             if let Some(flow) = link.flow_mut(device) {

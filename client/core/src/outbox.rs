@@ -1,9 +1,10 @@
 //! Our messages on their way: what is queued, in which order, and how each stands. The rows are the
 //! store's; this is their working copy.
 
-use crate::event::{DeliveryState, Rung};
+use crate::event::{DeliveryState, Kept, Rung};
 use crate::input::{CommandId, LinkId};
 use crate::limits::SETTLED_MAX;
+use crate::placement::Placement;
 use crate::state::{OutboxRow, SettledRow};
 use beeline_proto::id::{DeviceFp, EnvelopeHash, Label, MessageId, ParcelId, sha256};
 use beeline_proto::parcel::Parcel;
@@ -41,6 +42,12 @@ pub(crate) struct Entry {
     pub(crate) told: Option<Rung>,
     /// What was told last of why nothing came of a rung.
     pub(crate) note: Option<String>,
+    /// Where copies for devices that are away are kept, by recipient device.
+    pub(crate) custody: BTreeMap<DeviceFp, Placement>,
+    /// How many custodians hold it, as told last.
+    pub(crate) kept: Option<Kept>,
+    /// The same, being written.
+    pub(crate) keeping: Option<Kept>,
     /// The call that waits for its commit.
     pub(crate) command: Option<CommandId>,
     /// Devices that are still to get it whatever its state: the recipient's others once one has it.
@@ -53,9 +60,23 @@ impl Entry {
         self.row.state < DeliveryState::Delivered
     }
 
+    /// Where it stands, counting what is being written: no earlier state may be written after it.
+    pub(crate) fn state(&self) -> DeliveryState {
+        match self.keeping {
+            Some(_) => self.row.state.max(DeliveryState::Stored),
+            None => self.row.state,
+        }
+    }
+
     pub(crate) fn parcel(&self, device: DeviceFp) -> Option<&Vec<u8>> {
         let found = self.row.parcels.iter().find(|(to, _)| *to == device);
         found.map(|(_, parcel)| parcel)
+    }
+
+    /// The id of the parcel for a device.
+    pub(crate) fn parcel_id(&self, device: DeviceFp) -> Option<ParcelId> {
+        let parcel = Parcel::parse(self.parcel(device)?);
+        parcel.ok().map(|parcel| parcel.id())
     }
 }
 
@@ -150,6 +171,9 @@ impl Outbox {
             resealed_ms: 0,
             told: None,
             note: None,
+            custody: BTreeMap::new(),
+            kept: None,
+            keeping: None,
             command,
             left: BTreeSet::new(),
             row,
@@ -212,6 +236,11 @@ impl Outbox {
         entry.row.envelope = Some(envelope.to_vec());
         entry.phase = Phase::Sealing;
         let old = std::mem::replace(&mut entry.row.parcels, parcels.clone());
+        let same = |device: &DeviceFp| {
+            let before = old.iter().find(|(to, _)| to == device);
+            before.is_some() && before == parcels.iter().find(|(to, _)| to == device)
+        };
+        entry.custody.retain(|device, _| same(device));
         self.forget_parcels(&old);
         self.index_parcels(id, &parcels);
     }
@@ -346,7 +375,7 @@ impl Outbox {
     /// Whether a message is known to be further than `state`.
     pub(crate) fn is_beyond(&self, id: &MessageId, state: DeliveryState) -> bool {
         let settled = self.settled.get(id).map(|settled| settled.state);
-        let known = settled.or_else(|| self.entries.get(id).map(|entry| entry.row.state));
+        let known = settled.or_else(|| self.entries.get(id).map(Entry::state));
         known.is_some_and(|known| known > state)
     }
 

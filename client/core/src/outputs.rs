@@ -29,6 +29,8 @@ pub(crate) enum Write {
     Copy(Box<Copied>),
     /// A list of our own devices was put in force.
     OwnList(CommandId),
+    /// Custodians hold these messages, as said.
+    Stored(Vec<MessageId>),
     /// A bundle may be published.
     Bundle(Box<BundleRow>),
     /// A key is accepted: the row to put in force, and the new incarnation if the key had changed.
@@ -85,10 +87,13 @@ fn in_force(op: &StoreOp) -> bool {
         | StoreOp::SetAcked { .. }
         | StoreOp::EndServing(_)
         | StoreOp::DropParcelsFor(_)
+        | StoreOp::PutCustody(_)
+        | StoreOp::RemoveCustody { .. }
         | StoreOp::PublishBundle { .. }
         | StoreOp::EraseBundle(_) => true,
         StoreOp::QueueMessage(_)
         | StoreOp::SetSealed { .. }
+        | StoreOp::SetStored { .. }
         | StoreOp::Receive(_)
         | StoreOp::KeepCopy(_)
         | StoreOp::Release { .. }

@@ -100,7 +100,7 @@ impl PeerManager {
             let ops = outlived.into_iter().map(StoreOp::EraseBundle).collect();
             self.out.write(ops, Write::Plain);
         }
-        if self.me.config.can_store || self.keeping.total().parcels > 0 {
+        if self.has_to_keep() {
             self.expire_kept(now);
         }
         self.expire_messages(now);
@@ -157,7 +157,7 @@ impl PeerManager {
             can_relay: self.me.config.can_relay,
             unlisted: self.me.config.unlisted,
             bundle,
-            can_store: self.me.config.can_store,
+            can_store: self.has_to_keep(),
         };
         let bytes = self.me.sign(self.crypto.as_mut(), &record);
         self.me.record = Some(OwnRecord {
@@ -193,7 +193,7 @@ impl PeerManager {
             self.announce(now);
             self.tend_soon(now, 1);
         }
-        self.tell_online("the socket opened");
+        self.tell_online(now, "the socket opened");
         self.dial_over(now, socket);
         self.retry_all(now);
     }
@@ -206,11 +206,11 @@ impl PeerManager {
             self.timers.cancel(&Timer::Announce);
             self.tend_soon(now, 1);
         }
-        self.tell_online(reason);
+        self.tell_online(now, reason);
     }
 
     /// Tells whether we can be reached, when that changed.
-    fn tell_online(&mut self, reason: &str) {
+    fn tell_online(&mut self, now: Now, reason: &str) {
         let listed = self.presence.announced && self.presence.gateway_up();
         // At its own address a coordinator needs nobody to be found.
         let own = self.me.config.coordinator && self.presence.sockets.contains(&SocketId::OWN);
@@ -219,6 +219,9 @@ impl PeerManager {
             return;
         }
         self.presence.online = online;
+        if online {
+            self.visit_anew(now);
+        }
         self.out.event(if online {
             Event::Online
         } else {
@@ -273,7 +276,7 @@ impl PeerManager {
         if self.presence.gateway_up() {
             self.timers.arm(Timer::Announce, now.mono_ms + after_ms);
         }
-        self.tell_online("announced");
+        self.tell_online(now, "announced");
         self.list_coordinators(now);
         self.look_ourselves_up();
         let ours = self.me.versions();
@@ -297,10 +300,10 @@ impl PeerManager {
                 self.out.ask(RegistryCall::RenewMembership, Request::Renew);
             }
             self.presence.announced = false;
-            self.tell_online(&detail);
+            self.tell_online(now, &detail);
         } else if self.presence.gateway_up() {
             self.presence.announced = true;
-            self.tell_online("the registry cannot be asked");
+            self.tell_online(now, "the registry cannot be asked");
         }
         self.out.warn(now, "announce-failed", detail);
     }
@@ -359,7 +362,7 @@ impl PeerManager {
         self.close_own_sockets();
         self.presence.sockets.clear();
         self.presence.announced = false;
-        self.tell_online("the process ends");
+        self.tell_online(now, "the process ends");
         self.keep_clock(now);
         self.out.flush_lazy();
         self.timers.clear();

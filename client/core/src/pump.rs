@@ -242,6 +242,9 @@ pub(crate) fn state_of(
         to: entry.row.to.clone(),
         state: entry.row.state,
         rung,
+        kept: entry
+            .kept
+            .filter(|_| entry.row.state == DeliveryState::Stored),
         path,
         found_by: None,
         reason: None,

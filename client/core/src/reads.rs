@@ -1,9 +1,10 @@
-//! READ: a courtesy, told once, the best way there is, and never repeated. A person may refuse it to
-//! a contact.
+//! READ: a courtesy, told once, the best way there is, and never repeated. Where there is no way
+//! yet it waits for a link, as long as the process runs. A person may refuse it to a contact.
 
 use crate::event::{DeliveryState, Event, MessageState};
 use crate::input::{CommandId, StoreFailure};
 use crate::intake::Opened;
+use crate::limits::READS_WAITING_MAX;
 use crate::manager::PeerManager;
 use crate::outputs::Write;
 use crate::state::StoreOp;
@@ -15,6 +16,35 @@ use beeline_proto::pb::peer::v1::Read;
 use beeline_proto::pb::peer::v1::peer_item::Kind;
 use beeline_proto::time::Now;
 use std::collections::BTreeMap;
+
+/// Reading that nobody could be told of yet.
+#[derive(Debug, Default)]
+pub(crate) struct Reads {
+    waiting: BTreeMap<Label, Vec<Vec<u8>>>,
+    count: usize,
+}
+
+impl Reads {
+    /// Keeps ids for a user's next link, as far as there is room.
+    fn keep(&mut self, user: &Label, ids: &[Vec<u8>]) {
+        let room = READS_WAITING_MAX.saturating_sub(self.count).min(ids.len());
+        if room > 0 {
+            let of_user = self.waiting.entry(user.clone()).or_default();
+            of_user.extend_from_slice(&ids[..room]);
+            self.count += room;
+        }
+    }
+
+    fn take(&mut self, user: &Label) -> Vec<Vec<u8>> {
+        let ids = self.waiting.remove(user).unwrap_or_default();
+        self.count -= ids.len();
+        ids
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.count
+    }
+}
 
 impl PeerManager {
     /// The application says that messages were read by a person.
@@ -31,8 +61,24 @@ impl PeerManager {
             if told.is_none_or(|contact| !contact.row.read_receipts) {
                 continue;
             }
-            for chunk in ids.chunks(ACK_ITEMS_MAX) {
-                self.send_read(now, &label, user, chunk);
+            self.say_read(now, &label, user, &ids);
+        }
+    }
+
+    /// A link with a user is open: what it could not be told of before it is told now.
+    pub(crate) fn say_waiting_reads(&mut self, now: Now, label: &Label) {
+        let ids = self.reads.take(label);
+        let contact = self.contacts.get(label);
+        let told = contact.filter(|contact| contact.row.read_receipts);
+        if let Some(user) = told.map(|contact| contact.row.user) {
+            self.say_read(now, label, user, &ids);
+        }
+    }
+
+    fn say_read(&mut self, now: Now, label: &Label, user: UserFp, ids: &[Vec<u8>]) {
+        for chunk in ids.chunks(ACK_ITEMS_MAX) {
+            if !self.send_read(now, label, user, chunk) {
+                self.reads.keep(label, chunk);
             }
         }
     }
@@ -73,7 +119,8 @@ impl PeerManager {
         });
     }
 
-    fn send_read(&mut self, now: Now, label: &Label, user: UserFp, ids: &[Vec<u8>]) {
+    /// Tells every device there is a way to; whether there was one.
+    fn send_read(&mut self, now: Now, label: &Label, user: UserFp, ids: &[Vec<u8>]) -> bool {
         let read = Read {
             context: self.me.context(self.crypto.as_mut(), user.0),
             msg_ids: ids.to_vec(),
@@ -82,6 +129,7 @@ impl PeerManager {
         let contact = self.contacts.get(label);
         let devices = contact.map(|contact| &contact.chain.devices.devices);
         let devices: Vec<_> = devices.into_iter().flatten().map(Device::fp).collect();
+        let mut said = false;
         for device in devices {
             let Some(way) = self.ways_to(now, device).into_iter().next() else {
                 continue;
@@ -89,9 +137,10 @@ impl PeerManager {
             let ttl_s = PARCEL_TTL_MAX_S;
             let sealed = self.seal_control(label, device, envelope.clone(), Vec::new(), ttl_s);
             if let Some(parcel) = sealed {
-                self.send_parcel(now, way, device, Kind::Read(parcel));
+                said |= self.send_parcel(now, way, device, Kind::Read(parcel));
             }
         }
+        said
     }
 
     /// Messages of ours were read.
@@ -120,6 +169,7 @@ impl PeerManager {
                 to: label.clone(),
                 state: DeliveryState::Read,
                 rung: None,
+                kept: None,
                 path: Some(opened.way.path()),
                 found_by: None,
                 reason: None,

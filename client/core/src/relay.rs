@@ -182,7 +182,7 @@ impl PeerManager {
     /// Something we sent on a link was refused: a relay that does not hand on is not waited for.
     pub(crate) fn on_refusal(&mut self, now: Now, id: LinkId, refusal: &Refusal) {
         self.out.counters.count("refused-by-peer");
-        if self.on_fetch_refused(now, id, refusal) {
+        if self.on_fetch_refused(now, id, refusal) || self.on_deposit_refused(now, id, refusal) {
             return;
         }
         if planted!(NoRouteIgnored) {
@@ -255,7 +255,7 @@ impl PeerManager {
         let fresh = self
             .outbox
             .get(&message)
-            .is_some_and(|entry| entry.row.state < DeliveryState::Relayed);
+            .is_some_and(|entry| entry.state() < DeliveryState::Relayed);
         if !fresh {
             return;
         }

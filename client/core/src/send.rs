@@ -198,6 +198,7 @@ impl PeerManager {
             Some(None) => {}
             None => self.start_climb(now, &to),
         }
+        self.placing.touch(&to, false);
         self.pump_user(now, &to);
         let own = self.me.user_label.clone();
         self.serve_new(now, &own);

@@ -192,6 +192,7 @@ impl PeerManager {
     /// The pause is over.
     pub(crate) fn on_serve(&mut self, now: Now, user: &Label) {
         self.serve(now, user, Reason::Pause);
+        self.place_left(now, user);
     }
 
     /// There is a new reason to try: a device of the user was heard of, or a socket came up.

@@ -18,6 +18,8 @@ pub(crate) enum Timer {
     Session(LinkId),
     /// A session is slower than a healthy one: the device is called anew.
     Redial(LinkId),
+    /// What custodians keep for the user is looked after.
+    Custody(Label),
     /// Nothing sent over the link to the device was acknowledged: the route is doubted.
     Route(LinkId, DeviceFp),
     /// Held messages of the stream (device, incarnation) are shown with their gap.
@@ -40,6 +42,8 @@ pub(crate) enum Timer {
     Announce,
     /// What a custodian keeps for us is asked for again over the link.
     Collect(LinkId),
+    /// Members that keep for us are called on.
+    Visit,
     /// More of what is kept for others has ended.
     Expire,
     /// Operations that waited for a write to ride on are written.

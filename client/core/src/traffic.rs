@@ -79,6 +79,7 @@ impl PeerManager {
             Kind::Goodbye(envelope) => self.on_goodbye(now, id, &envelope),
             Kind::Relay(bytes) => self.on_relay(now, id, bytes),
             Kind::Relayed(subject) => self.on_relayed(now, id, &subject),
+            Kind::StoreReceipt(envelope) => self.on_receipt(now, id, &envelope),
             Kind::StoreMessage(store) => self.on_store_message(now, id, store),
             Kind::StoreFetch(envelope) => self.on_store_fetch(now, id, &envelope),
             Kind::StoreDelete(envelope) => self.on_store_delete(now, id, &envelope),

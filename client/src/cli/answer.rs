@@ -4,21 +4,21 @@
 use super::device_line::DeviceLine;
 use super::fail::Failure;
 use super::line::{
-    AboutPart, CoordinatorPart, HistoryLine, Line, LinkPart, PeerLine, RouteLine, StatusLine,
-    VerifyLine, WhyLine,
+    AboutPart, CoordinatorPart, HistoryLine, KeeperPart, Line, LinkPart, PeerLine, RouteLine,
+    StatusLine, VerifyLine, WhyLine,
 };
 use beeline::Client;
 use beeline::error::QueryError;
 use beeline::report::{
     CoordinatorInfo, Counts, HistoryItem, LinkInfo, PeerInfo, RouteInfo, SafetyNumber, Story,
-    StoryStep, Who,
+    StoryKeeper, StoryStep, Who,
 };
 use beeline::store::Reader;
 use beeline_proto::code::ErrorCode;
 use beeline_proto::id::{Label, MessageId};
 use beeline_proto::safety::grouped;
 use beeline_proto::time::Timestamp;
-use client_core::event::PeerState;
+use client_core::event::{DeliveryState, PeerState};
 use data_encoding::HEXLOWER;
 use std::collections::BTreeSet;
 
@@ -30,6 +30,9 @@ const COPIED: &str = "copied";
 
 /// Messages of one `history`.
 const HISTORY_LINES_MAX: usize = 1_000;
+
+/// Of tries in a row so many first and so many last ones are told: one climb of the ladder each.
+const TRIES_SHOWN: usize = 6;
 
 /// What can be asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -305,19 +308,62 @@ fn history_lines(items: Vec<HistoryItem>) -> Vec<Line> {
 fn story_lines(story: &Story) -> Vec<Line> {
     let start = story.steps.first().map_or(0, |step| step.at_ms);
     let mut about = Some(about(&story.item));
-    let line = |step: &StoryStep| {
-        Line::Why(WhyLine {
-            about: about.take(),
-            id: story.item.id.to_text(),
-            state: step.state.clone(),
-            at: at(step.at_ms),
-            rung: step.rung.map(|rung| rung.name().to_owned()),
-            path: step.path.map(|path| path.name().to_owned()),
-            reason: step.reason.clone(),
-            elapsed_ms: step.at_ms.saturating_sub(start),
-        })
+    let line = |step: &StoryStep| WhyLine {
+        about: about.take(),
+        skipped: 0,
+        id: story.item.id.to_text(),
+        state: step.state.clone(),
+        at: at(step.at_ms),
+        rung: step.rung.map(|rung| rung.name().to_owned()),
+        path: step.path.map(|path| path.name().to_owned()),
+        reason: step.reason.clone(),
+        n: step.kept.map(|kept| kept.n),
+        k: step.kept.map(|kept| kept.k),
+        keeper: None,
+        elapsed_ms: step.at_ms.saturating_sub(start),
     };
-    story.steps.iter().map(line).collect()
+    let mut lines: Vec<WhyLine> = story.steps.iter().map(line).collect();
+    leave_out_tries(&mut lines);
+    lines.extend(story.keepers.iter().map(|keeper| WhyLine {
+        id: story.item.id.to_text(),
+        state: "kept".to_owned(),
+        at: at(keeper.since_ms),
+        keeper: Some(keeper_part(keeper)),
+        elapsed_ms: keeper.since_ms.saturating_sub(start),
+        ..WhyLine::default()
+    }));
+    lines.into_iter().map(Line::Why).collect()
+}
+
+fn keeper_part(keeper: &StoryKeeper) -> KeeperPart {
+    let or = |label: &Option<Label>, fp: String| label.as_ref().map_or(fp, ToString::to_string);
+    KeeperPart {
+        user: or(&keeper.user_label, keeper.user.to_string()),
+        device: or(&keeper.device_label, keeper.device.to_string()),
+        recipient: or(&keeper.recipient_label, keeper.recipient.to_string()),
+        heard_at: at(keeper.heard_ms),
+        until: at(keeper.until_ms),
+    }
+}
+
+/// A month of tries is no story: of many in a row the first and the last few stay.
+fn leave_out_tries(lines: &mut Vec<WhyLine>) {
+    let mut kept: Vec<WhyLine> = Vec::with_capacity(lines.len());
+    let is_try = |line: &WhyLine| line.state == DeliveryState::Trying.name();
+    for chunk in lines.chunk_by(|a, b| is_try(a) && is_try(b)) {
+        let skipped = chunk.len().saturating_sub(2 * TRIES_SHOWN);
+        if skipped == 0 {
+            kept.extend_from_slice(chunk);
+            continue;
+        }
+        kept.extend_from_slice(&chunk[..TRIES_SHOWN]);
+        let mut rest = chunk[TRIES_SHOWN + skipped..].to_vec();
+        if let Some(next) = rest.first_mut() {
+            next.skipped = skipped as u64;
+        }
+        kept.extend(rest);
+    }
+    *lines = kept;
 }
 
 fn about(item: &HistoryItem) -> AboutPart {
@@ -354,6 +400,11 @@ pub(crate) async fn status(client: &Client) -> Result<Line, Failure> {
     line.links = status.core.links_open as u64;
     line.connecting = status.core.links_pending as u64;
     line.coordinators = status.core.coordinators.iter().map(coordinator).collect();
+    line.kept = status.core.kept.parcels;
+    line.kept_bytes = status.core.kept.bytes;
+    if status.core.keeps {
+        line.kept_bytes_max = status.core.kept_max.bytes;
+    }
     let counted = |(kind, count): &(&'static str, u64)| ((*kind).to_owned(), *count);
     line.refused = status.core.refused.iter().map(counted).collect();
     Ok(Line::Status(Box::new(line)))
@@ -395,6 +446,28 @@ fn status_line(who: &Who, counts: Counts) -> StatusLine {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_month_of_tries_is_told_in_a_few_lines() {
+        let step = |state: &str| WhyLine {
+            state: state.to_owned(),
+            ..WhyLine::default()
+        };
+        let story = |tries: usize| {
+            let tries = std::iter::repeat_n(step("trying"), tries);
+            let mut lines: Vec<WhyLine> = [step("queued")].into_iter().chain(tries).collect();
+            lines.push(step("expired"));
+            leave_out_tries(&mut lines);
+            let skipped: u64 = lines.iter().map(|line| line.skipped).sum();
+            (lines.len(), skipped)
+        };
+        assert_eq!(story(0), (2, 0));
+        assert_eq!(story(2 * TRIES_SHOWN), (2 + 2 * TRIES_SHOWN, 0));
+        assert_eq!(
+            story(64),
+            (2 + 2 * TRIES_SHOWN, 64 - 2 * TRIES_SHOWN as u64)
+        );
+    }
 
     #[test]
     fn questions_survive_the_socket() {

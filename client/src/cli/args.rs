@@ -4,6 +4,7 @@ use super::units;
 use beeline::CoordinatorOptions;
 use beeline_proto::id::Label;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use client_core::Keep;
 use client_core::limits::LINKS_MAX;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -104,6 +105,21 @@ pub(crate) struct LinkArgs {
     pub(crate) rtc_ports: Option<RangeInclusive<u16>>,
 }
 
+/// Whether a home that stays keeps parcels for others.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct KeepArgs {
+    /// Keep no sealed messages for members that are away
+    #[arg(long)]
+    pub(crate) no_keep: bool,
+}
+
+impl KeepArgs {
+    /// How much to keep.
+    pub(crate) fn keep(&self) -> Option<Keep> {
+        (!self.no_keep).then(Keep::default)
+    }
+}
+
 /// `join`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -189,8 +205,8 @@ Examples:
   beeline --json listen --count 1
 
 Messages are printed in the order they were sent, each once. Where some are missing a line says so,
-and each is printed when it comes, with \"late\":true. A line that a killed process may or may not have
-printed is printed again, with the same id and \"again\":true. Ctrl-C ends it cleanly.")]
+and each is printed when it comes, with \"late\":true. A line that a killed process may or may not
+have printed is printed again, with the same id and \"again\":true. Ctrl-C ends it cleanly.")]
 pub(crate) struct ListenArgs {
     /// End after this many messages
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
@@ -199,6 +215,8 @@ pub(crate) struct ListenArgs {
     /// off for them
     #[arg(long)]
     pub(crate) read: bool,
+    #[command(flatten)]
+    pub(crate) keep: KeepArgs,
     #[command(flatten)]
     pub(crate) link: LinkArgs,
 }
@@ -240,6 +258,8 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "N", requires = "coordinator", default_value_t = LINKS_MAX,
           value_parser = units::links)]
     pub(crate) links: usize,
+    #[command(flatten)]
+    pub(crate) keep: KeepArgs,
     #[command(flatten)]
     pub(crate) link: LinkArgs,
 }
@@ -290,8 +310,8 @@ pub(crate) enum OnOff {
 Example:
   beeline read-receipts carol off
 
-They are on for everybody at first. A message counts as read where a person said so: `listen --read`,
-or an application. What was told cannot be taken back.")]
+They are on for everybody at first. A message counts as read where a person said so: by
+`listen --read`, or an application. What was told cannot be taken back.")]
 pub(crate) struct ReadReceiptsArgs {
     /// The other user
     #[arg(value_name = "USER", value_parser = units::label)]

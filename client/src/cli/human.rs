@@ -1,12 +1,14 @@
 //! Lines as people read them. What others wrote cannot move the cursor or change colours: control
 //! and reordering characters are shown, not obeyed.
 
+mod status;
+
 use super::device_line;
 use super::line::{
-    CoordinatorPart, HistoryLine, Line, MemberLine, MessageLine, PeerLine, RouteLine, StateLine,
-    StatusLine, StepLine, VerifyLine,
+    Line, MemberLine, MessageLine, PeerLine, RouteLine, StateLine, StepLine, VerifyLine,
 };
-use super::timeline;
+use super::{past, timeline};
+use status::render_status;
 use std::fmt::Write as _;
 
 /// Text with its colours, where colours are wanted.
@@ -74,12 +76,12 @@ pub(crate) fn render(line: &Line, style: Style) -> String {
         Line::Message(message) => render_message(message, style),
         Line::Peer(peer) => render_peer(peer, style),
         Line::Route(route) => render_route(route, style),
-        Line::History(message) => render_history(message, style),
+        Line::History(message) => past::render_history(message, style),
         Line::Why(why) => timeline::render(why, style),
         Line::Verify(verify) => render_verify(verify, style),
         Line::Status(status) => render_status(status, style),
         Line::Gap { .. } | Line::Deleted { .. } | Line::ReadReceipts { .. } => {
-            render_upkeep(line, style)
+            past::render_upkeep(line, style)
         }
         Line::Token { token, .. } => token.clone(),
         Line::Member(member) => render_member(member, style),
@@ -168,37 +170,13 @@ fn render_presence(line: &Line, style: Style) -> String {
     }
 }
 
-/// What is said of conversations as a whole.
-fn render_upkeep(line: &Line, style: Style) -> String {
-    match line {
-        Line::Gap { user, missing } => {
-            let (be, it) = if *missing == 1 {
-                ("message is", "it")
-            } else {
-                ("messages are", "they")
-            };
-            let user = safe(user);
-            style.dim(&format!(
-                "({missing} {be} missing here from {user}; shown when {it} come)"
-            ))
-        }
-        Line::Deleted { user, messages } => format!(
-            "Deleted {messages} messages with {}; what is not shown yet or still on its way stays",
-            style.strong(user)
-        ),
-        Line::ReadReceipts { user, on } => {
-            let told = if *on { "is told" } else { "is not told" };
-            format!(
-                "{} {told} when you have read its messages",
-                style.strong(user)
-            )
-        }
-        _ => String::new(),
-    }
-}
-
 fn render_state(line: &StateLine, style: Style) -> String {
+    let kept = line.n.zip(line.k);
     let state = match line.state.as_str() {
+        "stored" => match kept {
+            Some((n, k)) => format!("Stored with {n} of {k}"),
+            None => capital("stored"),
+        },
         "delivered" | "read" => style.good(&format!("\u{2713} {}", capital(&line.state))),
         "expired" | "rejected" => style.bad(&capital(&line.state)),
         other => capital(other),
@@ -207,10 +185,8 @@ fn render_state(line: &StateLine, style: Style) -> String {
     if let Some(rung) = &line.rung {
         facts.push(rung.clone());
     }
-    if let (Some(n), Some(k)) = (line.n, line.k) {
-        facts.push(format!("{n} of {k}"));
-    }
-    if let Some(path) = &line.path {
+    // "Stored" says the path.
+    if let Some(path) = line.path.as_ref().filter(|_| kept.is_none()) {
         facts.push(path.clone());
     }
     if let Some(found_by) = &line.found_by {
@@ -290,31 +266,6 @@ fn render_route(line: &RouteLine, style: Style) -> String {
     format!("{:<20} {device}  {addr}  {}", line.user, style.dim(&facts))
 }
 
-fn render_history(line: &HistoryLine, style: Style) -> String {
-    let arrow = if line.direction == "sent" {
-        "\u{2192}"
-    } else {
-        "\u{2190}"
-    };
-    let mut facts = vec![line.state.clone()];
-    let by = line.device.as_deref();
-    facts.extend(by.map(|device| format!("sent by our device {device}")));
-    facts.extend(line.path.clone());
-    facts.extend(line.reason.as_deref().map(safe));
-    if line.direction != "sent" {
-        facts.push(format!("here since {}", line.at));
-    }
-    facts.push(line.id.clone());
-    let state = format!("({})", facts.join(", "));
-    let at = style.dim(&line.sent_at);
-    let user = style.strong(&line.user);
-    format!(
-        "{at} {arrow} {user}: {} {}",
-        safe(&line.text),
-        style.dim(&state)
-    )
-}
-
 fn render_verify(line: &VerifyLine, style: Style) -> String {
     let digits = |number: &str| -> String {
         let groups: Vec<&str> = number.split(' ').collect();
@@ -346,85 +297,6 @@ fn render_verify(line: &VerifyLine, style: Style) -> String {
         );
     }
     text
-}
-
-fn render_status(line: &StatusLine, style: Style) -> String {
-    let short = |fingerprint: &str| fingerprint.chars().take(12).collect::<String>();
-    let mut rows = vec![
-        (
-            "user",
-            format!(
-                "{} ({})",
-                style.strong(&line.user),
-                short(&line.user_fingerprint)
-            ),
-        ),
-        (
-            "device",
-            format!("{} ({})", line.device, short(&line.device_fingerprint)),
-        ),
-        (
-            "network",
-            format!("{} ({})", line.network, short(&line.network_fingerprint)),
-        ),
-        ("state", status_state(line, style)),
-        (
-            "links",
-            format!("{} open, {} being made", line.links, line.connecting),
-        ),
-        (
-            "known",
-            format!("{} contacts, {} routes", line.contacts, line.routes),
-        ),
-        ("outbox", format!("{} waiting", line.outbox)),
-        ("inbox", format!("{} not shown yet", line.unshown)),
-    ];
-    for coordinator in &line.coordinators {
-        rows.push(("coordinator", coordinator_state(coordinator, style)));
-    }
-    if let Some(addr) = &line.signal_addr {
-        rows.push(("serves", addr.clone()));
-    }
-    if let Some(detail) = &line.running_elsewhere {
-        rows.push(("elsewhere", style.bad(&safe(detail))));
-    }
-    if let Some(detail) = &line.store_failed {
-        rows.push(("store", style.bad(&safe(detail))));
-    }
-    for (kind, count) in &line.refused {
-        rows.push(("refused", format!("{count} x {}", safe(kind))));
-    }
-    let rows = rows
-        .iter()
-        .map(|(name, value)| format!("{name:<13}{value}"));
-    rows.collect::<Vec<_>>().join("\n")
-}
-
-fn coordinator_state(part: &CoordinatorPart, style: Style) -> String {
-    let linked = if part.linked {
-        style.good("linked")
-    } else {
-        style.dim("not linked")
-    };
-    let mut text = format!("{} ({}), {linked}", part.user, part.device);
-    if part.capacity > 0 {
-        let _ = write!(text, ", {} of {} links in use", part.load, part.capacity);
-    }
-    if part.socket {
-        text.push_str(", by its own socket");
-    }
-    text
-}
-
-fn status_state(line: &StatusLine, style: Style) -> String {
-    let Some(pid) = line.pid.filter(|_| line.running) else {
-        return "not running".to_owned();
-    };
-    if line.online {
-        let gateway = line.gateway.as_deref().unwrap_or("no gateway");
-        return format!("{}, process {pid}, {gateway}", style.good("online"));
-    }
-    format!("{}, process {pid}", style.careful("not reachable yet"))
 }
 
 fn render_member(line: &MemberLine, style: Style) -> String {

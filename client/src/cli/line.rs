@@ -1,9 +1,14 @@
 //! Every line `--json` prints, as one type: what scripts rely on, what the socket of a running
 //! client carries, and what [`super::human`] turns into text. Absent fields are left out.
 
+mod keeper;
+mod status;
+
 use super::device_line::DeviceLine;
+pub(crate) use super::past::{AboutPart, HistoryLine, WhyLine};
+pub(crate) use keeper::KeeperPart;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+pub(crate) use status::{CoordinatorPart, StatusLine};
 
 /// One line of output. The tag is `"event"`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -275,81 +280,6 @@ pub(crate) struct RouteLine {
     pub(crate) demoted: bool,
 }
 
-/// A message of the past.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct HistoryLine {
-    /// The message.
-    pub(crate) id: String,
-    /// `sent` or `received`.
-    pub(crate) direction: String,
-    /// The other user.
-    pub(crate) user: String,
-    /// The text.
-    pub(crate) text: String,
-    /// Where it stands; a received one is `delivered`, one that another device of ours sent
-    /// `copied`: there its state is known.
-    pub(crate) state: String,
-    /// Fingerprint of the other device of ours that sent it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) device: Option<String>,
-    /// How it travelled.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) path: Option<String>,
-    /// Why, for `rejected` and `expired`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) reason: Option<String>,
-    /// By the sender's clock, RFC 3339.
-    pub(crate) sent_at: String,
-    /// When it was queued or received here, RFC 3339.
-    pub(crate) at: String,
-}
-
-/// One step of a message's life.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct WhyLine {
-    /// The message.
-    pub(crate) id: String,
-    /// The state reached; of a message for us `received`, `released`, `showing` or `shown`.
-    pub(crate) state: String,
-    /// When, RFC 3339.
-    pub(crate) at: String,
-    /// The rung.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) rung: Option<String>,
-    /// The path.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) path: Option<String>,
-    /// Why.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) reason: Option<String>,
-    /// Milliseconds since the first step.
-    pub(crate) elapsed_ms: u64,
-    /// What the message is and where it stands; with the first step only.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) about: Option<AboutPart>,
-}
-
-/// What a message is and where it stands.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct AboutPart {
-    /// `sent` or `received`.
-    pub(crate) direction: String,
-    /// The other user.
-    pub(crate) user: String,
-    /// The text; empty once it is deleted.
-    pub(crate) text: String,
-    /// Where it stands; a received one is `delivered`.
-    pub(crate) state: String,
-    /// Why, for `rejected` and `expired`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) reason: Option<String>,
-    /// When it was queued or received here, RFC 3339.
-    pub(crate) at: String,
-}
-
 /// What two people compare.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -363,79 +293,6 @@ pub(crate) struct VerifyLine {
     /// The digits with the key that now claims the name; sending is blocked until it is accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) claimed_safety_number: Option<String>,
-}
-
-/// Who this device is and how it is connected.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct StatusLine {
-    /// The networkId.
-    pub(crate) network: String,
-    /// The userId.
-    pub(crate) user: String,
-    /// The deviceId.
-    pub(crate) device: String,
-    /// Fingerprint of the network.
-    pub(crate) network_fingerprint: String,
-    /// Fingerprint of our user key.
-    pub(crate) user_fingerprint: String,
-    /// Fingerprint of our device key.
-    pub(crate) device_fingerprint: String,
-    /// Whether a process runs this home now.
-    pub(crate) running: bool,
-    /// Its process id.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) pid: Option<u32>,
-    /// Whether it can be reached.
-    pub(crate) online: bool,
-    /// Where it serves the signalling socket, if it runs as a coordinator.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) signal_addr: Option<String>,
-    /// The gateway its signalling socket is open to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) gateway: Option<String>,
-    /// This identity runs elsewhere too: what was seen.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) running_elsewhere: Option<String>,
-    /// The store has failed: how.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) store_failed: Option<String>,
-    /// Open links.
-    pub(crate) links: u64,
-    /// Links being made.
-    pub(crate) connecting: u64,
-    /// Users whose key is pinned.
-    pub(crate) contacts: u64,
-    /// Rows of the route cache.
-    pub(crate) routes: u64,
-    /// Messages of ours without an end yet.
-    pub(crate) outbox: u64,
-    /// Messages for us that nobody was shown yet.
-    pub(crate) unshown: u64,
-    /// Coordinators known.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) coordinators: Vec<CoordinatorPart>,
-    /// How often what was refused since the start, by kind.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub(crate) refused: BTreeMap<String, u64>,
-}
-
-/// A coordinator, and how it stands with us.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct CoordinatorPart {
-    /// The user.
-    pub(crate) user: String,
-    /// The deviceId.
-    pub(crate) device: String,
-    /// A link to it is open.
-    pub(crate) linked: bool,
-    /// Our socket at its own signalling server is open.
-    pub(crate) socket: bool,
-    /// Links in use there, as last heard.
-    pub(crate) load: u32,
-    /// Links it takes at most; 0 before it was heard of.
-    pub(crate) capacity: u32,
 }
 
 /// A member as administrators see it.

@@ -16,6 +16,7 @@ mod listen;
 mod look;
 mod network;
 mod network_args;
+mod past;
 pub(crate) mod plain;
 pub(crate) mod print;
 pub(crate) mod reach;
@@ -59,7 +60,8 @@ async fn in_home(context: &Context, command: Command) -> Result<Exit, Failure> {
         Command::Join(args) => join::join(context, args).await,
         Command::Send(args) => send::send(context, args).await,
         Command::Listen(args) => {
-            let options = context.options("listen", &args.link);
+            let mut options = context.options("listen", &args.link);
+            options.keep = args.keep.keep();
             let show = Show::Messages {
                 left: args.count,
                 read: args.read,
@@ -70,6 +72,7 @@ async fn in_home(context: &Context, command: Command) -> Result<Exit, Failure> {
             let mut options = context.options("run", &args.link);
             options.coordinator = args.coordinator();
             options.links_max = Some(args.links);
+            options.keep = args.keep.keep();
             listen::stay(context, options, Show::Nothing).await
         }
         Command::Status => look::status(context).await,

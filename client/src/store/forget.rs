@@ -36,6 +36,8 @@ fn forget_chunk(conn: &Connection, user: &Label) -> Result<usize, OpError> {
                        deleted = 1
                    WHERE id = ?1";
         conn.prepare_cached(sql)?.execute(params![id.0, hash])?;
+        conn.prepare_cached("DELETE FROM custody WHERE message = ?1")?
+            .execute([id.0])?;
         let sql = "DELETE FROM steps WHERE id = ?1 AND device_fp = x''";
         conn.prepare_cached(sql)?.execute([id.0])?;
         gone += 1;

@@ -1,5 +1,5 @@
-//! Conversations as people see them: in the order things were said, with what is missing where it is
-//! missing, and what came late in its place.
+//! Conversations as people see them: in the order things were said, with what is missing where it
+//! is missing, and what came late in its place.
 
 use super::load::{label, path, rows, unsigned};
 use super::names;
@@ -26,8 +26,8 @@ const COPIES: &str = "SELECT id, to_user_id, text, received_ms, sent_at_ms, devi
 /// One line, and what places it.
 struct Placed {
     item: HistoryItem,
-    /// Ours: none and the row. Theirs, and copies of what our other devices said: the stream and the
-    /// seq.
+    /// Ours: none and the row. Theirs, and copies of what our other devices said: the stream and
+    /// the seq.
     stream: Option<(DeviceFp, u64)>,
     order: u64,
 }

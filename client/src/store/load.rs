@@ -1,5 +1,6 @@
 //! What the core starts with, read in one go.
 
+use super::custody;
 use super::names;
 use super::ops::{fixed, message_id};
 use crate::error::StoreError;
@@ -37,6 +38,7 @@ pub(super) fn load(conn: &Connection, first: &Own) -> Result<(Loaded, Own), Stor
         contacts: contacts(conn)?,
         routes: routes(conn)?,
         outbox: outbox(conn)?,
+        custody: custody::load(conn)?,
         seqs: seqs(conn, incarnation)?,
         streams: streams(conn)?,
         held: held(conn)?,

@@ -6,6 +6,7 @@
 //! database is closed, opened and checked before anything is answered again.
 
 mod ballast;
+mod custody;
 mod devices;
 mod forget;
 mod ground;
@@ -206,6 +207,8 @@ impl Store {
     }
 }
 
+#[cfg(test)]
+mod custody_tests;
 #[cfg(test)]
 mod devices_tests;
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The operations of the core, one function each, inside a transaction somebody else began.
 
+use super::custody;
 use super::devices;
 use super::kept;
 use super::names::{is_final, is_given_up};
@@ -73,6 +74,9 @@ fn apply_one(conn: &Connection, op: &StoreOp, at_ms: u64) -> Result<StoreResult,
         StoreOp::SetAcked { id, device } => devices::set_acked(conn, *id, *device)?,
         StoreOp::EndServing(id) => devices::end_serving(conn, *id)?,
         StoreOp::DropParcelsFor(device) => devices::drop_parcels_for(conn, *device)?,
+        StoreOp::PutCustody(_) | StoreOp::RemoveCustody { .. } | StoreOp::SetStored { .. } => {
+            custody::apply(conn, op)?;
+        }
         StoreOp::Release { device, id, stream } => {
             let (device, id) = (*device, *id);
             release(conn, InboxKey { device, id }, stream, at_ms)?;
@@ -91,6 +95,21 @@ fn apply_one(conn: &Connection, op: &StoreOp, at_ms: u64) -> Result<StoreResult,
                 .execute(params![key_id.0, to_db(*at_ms)])?;
         }
         StoreOp::EraseBundle(id) => erase_bundle(conn, *id)?,
+        StoreOp::PutOwnChain { .. } | StoreOp::SetIncarnation(_) | StoreOp::KeepClock(_) => {
+            put_own(conn, op)?;
+        }
+        StoreOp::Keep(_)
+        | StoreOp::FindKept { .. }
+        | StoreOp::ReadKept { .. }
+        | StoreOp::DropKept { .. }
+        | StoreOp::ExpireKept { .. } => return kept::apply(conn, op),
+    }
+    Ok(StoreResult::Done)
+}
+
+/// Sets what the one row about ourselves says.
+fn put_own(conn: &Connection, op: &StoreOp) -> Result<(), OpError> {
+    match op {
         StoreOp::PutOwnChain { chain, revocations } => {
             let sql = "UPDATE own SET chain = ?1, revocations = ?2";
             conn.prepare_cached(sql)?
@@ -105,22 +124,9 @@ fn apply_one(conn: &Connection, op: &StoreOp, at_ms: u64) -> Result<StoreResult,
             let kept = [to_db(clock.steady_ms), to_db(clock.wall_ms)];
             conn.prepare_cached(sql)?.execute(kept)?;
         }
-        StoreOp::Keep(row) => return kept::keep(conn, row),
-        StoreOp::FindKept { recipient, id } => return kept::find(conn, *recipient, *id),
-        StoreOp::ReadKept {
-            recipient,
-            after,
-            limit,
-            bytes_max,
-        } => return kept::read(conn, *recipient, *after, (*limit, *bytes_max)),
-        StoreOp::DropKept { recipient, ids } => return kept::delete(conn, *recipient, ids),
-        StoreOp::ExpireKept {
-            clock_ms,
-            wall_ms,
-            limit,
-        } => return kept::expire(conn, *clock_ms, *wall_ms, *limit),
+        _ => {}
     }
-    Ok(StoreResult::Done)
+    Ok(())
 }
 
 fn queue(conn: &Connection, row: &OutboxRow) -> Result<StoreResult, OpError> {
@@ -347,7 +353,7 @@ fn release(
     }
     conn.prepare_cached(
         "INSERT INTO streams (device_fp, incarnation, next_seq) VALUES (?1, ?2, ?3)
-         ON CONFLICT DO UPDATE SET next_seq = excluded.next_seq",
+         ON CONFLICT DO UPDATE SET next_seq = max(next_seq, excluded.next_seq)",
     )?
     .execute(params![
         stream.device.0,

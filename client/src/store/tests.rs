@@ -652,11 +652,7 @@ fn writes_that_wait_share_one_commit() {
     writer.window = std::time::Duration::ZERO;
     tx.try_send(message(900)).expect("room");
     writer.batch(message(901), &mut rx);
-    assert_eq!(
-        results(&mut answered).len(),
-        1,
-        "without time nothing is added"
-    );
+    assert_eq!(results(&mut answered).len(), 1, "nothing is added");
 }
 
 #[test]

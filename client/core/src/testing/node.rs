@@ -4,7 +4,7 @@ use super::authority::{Authority, User};
 use super::crypto::CheapCrypto;
 use super::process::{Answered, Process};
 use super::store::MemoryStore;
-use crate::config::Config;
+use crate::config::{Config, Keep};
 use crate::crypto::{Crypto, RealCrypto};
 use crate::event::{DeliveryState, Event, MessageState, PeerState};
 use crate::input::{Input, LinkId, SignalInput, SocketId, StoreFailure};
@@ -55,6 +55,8 @@ pub struct Node {
     pub failing_writes: u32,
     /// Changes the configuration before a start.
     pub signal_addr: String,
+    /// The address its candidates name; empty for none.
+    pub addr: String,
     /// Whether it coordinates.
     pub coordinator: bool,
     /// Whether it may be named to others.
@@ -65,6 +67,8 @@ pub struct Node {
     pub can_relay: bool,
     /// Whether it keeps parcels for others.
     pub can_store: bool,
+    /// How much of it.
+    pub keep: Keep,
     /// How far its clock is off, milliseconds; may change at any time.
     pub wall_skew_ms: i64,
     pub(super) boot: u32,
@@ -87,11 +91,13 @@ impl Node {
             socket_up: false,
             failing_writes: 0,
             signal_addr: format!("ws://127.0.0.1:8080/{name}"),
+            addr: String::new(),
             coordinator: false,
             unlisted: false,
             links_max: crate::limits::LINKS_MAX,
             can_relay: true,
             can_store: false,
+            keep: Keep::default(),
             wall_skew_ms: 0,
             boot: 0,
             last_commit_ms: 0,
@@ -148,6 +154,7 @@ impl Node {
             links_max: self.links_max,
             can_relay: self.can_relay,
             can_store: self.can_store,
+            keep: self.keep,
             ..Config::new(network, &self.signal_addr)
         };
         let manager = PeerManager::new(config, identity, loaded, crypto, now);

@@ -1,9 +1,11 @@
 //! Behaviour of the core, in virtual time: one file per promise.
 
 mod acks;
+mod chance;
 mod clocks;
 mod coordinators;
 mod crash;
+mod custody;
 mod devices;
 mod first;
 mod flood;
@@ -15,6 +17,7 @@ mod neighbours;
 mod numbers;
 mod order;
 mod own;
+mod placing;
 mod presence;
 mod properties;
 mod queries;
@@ -25,3 +28,4 @@ mod secrecy;
 mod settled;
 mod speaker;
 mod tap;
+mod whole;
