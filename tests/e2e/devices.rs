@@ -51,7 +51,8 @@ async fn a_second_device_is_linked_hears_all_and_is_taken_off_again() {
     assert_eq!(linked.digits[0], linked.digits[1]);
     assert_eq!(linked.digits[0].as_str().map(str::len), Some(6));
 
-    // A message reaches both.
+    // A message reaches both: whoever sent it serves the second as long as it is online.
+    let mut theirs = carol.listening(&[]).await;
     let mut second = laptop.listening(&[]).await;
     let sent = carol.run(&["send", "alice", "to both"]).await;
     sent.expect_code(0);
@@ -61,7 +62,6 @@ async fn a_second_device_is_linked_hears_all_and_is_taken_off_again() {
     second.terminate().await.expect_code(0);
 
     // What the phone says, the laptop shows as sent by us; it comes when the laptop is there.
-    let mut theirs = carol.listening(&[]).await;
     let said = alice.run(&["send", "carol", "from the phone"]).await;
     said.expect_code(0);
     assert_eq!(theirs.event("message").await["text"], "from the phone");
