@@ -29,8 +29,8 @@ pub(crate) struct DeviceArgs {
 pub(crate) enum DeviceAction {
     /// Take in one more device: print a link for it, compare six digits, say yes
     #[command(after_help = "\
-The new machine must reach this one at the address in the link. Both show six digits; say yes only if
-they are the same. The link is good for one device and ten minutes.")]
+The new machine must reach this one at the address in the link. Both show six digits; say yes only
+if they are the same. The link is good for one device and ten minutes.")]
     Link {
         /// Where the new device reaches this one [default: a free port of the address by which the
         /// gateway is reached]

@@ -47,7 +47,7 @@ impl Lists {
         if home.database().exists() {
             let reader = Reader::open(home.dir())?;
             if let Some(own) = reader.own_chain()? {
-                newest = own;
+                newest = (own.chain, own.revocations);
             }
             for route in reader.routes(0)? {
                 seen.insert(route.device, route.seen_ms.max(route.connected_ms));

@@ -1,7 +1,7 @@
 //! Questions about the store, on a connection that cannot write: they work while another process,
 //! or nobody, owns the home, and without a network.
 
-use super::load::{contact, rows, unsigned};
+use super::load::{Own, contact, rows, unsigned};
 use super::{custody, history, names, open};
 use crate::error::{QueryError, StoreError};
 use crate::home::Home;
@@ -49,14 +49,14 @@ impl Reader {
         &self.who
     }
 
-    /// Our own chain and the revocations, as the store has them; `None` in a store nobody used yet.
-    ///
-    /// # Errors
-    /// [`QueryError::Store`].
-    pub fn own_chain(&self) -> Result<Option<(Vec<u8>, Vec<u8>)>, QueryError> {
+    /// Our own chain as the store has it; `None` in a store nobody used yet.
+    pub(crate) fn own_chain(&self) -> Result<Option<Own>, QueryError> {
         let sql = "SELECT chain, revocations FROM own";
         let mut statement = self.conn.prepare_cached(sql).map_err(StoreError::from)?;
-        let found = statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?)));
+        let found = statement.query_row([], |row| {
+            let (chain, revocations) = (row.get(0)?, row.get(1)?);
+            Ok(Own { chain, revocations })
+        });
         Ok(found.optional().map_err(StoreError::from)?)
     }
 
