@@ -54,6 +54,10 @@ pub(crate) enum DriverCommand {
         user: Label,
         answer: oneshot::Sender<Result<(), SendError>>,
     },
+    PutDeviceList {
+        device_list: Vec<u8>,
+        answer: oneshot::Sender<Result<(), SendError>>,
+    },
     MarkRead(Vec<(UserFp, MessageId)>),
     SetReadReceipts {
         user: Label,
@@ -319,6 +323,16 @@ impl Driver {
             DriverCommand::SetReadReceipts { user, on, answer } => {
                 let command = self.await_outcome(Waiting::Done(answer));
                 self.command(Command::SetReadReceipts { command, user, on });
+            }
+            DriverCommand::PutDeviceList {
+                device_list,
+                answer,
+            } => {
+                let command = self.await_outcome(Waiting::Done(answer));
+                self.command(Command::PutDeviceList {
+                    command,
+                    device_list,
+                });
             }
             DriverCommand::MarkRead(messages) => self.command(Command::MarkRead { messages }),
             DriverCommand::Connect(to) => self.command(Command::Connect { to }),

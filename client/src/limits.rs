@@ -143,3 +143,23 @@ pub const ICE_SERVERS_MAX: usize = 16;
 pub const ICE_REFRESH_MIN: Duration = Duration::from_secs(60);
 /// See [`ICE_REFRESH_MIN`].
 pub const ICE_REFRESH_MAX: Duration = Duration::from_secs(6 * 3600);
+
+/// How long a changed device list waits for the registry, before the command says that it will be
+/// published later: under what a caller waits for an answer.
+pub const PUBLISH_WAIT: Duration = Duration::from_secs(5);
+
+/// How long a device link lasts, and each side waits for the other's person.
+pub const DEVICE_LINK_WAIT: Duration = Duration::from_secs(600);
+
+/// How long one step of taking a new device in may take that needs no person.
+pub const DEVICE_STEP_WAIT: Duration = Duration::from_secs(10);
+
+/// Callers without the token that a waiting holder bears with: port scanners, mistyped links.
+pub const DEVICE_CALLS_MAX: usize = 64;
+
+/// Revocations handed to a new device, bytes: what fits a frame beside the chain. A longer list
+/// it gets from the registry at its first sign-in.
+pub const DEVICE_REVOCATIONS_MAX: usize = 3 * 1024;
+
+/// Text of a refusal between two devices, bytes.
+pub const DEVICE_REFUSAL_MAX: usize = 200;

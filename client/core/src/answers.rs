@@ -98,12 +98,12 @@ impl PeerManager {
                 self.on_coordinators_listed(now, &listed);
             }
             (Request::DeviceList, Ok(RegistryAnswer::DeviceList(version))) => {
-                self.on_list_published(Some(version));
+                self.on_list_published(Ok(version));
             }
             (Request::DeviceList, Err(RegistryError::Refused { code, detail })) => {
                 let detail = format!("{code}: {detail}");
-                self.out.warn(now, "list-not-published", detail);
-                self.on_list_published(None);
+                self.out.warn(now, "list-not-published", detail.clone());
+                self.on_list_published(Err(detail));
             }
             (Request::DeviceList, _) => self.out.counters.count("registry-failed"),
             (Request::Network | Request::Renew | Request::Coordinators, _) => {
@@ -216,6 +216,7 @@ impl PeerManager {
                 }
             }
             Write::Inbox => self.on_inbox_written(now, detail.map_or(Ok(results), Err)),
+            Write::OwnList(command) => self.on_own_list_written(command, detail),
             Write::Copy(copied) => {
                 let result = detail.map_or_else(|| Ok(results.into_iter().next()), Err);
                 self.on_copy_written(now, &copied, result);

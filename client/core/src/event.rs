@@ -30,6 +30,13 @@ pub enum Event {
         /// The call.
         command: CommandId,
     },
+    /// The registry holds a list of our devices, or refused it.
+    ListPublished {
+        /// Its version.
+        version: u64,
+        /// Why it was refused, for people.
+        error: Option<String>,
+    },
     /// A message of ours changed state.
     MessageState(MessageState),
     /// A message for us is committed and its turn to be shown has come.
