@@ -18,6 +18,7 @@ pub(crate) use start::start;
 
 use crate::clock;
 use crate::coordinator::Served;
+use crate::crash;
 use crate::error::{SendError, StoreError};
 use crate::handle::Sent;
 use crate::limits::{
@@ -159,7 +160,10 @@ impl Driver {
     fn pump(&mut self) {
         loop {
             while let Some(output) = self.manager.poll_output() {
+                let act = crash::act(&output);
+                crash::at_with("before", act);
                 self.execute(output);
+                crash::at_with("after", act);
             }
             for (link, event) in self.links.take_refused() {
                 self.inputs.push_front(Input::Rtc { link, event });

@@ -8,6 +8,7 @@
 
 mod apart;
 mod coordinator;
+mod custody;
 mod database;
 mod ipc;
 mod kill;

@@ -83,7 +83,7 @@ impl PeerManager {
                 .map(|r| r.bytes.clone())
                 .unwrap_or_default(),
             can_relay: self.me.config.can_relay,
-            can_store: self.me.config.can_store || self.keeping.total().parcels > 0,
+            can_store: self.has_to_keep(),
             protocol: PROTOCOL,
         };
         let envelope = self.me.sign(self.crypto.as_mut(), &hello);

@@ -74,6 +74,14 @@ pub enum Command {
         /// The contact.
         user: Label,
     },
+    /// Put a newer list of our own devices in force, signed by our user key, and publish it.
+    /// Answered by `Event::Done`, or `Event::Refused`.
+    PutDeviceList {
+        /// Names the call.
+        command: CommandId,
+        /// Its envelope.
+        device_list: Vec<u8>,
+    },
     /// Say, or do not say any more, to a contact that its messages were read. Answered by
     /// `Event::Done` after the commit, or `Event::Refused`.
     SetReadReceipts {

@@ -2,7 +2,6 @@
 
 use crate::event::Rung;
 use crate::input::LinkId;
-use crate::limits::VISIT_STEP_MS;
 use crate::manager::PeerManager;
 use crate::timer::Timer;
 use beeline_proto::id::DeviceFp;
@@ -20,7 +19,7 @@ impl PeerManager {
         self.talks.start(id, now.mono_ms);
         self.pages.start(id, now.mono_ms);
         self.start_collecting(now, id);
-        self.visit_soon(now, VISIT_STEP_MS);
+        self.visit_done(now, device);
         self.start_telling(now, id);
         self.note_neighbour(now, device, true);
         let rung = if self.is_coordinator(device) {
@@ -32,6 +31,7 @@ impl PeerManager {
         if rung == Rung::Coordinators {
             self.on_coordinator_linked(now, device);
         }
+        self.on_custodian_link(now, device, true);
     }
 
     /// A link ended that was open, or (`opened`) never came to be.
@@ -50,6 +50,9 @@ impl PeerManager {
             self.visit_lost(now, device);
             self.neighbours.forget(device);
             self.note_neighbour(now, device, false);
+        }
+        if !self.is_linked(device) {
+            self.on_custodian_link(now, device, false);
         }
         if !self.is_coordinator(device) {
             return;

@@ -33,6 +33,8 @@ pub(crate) struct Me {
     pub(crate) incarnation: u64,
     pub(crate) chain: VerifiedChain,
     pub(crate) record: Option<OwnRecord>,
+    /// Our user took this device off the list.
+    pub(crate) removed: bool,
     device_key: SigningKey,
     revocations: Option<Verified<Revocations>>,
 }
@@ -67,6 +69,7 @@ impl Me {
             incarnation,
             chain,
             record: None,
+            removed: false,
             device_key: identity.device_key,
             revocations,
         })
@@ -187,7 +190,12 @@ impl Me {
     pub(crate) fn adopt_device_list(&mut self, bytes: &[u8]) -> Result<bool, ChainError> {
         let key = self.chain.membership.user_key;
         let list = DeviceList::open(bytes, self.network(), &key)?;
-        if list.version() <= self.chain.devices.version() {
+        let known = &self.chain.devices;
+        if list.version() == known.version() && bytes != known.verified.bytes() {
+            let why = "another one of the same version is in force";
+            return Err(ChainError::Invalid("device list", why));
+        }
+        if list.version() <= known.version() {
             return Ok(false);
         }
         if list.device(self.device).is_none() {

@@ -1,6 +1,7 @@
 //! Where the parts leave what they want done, and what each answer will be for.
 
 use crate::bounded::{Bucket, Counters};
+use crate::copies::Copied;
 use crate::custodian::Deposit;
 use crate::event::{DeliveryState, Event};
 use crate::input::{CommandId, LinkId, SocketId};
@@ -24,6 +25,10 @@ pub(crate) enum Write {
     Seal(Vec<MessageId>),
     /// A batch of the inbox.
     Inbox,
+    /// A copy of what another device of ours said.
+    Copy(Box<Copied>),
+    /// Custodians hold these messages, as said.
+    Stored(Vec<MessageId>),
     /// A bundle may be published.
     Bundle(Box<BundleRow>),
     /// A key is accepted: the row to put in force, and the new incarnation if the key had changed.
@@ -51,6 +56,8 @@ pub(crate) enum Request {
     Network,
     /// Our renewed membership.
     Renew,
+    /// Our device list is published.
+    DeviceList,
     /// Coordinators whose lease runs.
     Coordinators,
     /// We live as a coordinator.
@@ -75,11 +82,18 @@ fn in_force(op: &StoreOp) -> bool {
         | StoreOp::RemoveRoute(_)
         | StoreOp::PutOwnChain { .. }
         | StoreOp::SetIncarnation(_)
+        | StoreOp::SetAcked { .. }
+        | StoreOp::EndServing(_)
+        | StoreOp::DropParcelsFor(_)
+        | StoreOp::PutCustody(_)
+        | StoreOp::RemoveCustody { .. }
         | StoreOp::PublishBundle { .. }
         | StoreOp::EraseBundle(_) => true,
         StoreOp::QueueMessage(_)
         | StoreOp::SetSealed { .. }
+        | StoreOp::SetStored { .. }
         | StoreOp::Receive(_)
+        | StoreOp::KeepCopy(_)
         | StoreOp::Release { .. }
         | StoreOp::Keep(_)
         | StoreOp::FindKept { .. }

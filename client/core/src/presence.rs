@@ -38,6 +38,10 @@ pub(crate) struct Presence {
     pub(crate) online: bool,
     /// A bundle is being written.
     making_bundle: bool,
+    /// Version of our device list that the registry is known to hold.
+    pub(crate) list_published: u64,
+    /// Whether this process has asked the registry for our own chain.
+    pub(crate) looked_ourselves_up: bool,
     /// The bundle in the record that the registry is being told.
     announcing: Option<KeyId>,
     /// Version of the last record, also of earlier processes.
@@ -96,7 +100,7 @@ impl PeerManager {
             let ops = outlived.into_iter().map(StoreOp::EraseBundle).collect();
             self.out.write(ops, Write::Plain);
         }
-        if self.me.config.can_store || self.keeping.total().parcels > 0 {
+        if self.has_to_keep() {
             self.expire_kept(now);
         }
         self.expire_messages(now);
@@ -153,7 +157,7 @@ impl PeerManager {
             can_relay: self.me.config.can_relay,
             unlisted: self.me.config.unlisted,
             bundle,
-            can_store: self.me.config.can_store,
+            can_store: self.has_to_keep(),
         };
         let bytes = self.me.sign(self.crypto.as_mut(), &record);
         self.me.record = Some(OwnRecord {
@@ -233,6 +237,7 @@ impl PeerManager {
             return;
         }
         self.renew_membership(now);
+        self.publish_own_list();
         if self.out.asking(&Request::Announce) {
             return;
         }
@@ -273,6 +278,7 @@ impl PeerManager {
         }
         self.tell_online(now, "announced");
         self.list_coordinators(now);
+        self.look_ourselves_up();
         let ours = self.me.versions();
         let behind = lists.0 > ours.descriptor || lists.1 > ours.revocations;
         if behind && !self.out.asking(&Request::Network) {

@@ -1,5 +1,5 @@
-//! READ: a courtesy, told once, the best way there is, and never repeated. Where there is no way yet
-//! it waits for a link, as long as the process runs. A person may refuse it to a contact.
+//! READ: a courtesy, told once, the best way there is, and never repeated. Where there is no way
+//! yet it waits for a link, as long as the process runs. A person may refuse it to a contact.
 
 use crate::event::{DeliveryState, Event, MessageState};
 use crate::input::{CommandId, StoreFailure};
@@ -169,6 +169,7 @@ impl PeerManager {
                 to: label.clone(),
                 state: DeliveryState::Read,
                 rung: None,
+                kept: None,
                 path: Some(opened.way.path()),
                 found_by: None,
                 reason: None,

@@ -1,9 +1,9 @@
 //! The steady clock: how long this device has lived. Ages of messages and of secrets are counted by
 //! it, never by the wall clock, which a person, a server or a dead battery may move by years.
 //!
-//! While a process runs, it goes with the monotonic clock. A rest between two processes is only seen
-//! by the wall clock; it counts for at most [`REST_COUNTED_MS_MAX`], and never backwards. So a wall
-//! clock that jumped can make things last longer, or end a week early, and no more.
+//! While a process runs, it goes with the monotonic clock. A rest between two processes is only
+//! seen by the wall clock; it counts for at most [`REST_COUNTED_MS_MAX`], and never backwards. So a
+//! wall clock that jumped can make things last longer, or end a week early, and no more.
 
 use crate::limits::{CLOCK_SETTLES_MS, REST_COUNTED_MS_MAX, REST_PLAUSIBLE_MS_MAX};
 use crate::manager::PeerManager;

@@ -3,14 +3,14 @@
 
 use super::fail::Failure;
 use super::line::{
-    AboutPart, CoordinatorPart, HistoryLine, Line, LinkPart, PeerLine, RouteLine, StatusLine,
-    VerifyLine, WhyLine,
+    AboutPart, CoordinatorPart, HistoryLine, KeeperPart, Line, LinkPart, PeerLine, RouteLine,
+    StatusLine, VerifyLine, WhyLine,
 };
 use beeline::Client;
 use beeline::error::QueryError;
 use beeline::report::{
     CoordinatorInfo, Counts, HistoryItem, LinkInfo, PeerInfo, RouteInfo, SafetyNumber, Story,
-    StoryStep, Who,
+    StoryKeeper, StoryStep, Who,
 };
 use beeline::store::Reader;
 use beeline_proto::code::ErrorCode;
@@ -19,6 +19,9 @@ use beeline_proto::safety::grouped;
 use beeline_proto::time::Timestamp;
 use client_core::event::{DeliveryState, PeerState};
 use std::collections::BTreeSet;
+
+/// The state of a message that another device of ours sent: there it is known.
+const COPIED: &str = "copied";
 
 /// Messages of one `history`.
 const HISTORY_LINES_MAX: usize = 1_000;
@@ -260,7 +263,11 @@ fn history_lines(items: Vec<HistoryItem>) -> Vec<Line> {
             direction: if item.ours { "sent" } else { "received" }.to_owned(),
             user: item.with.to_string(),
             text: item.text,
-            state: item.state.name().to_owned(),
+            state: match item.sent_by {
+                None => item.state.name().to_owned(),
+                Some(_) => COPIED.to_owned(),
+            },
+            device: item.sent_by.map(|device| device.short().to_string()),
             path: item.path.map(|path| path.name().to_owned()),
             reason: item.reason,
             sent_at: at(item.sent_at_ms),
@@ -283,11 +290,33 @@ fn story_lines(story: &Story) -> Vec<Line> {
         rung: step.rung.map(|rung| rung.name().to_owned()),
         path: step.path.map(|path| path.name().to_owned()),
         reason: step.reason.clone(),
+        n: step.kept.map(|kept| kept.n),
+        k: step.kept.map(|kept| kept.k),
+        keeper: None,
         elapsed_ms: step.at_ms.saturating_sub(start),
     };
     let mut lines: Vec<WhyLine> = story.steps.iter().map(line).collect();
     leave_out_tries(&mut lines);
+    lines.extend(story.keepers.iter().map(|keeper| WhyLine {
+        id: story.item.id.to_text(),
+        state: "kept".to_owned(),
+        at: at(keeper.since_ms),
+        keeper: Some(keeper_part(keeper)),
+        elapsed_ms: keeper.since_ms.saturating_sub(start),
+        ..WhyLine::default()
+    }));
     lines.into_iter().map(Line::Why).collect()
+}
+
+fn keeper_part(keeper: &StoryKeeper) -> KeeperPart {
+    let or = |label: &Option<Label>, fp: String| label.as_ref().map_or(fp, ToString::to_string);
+    KeeperPart {
+        user: or(&keeper.user_label, keeper.user.to_string()),
+        device: or(&keeper.device_label, keeper.device.to_string()),
+        recipient: or(&keeper.recipient_label, keeper.recipient.to_string()),
+        heard_at: at(keeper.heard_ms),
+        until: at(keeper.until_ms),
+    }
 }
 
 /// A month of tries is no story: of many in a row the first and the last few stay.

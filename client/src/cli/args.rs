@@ -203,8 +203,8 @@ Examples:
   beeline --json listen --count 1
 
 Messages are printed in the order they were sent, each once. Where some are missing a line says so,
-and each is printed when it comes, with \"late\":true. A line that a killed process may or may not have
-printed is printed again, with the same id and \"again\":true. Ctrl-C ends it cleanly.")]
+and each is printed when it comes, with \"late\":true. A line that a killed process may or may not
+have printed is printed again, with the same id and \"again\":true. Ctrl-C ends it cleanly.")]
 pub(crate) struct ListenArgs {
     /// End after this many messages
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
@@ -308,8 +308,8 @@ pub(crate) enum OnOff {
 Example:
   beeline read-receipts carol off
 
-They are on for everybody at first. A message counts as read where a person said so: `listen --read`,
-or an application. What was told cannot be taken back.")]
+They are on for everybody at first. A message counts as read where a person said so: by
+`listen --read`, or an application. What was told cannot be taken back.")]
 pub(crate) struct ReadReceiptsArgs {
     /// The other user
     #[arg(value_name = "USER", value_parser = units::label)]

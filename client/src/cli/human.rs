@@ -169,7 +169,12 @@ fn render_presence(line: &Line, style: Style) -> String {
 }
 
 fn render_state(line: &StateLine, style: Style) -> String {
+    let kept = line.n.zip(line.k);
     let state = match line.state.as_str() {
+        "stored" => match kept {
+            Some((n, k)) => format!("Stored with {n} of {k}"),
+            None => capital("stored"),
+        },
         "delivered" | "read" => style.good(&format!("\u{2713} {}", capital(&line.state))),
         "expired" | "rejected" => style.bad(&capital(&line.state)),
         other => capital(other),
@@ -178,10 +183,8 @@ fn render_state(line: &StateLine, style: Style) -> String {
     if let Some(rung) = &line.rung {
         facts.push(rung.clone());
     }
-    if let (Some(n), Some(k)) = (line.n, line.k) {
-        facts.push(format!("{n} of {k}"));
-    }
-    if let Some(path) = &line.path {
+    // "Stored" says the path.
+    if let Some(path) = line.path.as_ref().filter(|_| kept.is_none()) {
         facts.push(path.clone());
     }
     if let Some(found_by) = &line.found_by {

@@ -1,9 +1,11 @@
 //! Every line `--json` prints, as one type: what scripts rely on, what the socket of a running
 //! client carries, and what [`super::human`] turns into text. Absent fields are left out.
 
+mod keeper;
 mod status;
 
 pub(crate) use super::past::{AboutPart, HistoryLine, WhyLine};
+pub(crate) use keeper::KeeperPart;
 use serde::{Deserialize, Serialize};
 pub(crate) use status::{CoordinatorPart, StatusLine};
 

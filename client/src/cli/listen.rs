@@ -9,6 +9,7 @@ use super::print::Printer;
 use super::reach::{Context, Owned};
 use super::stop::Stop;
 use beeline::Options;
+use beeline::crash;
 use beeline::identity::Identity;
 use beeline::limits::UNSHOWN_MAX;
 use beeline::report::{ClientEvent, Fact, Unshown, Who};
@@ -172,11 +173,14 @@ impl Session<'_> {
         let client = &self.owned.client;
         let key = [message.key];
         client.mark_showing(&key).await.map_err(answer::failure)?;
+        crash::at("show.marked");
         if let Some(gap) = answer::gap_line(&message.from, message.missing) {
             self.printer.line(&gap).await?;
         }
         self.printer.line(&line_of(message)).await?;
+        crash::at("show.printed");
         client.mark_shown(&key).await.map_err(answer::failure)?;
+        crash::at("show.done");
         let Show::Messages { left, read } = &mut self.show else {
             return Ok(Next::GoOn);
         };

@@ -1,5 +1,5 @@
-//! `status`, `peers`, `routes`, `history`, `why`, `verify`, `read-receipts`: from the owner of the home where there
-//! is one, else from the store.
+//! `status`, `peers`, `routes`, `history`, `why`, `verify`, `read-receipts`: from the owner of the
+//! home where there is one, else from the store.
 
 use super::answer::{self, Question};
 use super::args::LinkArgs;

@@ -1,7 +1,7 @@
 //! Lines of what was said: history, what is missing in it, the life of a message.
 
 use super::human::{Style, safe};
-use super::line::Line;
+use super::line::{KeeperPart, Line};
 use serde::{Deserialize, Serialize};
 
 /// A message of the past.
@@ -16,8 +16,12 @@ pub(crate) struct HistoryLine {
     pub(crate) user: String,
     /// The text.
     pub(crate) text: String,
-    /// Where it stands; a received one is `delivered`.
+    /// Where it stands; a received one is `delivered`, one that another device of ours sent
+    /// `copied`: there its state is known.
     pub(crate) state: String,
+    /// Fingerprint of the other device of ours that sent it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) device: Option<String>,
     /// How it travelled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) path: Option<String>,
@@ -49,6 +53,15 @@ pub(crate) struct WhyLine {
     /// Why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) reason: Option<String>,
+    /// Custodians that held it, for `stored`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) n: Option<u32>,
+    /// Custodians wanted, for `stored`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) k: Option<u32>,
+    /// Who keeps a copy since then, for `kept`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) keeper: Option<KeeperPart>,
     /// Milliseconds since the first step.
     pub(crate) elapsed_ms: u64,
     /// Tries left out right before this step.
@@ -118,6 +131,8 @@ pub(super) fn render_history(line: &HistoryLine, style: Style) -> String {
         "\u{2190}"
     };
     let mut facts = vec![line.state.clone()];
+    let by = line.device.as_deref();
+    facts.extend(by.map(|device| format!("sent by our device {device}")));
     facts.extend(line.path.clone());
     facts.extend(line.reason.as_deref().map(safe));
     if line.direction != "sent" {

@@ -104,7 +104,8 @@ fn words(line: &WhyLine) -> String {
         "queued" => "safe on this device".to_owned(),
         "trying" => trying(line.rung.as_deref()).to_owned(),
         "relayed" => "a peer linked to the recipient took it along".to_owned(),
-        "stored" => "others keep it for the recipient".to_owned(),
+        "stored" => stored(line),
+        "kept" => return kept(line),
         "delivered" => delivered(line),
         "read" => "a person has seen it".to_owned(),
         "expired" => return safe(line.reason.as_deref().unwrap_or("we stopped trying")),
@@ -133,6 +134,24 @@ fn trying(rung: Option<&str>) -> &'static str {
         Some("store-and-forward") => "asking others to keep it",
         _ => "again",
     }
+}
+
+fn stored(line: &WhyLine) -> String {
+    match line.n.zip(line.k) {
+        Some((1, 1)) => "one other keeps it for the recipient".to_owned(),
+        Some((n, k)) => format!("{n} of {k} others keep it for the recipient"),
+        None => "others keep it for the recipient".to_owned(),
+    }
+}
+
+/// Who keeps it, for whom, and until when.
+fn kept(line: &WhyLine) -> String {
+    let Some(keeper) = &line.keeper else {
+        return "by another".to_owned();
+    };
+    let (user, device) = (safe(&keeper.user), safe(&keeper.device));
+    let (recipient, until) = (safe(&keeper.recipient), &keeper.until);
+    format!("by {user} (device {device}) for {recipient}, until {until}")
 }
 
 fn delivered(line: &WhyLine) -> String {
@@ -167,6 +186,7 @@ fn after(ms: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::line::KeeperPart;
     use super::*;
 
     const PLAIN: Style = Style { color: false };
@@ -229,7 +249,21 @@ Delivered: a device of carol has it.
                 "no device of carol answers",
                 1_002,
             ),
-            step("stored", "", "stored", "2 of 3", 1_300),
+            WhyLine {
+                n: Some(2),
+                k: Some(3),
+                ..step("stored", "", "stored", "", 1_300)
+            },
+            WhyLine {
+                keeper: Some(KeeperPart {
+                    user: "coordinator_1".into(),
+                    device: "coordinator_1_x".into(),
+                    recipient: "carol_phone".into(),
+                    heard_at: "2026-11-25T22:08:04.380Z".into(),
+                    until: "2026-12-25T22:08:04.380Z".into(),
+                }),
+                ..step("kept", "", "", "", 1_260)
+            },
         ];
         let text = story("stored", None, steps);
         assert!(
@@ -241,7 +275,12 @@ Delivered: a device of carol has it.
             "{text}"
         );
         assert!(
-            text.ends_with("stored     others keep it for the recipient; 2 of 3"),
+            text.ends_with(
+                "\
+  +1300 ms  stored     2 of 3 others keep it for the recipient
+  +1260 ms  kept       by coordinator_1 (device coordinator_1_x) for carol_phone, until \
+                 2026-12-25T22:08:04.380Z"
+            ),
             "{text}"
         );
     }

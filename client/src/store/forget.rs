@@ -1,6 +1,7 @@
 //! Deleting a conversation. Texts, envelopes and steps go, and their places are overwritten; the
 //! rows stay as tombstones, so that what comes again is known and idempotency keys hold for ever.
 
+use super::devices;
 use super::load::rows;
 use super::ops::{OpError, message_id};
 use crate::error::StoreError;
@@ -20,7 +21,7 @@ pub(super) fn forget(conn: &Connection, user: &Label) -> Result<usize, OpError> 
 }
 
 fn forget_chunk(conn: &Connection, user: &Label) -> Result<usize, OpError> {
-    let mut gone = 0;
+    let mut gone = devices::forget_copies(conn, user, CHUNK)?;
     for (device, id) in theirs(conn, user)? {
         let sql = "UPDATE inbox SET text = '', envelope = x'', deleted = 1
                    WHERE device_fp = ?1 AND id = ?2";
@@ -35,6 +36,8 @@ fn forget_chunk(conn: &Connection, user: &Label) -> Result<usize, OpError> {
                        deleted = 1
                    WHERE id = ?1";
         conn.prepare_cached(sql)?.execute(params![id.0, hash])?;
+        conn.prepare_cached("DELETE FROM custody WHERE message = ?1")?
+            .execute([id.0])?;
         let sql = "DELETE FROM steps WHERE id = ?1 AND device_fp = x''";
         conn.prepare_cached(sql)?.execute([id.0])?;
         gone += 1;
@@ -61,6 +64,7 @@ fn ours(conn: &Connection, user: &Label) -> Result<Ours, OpError> {
                WHERE to_user_id = ?1 AND deleted = 0
                    AND state IN ('delivered', 'read', 'expired', 'rejected')
                    AND NOT EXISTS (SELECT 1 FROM outbox_parcels WHERE message = o.id)
+                   AND NOT EXISTS (SELECT 1 FROM outbox_acks WHERE message = o.id)
                LIMIT ?2";
     let of = params![user.as_str(), CHUNK];
     listed(rows(conn, sql, of, |row| {

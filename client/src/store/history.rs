@@ -1,5 +1,5 @@
-//! Conversations as people see them: in the order things were said, with what is missing where it is
-//! missing, and what came late in its place.
+//! Conversations as people see them: in the order things were said, with what is missing where it
+//! is missing, and what came late in its place.
 
 use super::load::{label, path, rows, unsigned};
 use super::names;
@@ -19,10 +19,15 @@ const THEIRS: &str = "SELECT id, from_user_id, text, received_ms, sent_at_ms, pa
                           device_fp, incarnation, seq
                       FROM inbox";
 
+const COPIES: &str = "SELECT id, to_user_id, text, received_ms, sent_at_ms, device_fp, incarnation,
+                          seq
+                      FROM copies";
+
 /// One line, and what places it.
 struct Placed {
     item: HistoryItem,
-    /// Ours: none and the row. Theirs: the stream and the seq.
+    /// Ours: none and the row. Theirs, and copies of what our other devices said: the stream and
+    /// the seq.
     stream: Option<(DeviceFp, u64)>,
     order: u64,
 }
@@ -45,6 +50,11 @@ pub(super) fn history(
     );
     let mut placed = rows(conn, &ours, of, our_item)?;
     placed.extend(rows(conn, &theirs, of, their_item)?);
+    let copies = format!(
+        "{COPIES} WHERE to_user_id = ?1 AND deleted = 0
+         ORDER BY received_ms DESC, rowid DESC LIMIT ?2"
+    );
+    placed.extend(rows(conn, &copies, of, copied_item)?);
     let placed = in_place(conn, placed)?;
     let mut items: Vec<HistoryItem> = placed.into_iter().map(|one| one.item).collect();
     Ok(items.split_off(items.len().saturating_sub(limit)))
@@ -110,6 +120,10 @@ pub(super) fn find(conn: &Connection, id: MessageId) -> Result<Option<HistoryIte
     if found.is_none() {
         found = rows(conn, &theirs, of, their_item)?.pop();
     }
+    if found.is_none() {
+        let copies = format!("{COPIES} WHERE id = ?1 ORDER BY received_ms LIMIT 1");
+        found = rows(conn, &copies, of, copied_item)?.pop();
+    }
     Ok(found.map(|one| one.item))
 }
 
@@ -161,6 +175,7 @@ fn our_item(row: &Row<'_>) -> rusqlite::Result<Placed> {
             path: path.and_then(|name| names::path(&name)),
             reason: row.get(6)?,
             missing: 0,
+            sent_by: None,
         },
         stream: None,
         order: unsigned(row, 7)?,
@@ -180,8 +195,31 @@ fn their_item(row: &Row<'_>) -> rusqlite::Result<Placed> {
             path: Some(path(row, 5)?),
             reason: None,
             missing: 0,
+            sent_by: None,
         },
         stream: Some((DeviceFp(fixed(row, 6)?), unsigned(row, 7)?)),
         order: unsigned(row, 8)?,
+    })
+}
+
+fn copied_item(row: &Row<'_>) -> rusqlite::Result<Placed> {
+    let device = DeviceFp(fixed(row, 5)?);
+    Ok(Placed {
+        item: HistoryItem {
+            id: message_id(row, 0)?,
+            ours: true,
+            with: label(row, 1)?,
+            text: row.get(2)?,
+            at_ms: unsigned(row, 3)?,
+            sent_at_ms: unsigned(row, 4)?,
+            // Where it stands is known where it was sent.
+            state: DeliveryState::Queued,
+            path: None,
+            reason: None,
+            missing: 0,
+            sent_by: Some(device),
+        },
+        stream: Some((device, unsigned(row, 6)?)),
+        order: unsigned(row, 7)?,
     })
 }

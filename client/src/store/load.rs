@@ -1,5 +1,6 @@
 //! What the core starts with, read in one go.
 
+use super::custody;
 use super::names;
 use super::ops::{fixed, message_id};
 use crate::error::StoreError;
@@ -37,6 +38,7 @@ pub(super) fn load(conn: &Connection, first: &Own) -> Result<(Loaded, Own), Stor
         contacts: contacts(conn)?,
         routes: routes(conn)?,
         outbox: outbox(conn)?,
+        custody: custody::load(conn)?,
         seqs: seqs(conn, incarnation)?,
         streams: streams(conn)?,
         held: held(conn)?,
@@ -153,9 +155,11 @@ pub(super) fn routes(conn: &Connection) -> Result<Vec<RouteRow>, StoreError> {
 
 fn outbox(conn: &Connection) -> Result<Vec<OutboxRow>, StoreError> {
     let mut parcels = parcels(conn)?;
+    let mut acks = acks(conn)?;
     let sql = "SELECT id, to_user_id, seq, incarnation, text, queued_ms, envelope, state,
                    idempotency_key, born_ms
-               FROM outbox WHERE state IN ('queued', 'trying', 'relayed', 'stored')";
+               FROM outbox WHERE state IN ('queued', 'trying', 'relayed', 'stored')
+                   OR id IN (SELECT message FROM outbox_acks)";
     rows(conn, sql, [], |row| {
         let id = message_id(row, 0)?;
         Ok(OutboxRow {
@@ -168,6 +172,7 @@ fn outbox(conn: &Connection) -> Result<Vec<OutboxRow>, StoreError> {
             born_ms: unsigned(row, 9)?,
             envelope: row.get(6)?,
             parcels: parcels.remove(&id).unwrap_or_default(),
+            acked: acks.remove(&id).unwrap_or_default(),
             state: names::state(row.get_ref(7)?.as_str()?),
             idempotency_key: row.get(8)?,
         })
@@ -238,6 +243,18 @@ fn parcels(conn: &Connection) -> Result<Parcels, StoreError> {
     for (message, device, parcel) in all {
         let of_message = by_message.entry(message).or_default();
         of_message.push((device, parcel));
+    }
+    Ok(by_message)
+}
+
+fn acks(conn: &Connection) -> Result<BTreeMap<MessageId, Vec<DeviceFp>>, StoreError> {
+    let sql = "SELECT message, device_fp FROM outbox_acks ORDER BY message, device_fp";
+    let all = rows(conn, sql, [], |row| {
+        Ok((message_id(row, 0)?, DeviceFp(fixed(row, 1)?)))
+    })?;
+    let mut by_message: BTreeMap<MessageId, Vec<DeviceFp>> = BTreeMap::new();
+    for (message, device) in all {
+        by_message.entry(message).or_default().push(device);
     }
     Ok(by_message)
 }

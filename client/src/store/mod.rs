@@ -6,6 +6,8 @@
 //! database is closed, opened and checked before anything is answered again.
 
 mod ballast;
+mod custody;
+mod devices;
 mod forget;
 mod ground;
 mod history;
@@ -205,6 +207,10 @@ impl Store {
     }
 }
 
+#[cfg(test)]
+mod custody_tests;
+#[cfg(test)]
+mod devices_tests;
 #[cfg(test)]
 #[path = "tests.rs"]
 mod tests;

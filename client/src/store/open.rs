@@ -3,6 +3,7 @@
 
 use super::ground;
 use crate::clock;
+use crate::crash;
 use crate::error::StoreError;
 use crate::home::Home;
 use crate::limits::{CHECK_ALL_EVERY_MS, CHECK_MAX, STORE_BUSY};
@@ -18,6 +19,8 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/client/0001_client.sql"),
     include_str!("../../../migrations/client/0002_kept.sql"),
     include_str!("../../../migrations/client/0003_once.sql"),
+    include_str!("../../../migrations/client/0004_devices.sql"),
+    include_str!("../../../migrations/client/0005_placed.sql"),
 ];
 
 /// Settings every writing connection must have, with the value each must answer.
@@ -58,11 +61,13 @@ pub(super) fn open_writer(home: &Home, check: Check) -> Result<Connection, Store
     if !ground::exists(&path) {
         let io = |e: std::io::Error| StoreError::Database(format!("{}: {e}", path.display()));
         ground::create(home.dir(), &path).map_err(io)?;
+        crash::at("store.made");
     }
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut conn = ground::connect(&path, flags)?;
     conn.busy_timeout(STORE_BUSY)?;
     conn.set_prepared_statement_cache_capacity(64);
+    settle(&conn)?;
     set(&conn)?;
     check_damage(&conn, check)?;
     migrate(&mut conn)?;
@@ -95,10 +100,23 @@ pub(super) fn open_reader(home: &Home) -> Result<Connection, StoreError> {
     Ok(conn)
 }
 
+/// Writes again, and syncs, all that the log of an earlier process holds: it may only be in the
+/// system's cache, for that process ended before its sync, or its sync failed, which the system
+/// forgets. What is committed behind such a hole would go with it when the power does.
+fn settle(conn: &Connection) -> Result<(), StoreError> {
+    conn.pragma_update(None, "synchronous", "FULL")?;
+    let busy: bool = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+    if busy {
+        tracing::warn!("another process reads the store: its log is not emptied yet");
+    }
+    Ok(())
+}
+
 fn set(conn: &Connection) -> Result<(), StoreError> {
     // Only takes in an empty database, so it comes first.
     conn.pragma_update(None, "auto_vacuum", "incremental")?;
-    // What is deleted is overwritten where that costs no write of its own; erasing does it everywhere.
+    // What is deleted is overwritten where that costs no write of its own; erasing does it
+    // everywhere.
     conn.pragma_update_and_check(None, "secure_delete", "fast", |_| Ok(()))?;
     for (name, value) in SETTINGS {
         // Some settings answer with a row, some do not.
@@ -216,8 +234,10 @@ fn migrate(conn: &mut Connection) -> Result<(), StoreError> {
     for (index, step) in MIGRATIONS.iter().enumerate().skip(due) {
         let tx = conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
         tx.execute_batch(step)?;
+        crash::at("migration.begun");
         tx.pragma_update(None, "user_version", index as i64 + 1)?;
         tx.commit()?;
+        crash::at("migration.done");
     }
     Ok(())
 }

@@ -1,7 +1,9 @@
 //! The operations of the core, one function each, inside a transaction somebody else began.
 
+use super::custody;
+use super::devices;
 use super::kept;
-use super::names::is_final;
+use super::names::{is_final, is_given_up};
 use crate::report::InboxKey;
 use beeline_proto::id::{DeviceFp, KeyId, MessageId};
 use client_core::event::{DeliveryState, Path, Rung};
@@ -43,6 +45,7 @@ fn apply_one(conn: &Connection, op: &StoreOp, at_ms: u64) -> Result<StoreResult,
     match op {
         StoreOp::QueueMessage(row) => return queue(conn, row),
         StoreOp::Receive(row) => return receive(conn, row),
+        StoreOp::KeepCopy(row) => return devices::keep_copy(conn, row),
         StoreOp::SetSealed {
             id,
             envelope,
@@ -68,6 +71,12 @@ fn apply_one(conn: &Connection, op: &StoreOp, at_ms: u64) -> Result<StoreResult,
             };
             set_state(conn, *id, &step)?;
         }
+        StoreOp::SetAcked { id, device } => devices::set_acked(conn, *id, *device)?,
+        StoreOp::EndServing(id) => devices::end_serving(conn, *id)?,
+        StoreOp::DropParcelsFor(device) => devices::drop_parcels_for(conn, *device)?,
+        StoreOp::PutCustody(_) | StoreOp::RemoveCustody { .. } | StoreOp::SetStored { .. } => {
+            custody::apply(conn, op)?;
+        }
         StoreOp::Release { device, id, stream } => {
             let (device, id) = (*device, *id);
             release(conn, InboxKey { device, id }, stream, at_ms)?;
@@ -86,6 +95,21 @@ fn apply_one(conn: &Connection, op: &StoreOp, at_ms: u64) -> Result<StoreResult,
                 .execute(params![key_id.0, to_db(*at_ms)])?;
         }
         StoreOp::EraseBundle(id) => erase_bundle(conn, *id)?,
+        StoreOp::PutOwnChain { .. } | StoreOp::SetIncarnation(_) | StoreOp::KeepClock(_) => {
+            put_own(conn, op)?;
+        }
+        StoreOp::Keep(_)
+        | StoreOp::FindKept { .. }
+        | StoreOp::ReadKept { .. }
+        | StoreOp::DropKept { .. }
+        | StoreOp::ExpireKept { .. } => return kept::apply(conn, op),
+    }
+    Ok(StoreResult::Done)
+}
+
+/// Sets what the one row about ourselves says.
+fn put_own(conn: &Connection, op: &StoreOp) -> Result<(), OpError> {
+    match op {
         StoreOp::PutOwnChain { chain, revocations } => {
             let sql = "UPDATE own SET chain = ?1, revocations = ?2";
             conn.prepare_cached(sql)?
@@ -100,22 +124,9 @@ fn apply_one(conn: &Connection, op: &StoreOp, at_ms: u64) -> Result<StoreResult,
             let kept = [to_db(clock.steady_ms), to_db(clock.wall_ms)];
             conn.prepare_cached(sql)?.execute(kept)?;
         }
-        StoreOp::Keep(row) => return kept::keep(conn, row),
-        StoreOp::FindKept { recipient, id } => return kept::find(conn, *recipient, *id),
-        StoreOp::ReadKept {
-            recipient,
-            after,
-            limit,
-            bytes_max,
-        } => return kept::read(conn, *recipient, *after, (*limit, *bytes_max)),
-        StoreOp::DropKept { recipient, ids } => return kept::delete(conn, *recipient, ids),
-        StoreOp::ExpireKept {
-            clock_ms,
-            wall_ms,
-            limit,
-        } => return kept::expire(conn, *clock_ms, *wall_ms, *limit),
+        _ => {}
     }
-    Ok(StoreResult::Done)
+    Ok(())
 }
 
 fn queue(conn: &Connection, row: &OutboxRow) -> Result<StoreResult, OpError> {
@@ -216,7 +227,8 @@ fn set_parcels(
     Ok(())
 }
 
-fn drop_parcels(conn: &Connection, id: MessageId) -> Result<(), OpError> {
+/// Drops every parcel of a message.
+pub(super) fn drop_parcels(conn: &Connection, id: MessageId) -> Result<(), OpError> {
     let sql = "DELETE FROM outbox_parcels WHERE message = ?1";
     conn.prepare_cached(sql)?.execute([id.0])?;
     Ok(())
@@ -255,8 +267,8 @@ fn set_state(conn: &Connection, id: MessageId, step: &Step<'_>) -> Result<(), Op
     if step.state == DeliveryState::Trying {
         forget_old_tries(conn, id)?;
     }
-    if is_final(step.state) {
-        drop_parcels(conn, id)?;
+    if is_given_up(step.state) || (is_final(step.state) && !devices::is_served(conn, id)?) {
+        devices::end_serving(conn, id)?;
     }
     Ok(())
 }
@@ -271,7 +283,8 @@ fn forget_old_tries(conn: &Connection, id: MessageId) -> Result<(), OpError> {
     Ok(())
 }
 
-fn add_step(
+/// Notes what happened to a message, for `why`.
+pub(super) fn add_step(
     conn: &Connection,
     device: &[u8],
     id: MessageId,

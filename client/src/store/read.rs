@@ -2,7 +2,7 @@
 //! or nobody, owns the home, and without a network.
 
 use super::load::{contact, rows, unsigned};
-use super::{history, names, open};
+use super::{custody, history, names, open};
 use crate::error::{QueryError, StoreError};
 use crate::home::Home;
 use crate::identity::Identity;
@@ -11,6 +11,7 @@ use beeline_proto::chain::VerifiedChain;
 use beeline_proto::id::{Label, MessageId, NetworkFp};
 use beeline_proto::keys::VerifyKey;
 use beeline_proto::safety::safety_number;
+use client_core::event::Kept;
 use client_core::limits::ROUTE_FRESH_MS;
 use client_core::state::ContactRow;
 use rusqlite::{Connection, OptionalExtension as _};
@@ -106,14 +107,14 @@ impl Reader {
         let found = history::find(&self.conn, id)?;
         let item =
             found.ok_or_else(|| QueryError::NotFound(format!("no message {}", id.to_text())))?;
-        let side = if item.ours {
+        let side = if item.ours && item.sent_by.is_none() {
             "device_fp = x''"
         } else {
             "device_fp <> x''"
         };
         let sql = format!(
-            "SELECT at_ms, state, rung, path, reason FROM steps WHERE id = ?1 AND {side}
-             ORDER BY step"
+            "SELECT at_ms, state, rung, path, reason, kept, wanted FROM steps
+             WHERE id = ?1 AND {side} ORDER BY step"
         );
         let steps = rows(&self.conn, &sql, of, |row| {
             let word = |column| row.get::<_, Option<String>>(column);
@@ -123,9 +124,18 @@ impl Reader {
                 rung: word(2)?.and_then(|name| names::rung(&name)),
                 path: word(3)?.and_then(|name| names::path(&name)),
                 reason: word(4)?,
+                kept: match (row.get(5)?, row.get(6)?) {
+                    (Some(n), Some(k)) => Some(Kept { n, k }),
+                    _ => None,
+                },
             })
         })?;
-        Ok(Story { item, steps })
+        let keepers = custody::keepers(&self.conn, self.who.network, id)?;
+        Ok(Story {
+            item,
+            steps,
+            keepers,
+        })
     }
 
     /// Messages to show, in order, at most `limit`.

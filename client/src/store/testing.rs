@@ -67,8 +67,8 @@ pub struct Direct {
 pub type Found = (Loaded, (Vec<u8>, Vec<u8>));
 
 impl Direct {
-    /// Opens the store of a home: creates, checks and migrates as a start does. `first` is the chain
-    /// and the revocations for a store that is made now.
+    /// Opens the store of a home: creates, checks and migrates as a start does. `first` is the
+    /// chain and the revocations for a store that is made now.
     ///
     /// # Errors
     /// As a start.

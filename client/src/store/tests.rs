@@ -46,6 +46,7 @@ pub(super) fn outgoing(n: u8, to: &str, seq: u64, incarnation: u64) -> OutboxRow
         born_ms: 500 + u64::from(n),
         envelope: None,
         parcels: Vec::new(),
+        acked: Vec::new(),
         state: DeliveryState::Queued,
         idempotency_key: None,
     }
@@ -651,11 +652,7 @@ fn writes_that_wait_share_one_commit() {
     writer.window = std::time::Duration::ZERO;
     tx.try_send(message(900)).expect("room");
     writer.batch(message(901), &mut rx);
-    assert_eq!(
-        results(&mut answered).len(),
-        1,
-        "without time nothing is added"
-    );
+    assert_eq!(results(&mut answered).len(), 1, "nothing is added");
 }
 
 #[test]

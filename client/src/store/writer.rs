@@ -4,6 +4,7 @@ use super::names::is_final;
 use super::ops::{self, OpError};
 use super::{Answer, Job, Write, ballast, forget, open};
 use crate::clock;
+use crate::crash;
 use crate::error::StoreError;
 use crate::home::Home;
 use crate::limits::{GROUP_COMMIT_MAX, GROUP_COMMIT_WAIT};
@@ -79,9 +80,13 @@ impl Writer {
             jobs,
             &mut close,
         );
-        let outcome = outcome.and_then(|()| Ok(run(&conn, "COMMIT")?));
+        let outcome = outcome.and_then(|()| {
+            pass(&gathered, "before-commit");
+            Ok(run(&conn, "COMMIT")?)
+        });
         match outcome {
             Ok(()) => {
+                pass(&gathered, "after-commit");
                 self.commits.fetch_add(1, Ordering::Relaxed);
                 self.after_commit(&conn, &gathered);
                 self.conn = Some(conn);
@@ -135,8 +140,8 @@ impl Writer {
         self.conn = Some(conn);
     }
 
-    /// An erased secret must not live on in the write-ahead log. While another process reads, the log
-    /// stays; it is tried again after each commit, at the end, and at the next start.
+    /// An erased secret must not live on in the write-ahead log. While another process reads, the
+    /// log stays; it is tried again after each commit, at the end, and at the next start.
     fn after_commit(&mut self, conn: &Connection, jobs: &[Job]) {
         self.log_holds_erased |= jobs.iter().any(erases);
         if self.log_holds_erased {
@@ -256,6 +261,22 @@ fn alone(conn: &Connection, job: &Job) -> Applied {
         roll_back(conn);
     }
     applied
+}
+
+/// A place where a test may end the process.
+fn pass(jobs: &[Job], place: &str) {
+    for job in jobs {
+        match job {
+            Job::Write(write) => {
+                for op in &write.ops {
+                    crash::at_with(place, crash::about(op));
+                }
+            }
+            Job::Mark { showing: true, .. } => crash::at_with(place, "showing"),
+            Job::Mark { .. } => crash::at_with(place, "shown"),
+            _ => {}
+        }
+    }
 }
 
 fn roll_back(conn: &Connection) {

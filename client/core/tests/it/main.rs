@@ -1,10 +1,12 @@
 //! Behaviour of the core, in virtual time: one file per promise.
 
 mod acks;
+mod chance;
 mod clocks;
 mod coordinators;
 mod crash;
 mod custody;
+mod devices;
 mod first;
 mod flood;
 mod glare;
@@ -14,6 +16,8 @@ mod ladder;
 mod neighbours;
 mod numbers;
 mod order;
+mod own;
+mod placing;
 mod presence;
 mod properties;
 mod queries;
@@ -24,3 +28,4 @@ mod secrecy;
 mod settled;
 mod speaker;
 mod tap;
+mod whole;

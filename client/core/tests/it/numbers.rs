@@ -1,5 +1,5 @@
-//! Every number a member can say, at its ends: no panic, nothing accepted before is touched, and who
-//! says it harms nobody but itself.
+//! Every number a member can say, at its ends: no panic, nothing accepted before is touched, and
+//! who says it harms nobody but itself.
 
 use crate::speaker::{Speaker, acquainted, device_of};
 use beeline_proto::id::MessageId;
