@@ -345,12 +345,12 @@ fn release(
 ) -> Result<(), OpError> {
     let released = conn
         .prepare_cached(
-            "UPDATE inbox SET show = 'released',
+            "UPDATE inbox SET show = 'released', late = ?3 > seq + 1,
                  released = (SELECT coalesce(max(released), 0) + 1 FROM inbox
                              WHERE released IS NOT NULL)
              WHERE device_fp = ?1 AND id = ?2 AND show = 'held'",
         )?
-        .execute(params![key.device.0, key.id.0])?;
+        .execute(params![key.device.0, key.id.0, to_db(stream.next_seq)])?;
     if released == 1 {
         add_step(conn, &key.device.0, key.id, at_ms, "released")?;
     }
