@@ -3,7 +3,7 @@
 //! ```text
 //! cargo bench -p beeline-tests                 # everything, a few minutes
 //! cargo bench -p beeline-tests -- gateway      # one part: crypto manager store gateway registry
-//!                                              # setup client memory
+//!                                              # setup client burst memory
 //! ```
 //!
 //! Machines differ and drift, so no figure stands alone: each part runs what it measures and the
@@ -50,6 +50,7 @@ const PARTS: &[(&str, Part)] = &[
     ("registry", registry::run),
     ("setup", setup::run),
     ("client", client::run),
+    ("burst", delivery::burst),
     ("memory", memory::run),
 ];
 
