@@ -80,6 +80,15 @@ pub const COORDINATORS_NAMED_MAX: usize = 4;
 /// Lifetime of a parcel, seconds: as long as a sender tries, 30 days.
 pub const PARCEL_TTL_MAX_S: u32 = 30 * 24 * 3600;
 
+/// Parcels in one page of what a custodian keeps, and parcel ids in one STORE_DELETE.
+pub const STORE_PAGE_MAX: usize = 64;
+
+/// The place where a page starts, bytes: room for whatever order a custodian has.
+pub const STORE_CURSOR_LEN_MAX: usize = 32;
+
+/// A recipient-signed ticket beside a deposit, bytes: an envelope of a few hundred.
+pub const STORE_TICKET_LEN_MAX: usize = 1_024;
+
 /// How long a sender tries before it says `expired`, milliseconds: 30 days.
 pub const MESSAGE_EXPIRY_MS: u64 = 30 * 24 * 3600 * 1000;
 

@@ -202,6 +202,12 @@ impl PeerManager {
             Write::Seal(ids) => self.on_sealed(now, &ids, detail),
             Write::Inbox => self.on_inbox_written(now, detail.map_or(Ok(results), Err)),
             Write::Bundle(row) => self.on_bundle_written(now, *row, detail.is_none()),
+            Write::Keep(deposits) => self.on_kept(now, deposits, failure.map_or(Ok(results), Err)),
+            Write::ReadKept(link) => {
+                self.on_page_read(now, link, failure.map_or(Ok(results), Err));
+            }
+            Write::DropKept => self.on_gone(now, &results, false),
+            Write::ExpireKept => self.on_gone(now, &results, true),
             Write::Accept(command, row, incarnation) => {
                 self.on_accepted(now, command, *row, incarnation, failure);
             }

@@ -1,6 +1,7 @@
 //! Arrival of a MESSAGE parcel: size, network, rate, key, chain, revocation, signature; then into
 //! the inbox. Never refused for its age. Nothing is acknowledged here.
 
+use crate::collect::Fate;
 use crate::contacts::Contact;
 use crate::inbox::Arrived;
 use crate::manager::PeerManager;
@@ -39,6 +40,7 @@ impl PeerManager {
                 if planted!(AckBeforeCommit) {
                     self.acknowledge_row(now, &row, way);
                 }
+                self.note_under_way(way);
                 self.inbox.push(Arrived {
                     row,
                     parcel: parcel.id(),
@@ -46,8 +48,12 @@ impl PeerManager {
                 });
             }
             Err((reason, message)) => {
-                let subject = (parcel.id(), message);
-                self.say_nack(now, header.from, subject, reason, way);
+                let (id, fate) = (parcel.id(), self.fate_of(parcel, reason));
+                // What stays kept need not be sent again by anybody.
+                if !matches!((fate, way), (Fate::Again, Way::Kept(_))) {
+                    self.say_nack(now, header.from, (id, message), reason, way);
+                }
+                self.settle_kept(now, way, id, fate);
             }
         }
     }

@@ -1,9 +1,48 @@
 //! What the driver decides before the start. Everything else is learned or measured.
 
 use crate::error::StartError;
-use crate::limits::LINKS_MAX;
+use crate::limits::{
+    KEEP_BYTES_MAX, KEEP_PARCELS_MAX, KEEP_PER_S, KEEP_PER_S_MAX, KEEP_RECIPIENT_BYTES_MAX,
+    KEEP_RECIPIENT_PARCELS_MAX, LINKS_MAX,
+};
 use beeline_proto::id::NetworkFp;
 use beeline_proto::limits::{FRAME_LEN_DEFAULT, FRAME_LEN_MAX, ORIGIN_LEN_MAX};
+
+/// An amount of kept parcels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Space {
+    /// How many.
+    pub parcels: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// How much we keep for others. Shares of it are in [`crate::limits`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keep {
+    /// In all.
+    pub total: Space,
+    /// For one recipient device.
+    pub recipient: Space,
+    /// Deposits of one user taken per second, at most [`KEEP_PER_S_MAX`].
+    pub per_s: u64,
+}
+
+impl Default for Keep {
+    fn default() -> Self {
+        Self {
+            total: Space {
+                parcels: KEEP_PARCELS_MAX,
+                bytes: KEEP_BYTES_MAX,
+            },
+            recipient: Space {
+                parcels: KEEP_RECIPIENT_PARCELS_MAX,
+                bytes: KEEP_RECIPIENT_BYTES_MAX,
+            },
+            per_s: KEEP_PER_S,
+        }
+    }
+}
 
 /// Configuration of one [`crate::PeerManager`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +55,11 @@ pub struct Config {
     pub unlisted: bool,
     /// Whether we carry parcels for others.
     pub can_relay: bool,
+    /// Whether we keep parcels for members that are away. For homes that stay online; one that
+    /// passes through should not promise it.
+    pub can_store: bool,
+    /// How much of it.
+    pub keep: Keep,
     /// Whether we act as a coordinator: our membership must have the role, and `signal_addr` be
     /// the address we serve the signalling socket at.
     pub coordinator: bool,
@@ -33,6 +77,8 @@ impl Config {
             signal_addr: signal_addr.to_owned(),
             unlisted: false,
             can_relay: true,
+            can_store: false,
+            keep: Keep::default(),
             coordinator: false,
             links_max: LINKS_MAX,
             frame_len_max: FRAME_LEN_MAX,
@@ -48,6 +94,9 @@ impl Config {
         }
         if !(1..=LINKS_MAX).contains(&self.links_max) {
             return Err(StartError::Config("links_max is not within 1 to 512"));
+        }
+        if self.keep.per_s > KEEP_PER_S_MAX {
+            return Err(StartError::Config("keep.per_s is above 1,000,000"));
         }
         if !(FRAME_LEN_DEFAULT..=FRAME_LEN_MAX).contains(&self.frame_len_max) {
             return Err(StartError::Config(

@@ -122,7 +122,7 @@ impl PeerManager {
         let order = entry.order;
         let came = match opened.way {
             Way::Direct(link) | Way::Relay(link) => Some(link),
-            Way::Socket(_) => None,
+            Way::Socket(_) | Way::Kept(_) => None,
         };
         // The rung that gave the way the ACK came; else that of any copy.
         let by_way = came.and_then(|link| entry.via.get(&(device, link)));

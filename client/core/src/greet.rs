@@ -83,7 +83,7 @@ impl PeerManager {
                 .map(|r| r.bytes.clone())
                 .unwrap_or_default(),
             can_relay: self.me.config.can_relay,
-            can_store: false,
+            can_store: self.me.config.can_store || self.keeping.total().parcels > 0,
             protocol: PROTOCOL,
         };
         let envelope = self.me.sign(self.crypto.as_mut(), &hello);
@@ -168,7 +168,7 @@ impl PeerManager {
         let limits = PeerLimits::from_pb(hello.payload().limits.as_ref());
         link.stage = Stage::Ready(Ready::new(
             SendQueue::new(limits),
-            hello.payload().can_relay,
+            hello.payload(),
             now.mono_ms,
         ));
         let (user, device, found_by) = (link.user.clone(), link.device, link.found_by);

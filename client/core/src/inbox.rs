@@ -1,6 +1,7 @@
 //! The inbox: verify, write, then acknowledge; show once, in order. Writes go one batch at a time,
 //! so that what each batch releases is decided on committed state only.
 
+use crate::collect::Fate;
 use crate::event::{Event, Received};
 use crate::limits::{GAP_MS, RECEIVE_BATCH_MAX, RECEIVE_PENDING_MAX};
 use crate::manager::PeerManager;
@@ -209,6 +210,9 @@ impl PeerManager {
             let timer = Timer::Gap(device, incarnation);
             self.timers.arm_if_idle(timer, now.mono_ms + GAP_MS);
         }
+        for (arrived, _) in flight.arrived {
+            self.end_under_way(now, arrived.way, arrived.parcel, Fate::Again);
+        }
     }
 
     fn on_received(
@@ -218,7 +222,7 @@ impl PeerManager {
         releases: &[Releasing],
         result: Option<StoreResult>,
     ) {
-        let (row, way) = (arrived.row, arrived.way);
+        let (row, way, parcel) = (arrived.row, arrived.way, arrived.parcel);
         let (device, id, hash) = (row.device, row.id, row.hash);
         let item = |seq_reused| ack::Item {
             msg_id: id.to_vec(),
@@ -240,11 +244,12 @@ impl PeerManager {
             Some(StoreResult::Conflict) => {
                 let detail = format!("device {} used a message id twice", device.short());
                 self.out.warn(now, "conflict", detail);
-                let subject = (arrived.parcel, Some(id));
+                let subject = (parcel, Some(id));
                 self.say_nack(now, device, subject, Reason::Conflict, way);
             }
             _ => self.out.counters.count("store-answer"),
         }
+        self.end_under_way(now, way, parcel, Fate::Settled);
         for releasing in releases {
             self.show_held(releasing);
         }

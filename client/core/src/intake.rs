@@ -41,7 +41,9 @@ impl PeerManager {
     /// Whether a parcel may still be opened at this rate. A link is answerable for what its own
     /// device says (see `on_counted_item`); what others hand on is limited here.
     pub(crate) fn may_open(&mut self, now: Now, way: Way) -> bool {
-        let may = way.direct().is_some() || self.opens.take(now.mono_ms);
+        // What a custodian hands over was counted where it came in.
+        let counted = way.direct().is_some() || matches!(way, Way::Kept(_));
+        let may = counted || self.opens.take(now.mono_ms);
         if !may {
             self.out.counters.count("too-many-parcels");
         }

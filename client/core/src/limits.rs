@@ -55,6 +55,10 @@ pub const VIAS_PER_DEVICE_MAX: usize = 8;
 /// Messages for one device on their way through one relay: it pays for each.
 pub const RELAY_WINDOW: usize = 64;
 
+/// Parcels handed to one relay whose answers are understood after their messages are settled: a
+/// window of two devices, 8 KiB.
+pub const HANDED_MAX: usize = 2 * RELAY_WINDOW;
+
 /// Relays used at once for one device: one more than one, in case it drops what it accepts.
 pub const RELAYS_AT_ONCE: usize = 2;
 
@@ -258,6 +262,91 @@ pub const COORDINATORS_LISTED_MAX: usize = 16;
 /// Coordinators dialled for one lookup beside those that are linked.
 pub const COORDINATORS_DIALLED_MAX: usize = 2;
 
+/// Bytes kept for others in all: what nobody notices on a disk of today.
+pub const KEEP_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
+/// Parcels kept for others in all: most have 1 KiB or more, and each costs a row besides.
+pub const KEEP_PARCELS_MAX: u64 = 262_144;
+
+/// Bytes kept for one recipient device: two weeks away, with a thousand messages a day.
+pub const KEEP_RECIPIENT_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// Parcels kept for one recipient device.
+pub const KEEP_RECIPIENT_PARCELS_MAX: u64 = 16_384;
+
+/// One user's part of a recipient's space, and of the whole: a sixteenth, so that nobody alone can
+/// use up either.
+pub const KEEP_USER_PARTS: u64 = 16;
+
+/// Half of a recipient's space is for whoever holds a ticket of the recipient: strangers cannot
+/// keep out those it wants to hear from.
+pub const KEEP_OPEN_PARTS: u64 = 2;
+
+/// Pairs of a recipient and a user that anything is kept for: about 10 MiB of accounts.
+pub const KEEP_PAIRS_MAX: usize = 65_536;
+
+/// Deposits of one user taken per second: a person's devices, or a program that is not in a hurry.
+pub const KEEP_PER_S: u64 = 64;
+
+/// Seconds of deposits that may come in one burst: an outbox that has waited.
+pub const KEEP_BURST_S: u64 = 16;
+
+/// Most deposits of one user per second that can be configured: more than a disk commits.
+pub const KEEP_PER_S_MAX: u64 = 1_000_000;
+
+/// Users whose rate of deposits is followed; those idle longest are forgotten.
+pub const KEEP_DEPOSITORS_MAX: usize = 4_096;
+
+/// Deposits not yet committed: some 16 MiB at most, and more than one group commit takes.
+pub const KEEP_IN_FLIGHT_MAX: usize = 1_024;
+
+/// When whoever found no room may ask again, milliseconds.
+pub const KEEP_FULL_MS: u64 = 10 * 60 * 1_000;
+
+/// When whoever met a store that does not follow may ask again, milliseconds.
+pub const KEEP_BUSY_MS: u64 = 1_000;
+
+/// Most time that a restart may add to the age of what is kept, milliseconds: a clock that was set
+/// wrong must not end a promise. Everything is kept so much longer than promised.
+pub const KEEP_RESTART_MS_MAX: u64 = 24 * 3_600 * 1_000;
+
+/// Parcels that end in one write: what is due may be much, and others wait for the disk.
+pub const KEEP_EXPIRE_BATCH: u32 = 256;
+
+/// Pause between two such writes, milliseconds.
+pub const KEEP_EXPIRE_MS: u64 = 50;
+
+/// Bytes of one page of what is kept, unless its first parcel alone is larger: what one link holds
+/// in memory.
+pub const PAGE_BYTES_MAX: u64 = 128 * 1024;
+
+/// Items of a page that wait in a link's queue: enough to fill frames, few enough to hold back.
+pub const PAGE_AHEAD: usize = 16;
+
+/// STORE_FETCH and STORE_DELETE of one link looked at per second: each costs a verification and a
+/// look at the disk.
+pub const STORE_ASKS_PER_S: u64 = 200;
+
+/// The same in one burst: all that can be kept for one device at the default.
+pub const STORE_ASKS_BURST: u64 = 1_024;
+
+/// Kept parcels of one link that are received and not yet committed: two pages.
+pub const COLLECT_UNDER_WAY_MAX: usize = 128;
+
+/// Committed parcels of one link that wait to be named in a STORE_DELETE.
+pub const COLLECT_SETTLED_MAX: usize = 1_024;
+
+/// Pages asked for in one pass: more than anybody keeps for one device by default; a custodian
+/// that never comes to an end is left alone until the next link.
+pub const COLLECT_PAGES_MAX: u32 = 4_096;
+
+/// When a pass is repeated because something of it could not be stored, milliseconds.
+pub const COLLECT_AGAIN_MS: u64 = 30_000;
+
+/// Members that keep for one recipient device, counted from the front of its order: enough that
+/// sender and recipient meet though each misses some, few enough to ask each.
+pub const CUSTODIANS_MAX: usize = 16;
+
 /// How long a start waits for the gateway before it dials coordinators at their own sockets,
 /// milliseconds.
 pub const COORDINATOR_START_MS: u64 = 100;
@@ -359,10 +448,10 @@ pub const REDIAL_CONNECTING_MS: u64 = 8_000;
 /// How often a call is made anew before its session is left to end.
 pub const REDIALS_MAX: u32 = 3;
 
-/// Timers armed at once: three per link, one for the ACKs of each device, two per recipient of a
+/// Timers armed at once: four per link, one for the ACKs of each device, two per recipient of a
 /// message and one per relay to its devices, one per stream that holds messages, and a handful of
 /// our own.
-pub const TIMERS_MAX: usize = 3 * LINKS_MAX
+pub const TIMERS_MAX: usize = 4 * LINKS_MAX
     + ACK_DEVICES_MAX
     + (2 + RELAYS_AT_ONCE) * (PEERS_MAX + OUTBOX_MAX)
     + HELD_TOTAL_MAX

@@ -3,10 +3,11 @@
 use crate::event::Rung;
 use crate::frames::SendQueue;
 use crate::input::LinkId;
-use crate::limits::{LINKS_MAX, ROUTE_ACK_MS_MAX, ROUTE_ACK_MS_MIN};
+use crate::limits::{HANDED_MAX, LINKS_MAX, ROUTE_ACK_MS_MAX, ROUTE_ACK_MS_MIN};
 use crate::negotiation::{Negotiation, Side};
-use beeline_proto::id::{DeviceFp, Label, SessionId};
-use std::collections::{BTreeMap, BTreeSet};
+use beeline_proto::id::{DeviceFp, Label, ParcelId, SessionId};
+use beeline_proto::pb::peer::v1::Hello;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// One link.
 #[derive(Debug)]
@@ -111,23 +112,43 @@ pub(crate) struct Ready {
     pub(crate) direct: Flow,
     /// Messages for other devices, which it hands on.
     pub(crate) relayed: BTreeMap<DeviceFp, Flow>,
+    /// Parcels handed to it last, and for whom: its answer may come after the message is settled.
+    handed: VecDeque<(ParcelId, DeviceFp)>,
     /// Whether it carries parcels for others, as its HELLO says.
     pub(crate) can_relay: bool,
+    /// Whether it keeps parcels for others, as its HELLO says.
+    pub(crate) can_store: bool,
     pub(crate) since_ms: u64,
     /// Items of theirs that were refused.
     pub(crate) refused: u32,
 }
 
 impl Ready {
-    pub(crate) fn new(queue: SendQueue, can_relay: bool, now_ms: u64) -> Self {
+    pub(crate) fn new(queue: SendQueue, hello: &Hello, now_ms: u64) -> Self {
         Self {
             queue,
             direct: Flow::default(),
             relayed: BTreeMap::new(),
-            can_relay,
+            can_relay: hello.can_relay,
+            can_store: hello.can_store,
+            handed: VecDeque::new(),
             since_ms: now_ms,
             refused: 0,
         }
+    }
+
+    /// Notes that a parcel was handed to the peer, for `to`.
+    pub(crate) fn note_handed(&mut self, parcel: ParcelId, to: DeviceFp) {
+        self.handed.push_back((parcel, to));
+        if self.handed.len() > HANDED_MAX {
+            self.handed.pop_front();
+        }
+    }
+
+    /// For whom a parcel was handed to the peer lately.
+    pub(crate) fn handed_for(&self, parcel: &ParcelId) -> Option<DeviceFp> {
+        let mut latest = self.handed.iter().rev();
+        latest.find_map(|(known, to)| (known == parcel).then_some(*to))
     }
 }
 

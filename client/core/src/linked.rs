@@ -15,6 +15,8 @@ impl PeerManager {
         };
         self.links.forget_calls(device);
         self.talks.start(id, now.mono_ms);
+        self.pages.start(id, now.mono_ms);
+        self.start_collecting(now, id);
         self.start_telling(now, id);
         self.note_neighbour(now, device, true);
         let rung = if self.is_coordinator(device) {
@@ -31,6 +33,8 @@ impl PeerManager {
     /// A link ended that was open, or (`opened`) never came to be.
     pub(crate) fn on_link_ended(&mut self, now: Now, id: LinkId, device: DeviceFp, opened: bool) {
         self.talks.end(id);
+        self.pages.end(id);
+        self.stop_collecting(id);
         self.sought.forget(id);
         self.neighbours.stop_telling(id);
         self.timers.cancel(&Timer::State(id));

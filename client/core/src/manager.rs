@@ -3,15 +3,18 @@
 use crate::acks::Acks;
 use crate::bounded::{Bucket, Seen};
 use crate::bundles::Bundles;
+use crate::collect::Collected;
 use crate::config::Config;
 use crate::contacts::Contacts;
 use crate::coordinators::Coordinators;
 use crate::crypto::Crypto;
+use crate::custodian::Deposit;
 use crate::early::EarlyCandidates;
 use crate::error::StartError;
 use crate::heartbeat::Heartbeat;
 use crate::inbox::Inbox;
 use crate::input::{Command, Input, LinkId, RtcEvent, SignalInput};
+use crate::keeping::Keeping;
 use crate::limits::{
     NACKS_BURST, NACKS_PER_S, OPENS_BURST, OPENS_PER_S, PARCELS_SEEN_MAX, SESSIONS_SEEN_MAX,
 };
@@ -21,13 +24,14 @@ use crate::neighbours::Neighbours;
 use crate::outbox::Outbox;
 use crate::output::Output;
 use crate::outputs::Outputs;
+use crate::pages::Pages;
 use crate::peer::Peer;
 use crate::presence::Presence;
 use crate::queries::Queries;
 use crate::relay::Carried;
 use crate::routes::Routes;
 use crate::sought::Sought;
-use crate::state::{Identity, Loaded};
+use crate::state::{Identity, Loaded, StoreOp};
 use crate::talk::Talks;
 use crate::timer::{Timer, Timers};
 use crate::vias::Vias;
@@ -68,6 +72,11 @@ pub struct PeerManager {
     pub(crate) nacks: Bucket,
     pub(crate) relay_requests: Bucket,
     pub(crate) carried: Carried,
+    pub(crate) keeping: Keeping,
+    /// Deposits of this input, to be written together.
+    pub(crate) depositing: (Vec<StoreOp>, Vec<Deposit>),
+    pub(crate) pages: Pages,
+    pub(crate) collected: Collected,
     /// Links with items to put into frames before the outputs are drained.
     pub(crate) dirty: BTreeSet<LinkId>,
     pub(crate) draining: bool,
@@ -89,6 +98,7 @@ impl PeerManager {
         let me = Me::new(config, identity, loaded.incarnation)?;
         me.check_role()?;
         let (contacts, unverified) = Contacts::load(loaded.contacts, me.network());
+        let keeping = Keeping::load(me.config.keep, &loaded.kept, now);
         let mut manager = Self {
             me,
             crypto,
@@ -118,6 +128,10 @@ impl PeerManager {
             nacks: Bucket::new(NACKS_PER_S, NACKS_BURST, now.mono_ms),
             relay_requests: Self::relay_request_bucket(now),
             carried: Carried::default(),
+            keeping,
+            depositing: Default::default(),
+            pages: Pages::default(),
+            collected: Collected::default(),
             dirty: BTreeSet::new(),
             draining: false,
         };
@@ -248,6 +262,8 @@ impl PeerManager {
                 Timer::Coordinators => self.tend_coordinators(now),
                 Timer::Heartbeat => self.beat(now),
                 Timer::Announce => self.announce(now),
+                Timer::Collect(link) => self.on_collect(now, link),
+                Timer::Expire => self.expire_kept(now),
                 Timer::Lazy => self.out.flush_lazy(),
                 Timer::Rewrite => self.rewrite(),
                 Timer::Sweep => self.sweep(now),
@@ -255,9 +271,11 @@ impl PeerManager {
         }
     }
 
-    /// Last act before the outputs are drained, in fixed order: the inbox's batch, then frames.
+    /// Last act before the outputs are drained, in fixed order: the inbox's batch, what is to
+    /// be kept, then frames.
     fn settle(&mut self, now: Now) {
         self.flush_inbox();
+        self.flush_deposits();
         self.flush_frames(now);
     }
 }

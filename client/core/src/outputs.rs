@@ -1,6 +1,7 @@
 //! Where the parts leave what they want done, and what each answer will be for.
 
 use crate::bounded::{Bucket, Counters};
+use crate::custodian::Deposit;
 use crate::event::{DeliveryState, Event};
 use crate::input::{CommandId, LinkId, SocketId};
 use crate::limits::{FAILED_OPS_MAX, LAZY_OPS_MAX, WARNINGS_BURST, WARNINGS_PER_S};
@@ -27,6 +28,14 @@ pub(crate) enum Write {
     Bundle(Box<BundleRow>),
     /// A key is accepted: the row to put in force, and the new incarnation if the key had changed.
     Accept(CommandId, Box<ContactRow>, Option<u64>),
+    /// Parcels are kept for others.
+    Keep(Vec<Deposit>),
+    /// A page is read for the recipient at the other end of a link.
+    ReadKept(LinkId),
+    /// Kept parcels are deleted or have ended.
+    DropKept,
+    /// Kept parcels that ended are deleted; there may be more of them.
+    ExpireKept,
 }
 
 /// What hangs on a request.
@@ -69,6 +78,11 @@ fn in_force(op: &StoreOp) -> bool {
         | StoreOp::SetSealed { .. }
         | StoreOp::Receive(_)
         | StoreOp::Release { .. }
+        | StoreOp::Keep(_)
+        | StoreOp::FindKept { .. }
+        | StoreOp::ReadKept { .. }
+        | StoreOp::DropKept { .. }
+        | StoreOp::ExpireKept { .. }
         | StoreOp::PutBundle(_) => false,
     }
 }

@@ -93,6 +93,9 @@ impl PeerManager {
             let ops = outlived.into_iter().map(StoreOp::EraseBundle).collect();
             self.out.write(ops, Write::Plain);
         }
+        if self.me.config.can_store || self.keeping.total().parcels > 0 {
+            self.expire_kept(now);
+        }
         self.expire_messages(now);
         self.age_routes(now);
     }
@@ -138,7 +141,7 @@ impl PeerManager {
             can_relay: self.me.config.can_relay,
             unlisted: self.me.config.unlisted,
             bundle,
-            can_store: false,
+            can_store: self.me.config.can_store,
         };
         let bytes = self.me.sign(self.crypto.as_mut(), &record);
         self.me.record = Some(OwnRecord {

@@ -127,6 +127,9 @@ impl PeerManager {
         }
         for (message, order, parcel) in batch {
             let way = self.way_over(id, to);
+            if way != Way::Direct(id) {
+                self.note_handed(id, to, &parcel);
+            }
             if !self.send_parcel(now, way, to, Kind::ChatMessage(parcel)) {
                 break;
             }

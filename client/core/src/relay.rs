@@ -182,17 +182,34 @@ impl PeerManager {
     /// Something we sent on a link was refused: a relay that does not hand on is not waited for.
     pub(crate) fn on_refusal(&mut self, now: Now, id: LinkId, refusal: &Refusal) {
         self.out.counters.count("refused-by-peer");
+        if self.on_fetch_refused(now, id, refusal) {
+            return;
+        }
         if planted!(NoRouteIgnored) {
             return;
         }
-        let Some((_, to)) = self.relayed_over(id, &refusal.subject) else {
-            return;
-        };
         // Whoever is not linked to it says so anew when that changes; whoever is busy, later.
         let no_route = refusal.code == ErrorCode::NoRoute.name();
+        let Some((_, to)) = self.relayed_over(id, &refusal.subject) else {
+            if no_route {
+                self.on_late_refusal(now, id, &refusal.subject);
+            }
+            return;
+        };
         let wait_ms = u64::from(refusal.retry_after_ms).clamp(RELAY_PAUSE_MS_MIN, ROUTE_DEMOTED_MS);
         let pause_ms = if no_route { ROUTE_DEMOTED_MS } else { wait_ms };
         self.end_relay(now, id, to, pause_ms);
+    }
+
+    /// The message was settled another way before its relay said that it has no route: the next one
+    /// does not go there.
+    fn on_late_refusal(&mut self, now: Now, id: LinkId, subject: &[u8]) {
+        let ready = self.links.get(id).and_then(|link| link.ready());
+        let parcel = ParcelId::try_from(subject).ok();
+        let to = ready.and_then(|ready| ready.handed_for(&parcel?));
+        if let Some(to) = to {
+            self.end_relay(now, id, to, ROUTE_DEMOTED_MS);
+        }
     }
 
     /// Nothing more goes through this peer to the device for a while: another one takes its place,
@@ -204,16 +221,26 @@ impl PeerManager {
         };
         let through = link.device;
         let ended = link.ready_mut().and_then(|ready| ready.relayed.remove(&to));
+        self.vias
+            .demote(to, through, now.mono_ms.saturating_add(pause_ms));
         if ended.is_none() {
             return;
         }
         self.timers.cancel(&Timer::Route(id, to));
-        self.vias
-            .demote(to, through, now.mono_ms.saturating_add(pause_ms));
         let reason = "no acknowledgement through the relay".to_owned();
         self.peer(now, &user).last_error = Some(reason);
-        self.pump_relays(now, &user);
-        self.start_climb(now, &user);
+        if self.outbox.has_waiting(&user) {
+            self.pump_relays(now, &user);
+            self.start_climb(now, &user);
+        }
+    }
+
+    /// Remembers what was handed to a relay, for its answer.
+    pub(crate) fn note_handed(&mut self, id: LinkId, to: DeviceFp, bytes: &[u8]) {
+        let ready = self.links.get_mut(id).and_then(|link| link.ready_mut());
+        if let (Some(ready), Ok(parcel)) = (ready, Parcel::parse(bytes)) {
+            ready.note_handed(parcel.id(), to);
+        }
     }
 
     /// A relay says that a message of ours is on the link to its recipient.

@@ -47,6 +47,8 @@ pub(crate) struct Record {
     pub(crate) seal: Option<SealKey>,
     /// Never to be named to others.
     pub(crate) unlisted: bool,
+    /// Whether it keeps parcels for others.
+    pub(crate) can_store: bool,
     pub(crate) bytes: Vec<u8>,
 }
 
@@ -77,6 +79,7 @@ pub(crate) fn read_record(
         signal_addr: payload.signal_addr.clone(),
         seal,
         unlisted: payload.unlisted,
+        can_store: payload.can_store,
         bytes: bytes.to_vec(),
     })
 }
@@ -89,6 +92,8 @@ pub(crate) struct Route {
     pub(crate) seal: Option<SealKey>,
     /// Never to be named to others, as its own record says.
     pub(crate) unlisted: bool,
+    /// Whether it keeps parcels for others, as its own record says.
+    pub(crate) can_store: bool,
     /// Whether its user's membership lets it coordinate.
     pub(crate) coordinator: bool,
 }
@@ -113,6 +118,7 @@ pub(crate) struct Routes {
     by_user: BTreeMap<Label, BTreeSet<DeviceFp>>,
     by_age: BTreeSet<(u64, DeviceFp)>,
     coordinators: BTreeSet<DeviceFp>,
+    keepers: BTreeSet<DeviceFp>,
     /// Forgotten here, and not yet in the store.
     gone: BTreeSet<DeviceFp>,
 }
@@ -131,6 +137,7 @@ impl Routes {
             version: record.version,
             seal: record.seal,
             unlisted: record.unlisted,
+            can_store: record.can_store,
             coordinator: may_coordinate(contact),
         };
         self.insert(route);
@@ -139,6 +146,11 @@ impl Routes {
     /// Devices whose user may coordinate.
     pub(crate) fn coordinators(&self) -> impl Iterator<Item = DeviceFp> {
         self.coordinators.iter().copied()
+    }
+
+    /// Devices that keep parcels for others.
+    pub(crate) fn keepers(&self) -> impl Iterator<Item = DeviceFp> {
+        self.keepers.iter().copied()
     }
 
     pub(crate) fn get(&self, device: DeviceFp) -> Option<&Route> {
@@ -219,6 +231,7 @@ impl Routes {
             version: record.version,
             seal,
             unlisted: record.unlisted,
+            can_store: record.can_store,
             coordinator: may_coordinate(contact),
         };
         self.insert(route);
@@ -307,6 +320,7 @@ impl Routes {
         };
         self.by_age.remove(&(route.row.seen_ms, device));
         self.coordinators.remove(&device);
+        self.keepers.remove(&device);
         if let Some(devices) = self.by_user.get_mut(&route.row.user_label) {
             devices.remove(&device);
             if devices.is_empty() {
@@ -324,6 +338,9 @@ impl Routes {
         of_user.or_default().insert(device);
         if route.coordinator {
             self.coordinators.insert(device);
+        }
+        if route.can_store {
+            self.keepers.insert(device);
         }
         self.by_device.insert(device, route);
         if self.by_device.len() > ROUTES_MAX
@@ -364,6 +381,7 @@ mod tests {
                 key,
             }),
             unlisted: false,
+            can_store: false,
             bytes: vec![n, version as u8, made_ms as u8],
         }
     }

@@ -3,7 +3,7 @@
 //! and commits them durably (SQLite WAL, `synchronous=FULL`) before it answers.
 
 use crate::event::{DeliveryState, Path, Rung};
-use beeline_proto::id::{DeviceFp, EnvelopeHash, KeyId, Label, MessageId, UserFp};
+use beeline_proto::id::{DeviceFp, EnvelopeHash, KeyId, Label, MessageId, ParcelId, UserFp};
 use beeline_proto::keys::{SealSecret, SigningKey};
 
 /// Who we are: loaded once, never changed by the core.
@@ -44,6 +44,62 @@ pub struct Loaded {
     pub streams: Vec<StreamRow>,
     /// Messages committed but not yet released to be shown, by (device, incarnation, seq).
     pub held: Vec<InboxRow>,
+    /// What is kept for others.
+    pub kept: KeptLoad,
+}
+
+/// What is kept for others, in sums: it costs the same however many parcels there are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KeptLoad {
+    /// One sum for each (recipient, user) with anything.
+    pub sums: Vec<KeptSum>,
+    /// Highest order in use; 0 for none.
+    pub order: u64,
+    /// The clock of keeping when it was last written, milliseconds of its own; see
+    /// [`StoreOp::ExpireKept`].
+    pub clock_ms: u64,
+    /// The wall clock at that moment, Unix ms; 0 for never.
+    pub wall_ms: u64,
+}
+
+/// Parcels kept for one device that one user deposited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeptSum {
+    /// The device they are for.
+    pub recipient: DeviceFp,
+    /// The user whose device deposited them.
+    pub user: UserFp,
+    /// How many.
+    pub parcels: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// A parcel kept for somebody else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptRow {
+    /// Order of arrival, from 1: what pages go by. Grows, also over restarts, while anything is
+    /// kept.
+    pub order: u64,
+    /// The device it is for.
+    pub recipient: DeviceFp,
+    /// The user whose device deposited it.
+    pub user: UserFp,
+    /// Its id: unique for the recipient.
+    pub id: ParcelId,
+    /// Until when it is kept, by the clock of keeping, milliseconds.
+    pub expires_ms: u64,
+    /// Its bytes.
+    pub parcel: Vec<u8>,
+}
+
+/// One parcel of a page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptParcel {
+    /// Its order.
+    pub order: u64,
+    /// Its bytes.
+    pub parcel: Vec<u8>,
 }
 
 /// A bundle of ours with its secret.
@@ -234,6 +290,42 @@ pub enum StoreOp {
     },
     /// Start a new incarnation after a restored backup was noticed.
     SetIncarnation(u64),
+    /// Keep a parcel for somebody else. Answers `Inserted`, or `Kept` where it is here already.
+    Keep(KeptRow),
+    /// Look whether a parcel is kept. Answers `Kept` or `Missing`.
+    FindKept {
+        /// The device it is for.
+        recipient: DeviceFp,
+        /// Its id.
+        id: ParcelId,
+    },
+    /// Read the next parcels kept for a device, by order. Answers `Page`.
+    ReadKept {
+        /// The device.
+        recipient: DeviceFp,
+        /// Only those of a higher order.
+        after: u64,
+        /// At most this many.
+        limit: u32,
+        /// No further than this many bytes, but for the first.
+        bytes_max: u64,
+    },
+    /// Delete parcels kept for a device; those not kept for it are passed over. Answers `Gone`.
+    DropKept {
+        /// The device.
+        recipient: DeviceFp,
+        /// Their ids.
+        ids: Vec<ParcelId>,
+    },
+    /// Note the clock of keeping, and delete the parcels that ended by it. Answers `Gone`.
+    ExpireKept {
+        /// The clock of keeping, milliseconds: it runs while the process does.
+        clock_ms: u64,
+        /// The wall clock, Unix ms: says how long the process was away.
+        wall_ms: u64,
+        /// At most this many.
+        limit: u32,
+    },
 }
 
 /// What one operation did.
@@ -252,4 +344,20 @@ pub enum StoreResult {
     Duplicate,
     /// For `Receive`: another envelope has this id.
     Conflict,
+    /// For `Keep` and `FindKept`: the parcel is kept already.
+    Kept {
+        /// Until when, by the clock of keeping, milliseconds.
+        expires_ms: u64,
+    },
+    /// For `FindKept`: it is not kept.
+    Missing,
+    /// For `ReadKept`.
+    Page {
+        /// The parcels, by order.
+        parcels: Vec<KeptParcel>,
+        /// Whether there are more.
+        more: bool,
+    },
+    /// For `DropKept` and `ExpireKept`: what was deleted, in sums.
+    Gone(Vec<KeptSum>),
 }

@@ -36,6 +36,10 @@ pub(crate) enum Timer {
     Heartbeat,
     /// We announce ourselves, or try again.
     Announce,
+    /// What a custodian keeps for us is asked for again over the link.
+    Collect(LinkId),
+    /// More of what is kept for others has ended.
+    Expire,
     /// Operations that waited for a write to ride on are written.
     Lazy,
     /// What failed writes recorded is written again.

@@ -7,7 +7,6 @@ use crate::link::Stage;
 use crate::manager::PeerManager;
 use crate::output::RtcCommand;
 use crate::timer::Timer;
-use beeline_proto::code::ErrorCode;
 use beeline_proto::envelope::{Expect, Verified, open};
 use beeline_proto::parcel::Parcel;
 use beeline_proto::pb::peer::v1::peer_item::Kind;
@@ -80,12 +79,11 @@ impl PeerManager {
             Kind::Goodbye(envelope) => self.on_goodbye(now, id, &envelope),
             Kind::Relay(bytes) => self.on_relay(now, id, bytes),
             Kind::Relayed(subject) => self.on_relayed(now, id, &subject),
-            // We keep nothing for others yet; the sender is told at once.
-            Kind::StoreMessage(store) => {
-                if let Ok(parcel) = Parcel::parse(&store.parcel) {
-                    self.refuse_parcel(now, id, parcel.id(), (ErrorCode::Full, 0));
-                }
-            }
+            Kind::StoreMessage(store) => self.on_store_message(now, id, store),
+            Kind::StoreFetch(envelope) => self.on_store_fetch(now, id, &envelope),
+            Kind::StoreDelete(envelope) => self.on_store_delete(now, id, &envelope),
+            Kind::Kept(bytes) => self.on_kept_item(now, id, &bytes),
+            Kind::StorePage(page) => self.on_store_page(now, id, &page),
             Kind::Refusal(refusal) => self.on_refusal(now, id, &refusal),
             // A second HELLO, and what this version does not do: passed over.
             _ => self.out.counters.count("unused-item"),
@@ -122,6 +120,7 @@ impl PeerManager {
             let mut sent = 0;
             while sent < FRAMES_PER_DRAIN {
                 self.pump(now, id);
+                self.feed_page(id);
                 let ready = self.links.get_mut(id).and_then(|link| link.ready_mut());
                 let Some(frame) = ready.and_then(|ready| ready.queue.next_frame()) else {
                     break;

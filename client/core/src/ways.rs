@@ -19,6 +19,8 @@ pub(crate) enum Way {
     Relay(LinkId),
     /// In a signalling frame.
     Socket(SocketId),
+    /// Kept by the peer at the other end of this link, which may have had it for a month.
+    Kept(LinkId),
 }
 
 impl Way {
@@ -27,6 +29,7 @@ impl Way {
         match self {
             Self::Direct(_) => Path::Direct,
             Self::Relay(_) | Self::Socket(_) => Path::Relay,
+            Self::Kept(_) => Path::Stored,
         }
     }
 
@@ -34,7 +37,7 @@ impl Way {
     pub(crate) fn direct(self) -> Option<LinkId> {
         match self {
             Self::Direct(link) => Some(link),
-            Self::Relay(_) | Self::Socket(_) => None,
+            Self::Relay(_) | Self::Socket(_) | Self::Kept(_) => None,
         }
     }
 }
@@ -94,6 +97,8 @@ impl PeerManager {
             Way::Direct(link) => self.links.ready_to(to) == Some(link),
             Way::Relay(link) => self.links.get(link).is_some_and(|link| link.is_ready()),
             Way::Socket(socket) => self.presence.sockets().contains(&socket),
+            // Nothing goes back this way: its device may be anywhere.
+            Way::Kept(_) => false,
         }
     }
 
@@ -106,11 +111,24 @@ impl PeerManager {
         came: Way,
         tried: Option<Way>,
     ) -> Option<Way> {
-        let ways = self.ways_to(now, to);
+        let mut ways = self.ways_to(now, to);
+        if let Way::Kept(custodian) = came {
+            self.add_custodian(&mut ways, custodian);
+        }
         let back = Some(came).filter(|way| self.is_open(*way, to));
         let mut all = back.into_iter().chain(ways.iter().copied());
         let untried = all.clone().find(|way| Some(*way) != tried);
         untried.or_else(|| all.next())
+    }
+
+    /// A custodian may be linked to whoever deposited with it: it is asked to relay an answer
+    /// where nobody better is known, before the signalling sockets.
+    fn add_custodian(&self, ways: &mut Vec<Way>, custodian: LinkId) {
+        let ready = self.links.get(custodian).and_then(|link| link.ready());
+        let known = ways.iter().any(|way| !matches!(way, Way::Socket(_)));
+        if ready.is_some_and(|ready| ready.can_relay) && !known {
+            ways.insert(0, Way::Relay(custodian));
+        }
     }
 
     /// Sends a parcel for a device one way; `false` if that way does not take it.
@@ -131,7 +149,7 @@ impl PeerManager {
                 | Kind::Nack(parcel)
                 | Kind::Read(parcel),
             ) => self.request_relay_of(now, socket, to, parcel),
-            (Way::Relay(_) | Way::Socket(_), _) => false,
+            (Way::Relay(_) | Way::Socket(_) | Way::Kept(_), _) => false,
         }
     }
 

@@ -37,6 +37,7 @@ pub(super) fn load(conn: &Connection, first: &Own) -> Result<(Loaded, Own), Stor
         seqs: seqs(conn, incarnation)?,
         streams: streams(conn)?,
         held: held(conn)?,
+        kept: super::kept::load(conn)?,
     };
     // Sorted here: the columns are signed, the numbers are not.
     loaded.outbox.sort_by(|a, b| {

@@ -5,11 +5,15 @@
 //! fails does not take the others of its commit with it. After a commit of unknown outcome the
 //! database is closed, opened and checked before anything is answered again.
 
+mod ground;
+mod kept;
 mod load;
 mod names;
 mod open;
 mod ops;
 mod read;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod writer;
 
 pub(crate) use load::Own;

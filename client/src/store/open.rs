@@ -1,10 +1,10 @@
 //! Opening the database: version, settings, check, migrations. Nothing is used that was not
 //! asserted.
 
+use super::ground;
 use crate::error::StoreError;
 use crate::home::Home;
 use crate::limits::{CHECK_MAX, STORE_BUSY};
-use crate::unix;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Duration;
@@ -13,7 +13,10 @@ use std::time::Duration;
 const SQLITE_MIN: i32 = 3_051_003;
 
 /// Steps of the schema, in order; `user_version` counts those done.
-const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/client/0001_client.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../../migrations/client/0001_client.sql"),
+    include_str!("../../../migrations/client/0002_kept.sql"),
+];
 
 /// Settings every writing connection must have, with the value each must answer.
 const SETTINGS: &[(&str, &str)] = &[
@@ -50,14 +53,12 @@ pub(super) fn open_writer(home: &Home, check: Check) -> Result<Connection, Store
         return Err(StoreError::Version(rusqlite::version().to_owned()));
     }
     let path = home.database();
-    if !path.exists() {
+    if !ground::exists(&path) {
         let io = |e: std::io::Error| StoreError::Database(format!("{}: {e}", path.display()));
-        let file = unix::create_private_file(&path).map_err(io)?;
-        file.sync_all().map_err(io)?;
-        unix::sync_dir(home.dir()).map_err(io)?;
+        ground::create(home.dir(), &path).map_err(io)?;
     }
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut conn = Connection::open_with_flags(&path, flags)?;
+    let mut conn = ground::connect(&path, flags)?;
     conn.busy_timeout(STORE_BUSY)?;
     conn.set_prepared_statement_cache_capacity(64);
     set(&conn)?;
@@ -69,7 +70,7 @@ pub(super) fn open_writer(home: &Home, check: Check) -> Result<Connection, Store
 /// Opens a connection that cannot write.
 pub(super) fn open_reader(home: &Home) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let conn = Connection::open_with_flags(home.database(), flags)?;
+    let conn = ground::connect(&home.database(), flags)?;
     conn.busy_timeout(STORE_BUSY)?;
     conn.pragma_update(None, "trusted_schema", false)?;
     let version = user_version(&conn)?;
@@ -181,6 +182,7 @@ fn migrate(conn: &mut Connection) -> Result<(), StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::unix;
 
     fn home() -> (tempfile::TempDir, Home) {
         let dir = tempfile::tempdir().expect("a directory");
@@ -223,7 +225,7 @@ mod tests {
             newer,
             StoreError::Newer {
                 found: 99,
-                known: 1
+                known: MIGRATIONS.len() as i64
             }
         );
         std::fs::write(home.database(), vec![0x5a; 8192]).expect("overwritten");

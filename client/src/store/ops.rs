@@ -1,5 +1,6 @@
 //! The operations of the core, one function each, inside a transaction somebody else began.
 
+use super::kept;
 use super::names::is_final;
 use crate::report::InboxKey;
 use beeline_proto::id::{KeyId, MessageId};
@@ -88,6 +89,20 @@ fn apply_one(conn: &Connection, op: &StoreOp, at_ms: u64) -> Result<StoreResult,
             let sql = "UPDATE own SET incarnation = ?1";
             conn.prepare_cached(sql)?.execute([to_db(*incarnation)])?;
         }
+        StoreOp::Keep(row) => return kept::keep(conn, row),
+        StoreOp::FindKept { recipient, id } => return kept::find(conn, *recipient, *id),
+        StoreOp::ReadKept {
+            recipient,
+            after,
+            limit,
+            bytes_max,
+        } => return kept::read(conn, *recipient, *after, (*limit, *bytes_max)),
+        StoreOp::DropKept { recipient, ids } => return kept::delete(conn, *recipient, ids),
+        StoreOp::ExpireKept {
+            clock_ms,
+            wall_ms,
+            limit,
+        } => return kept::expire(conn, *clock_ms, *wall_ms, *limit),
     }
     Ok(StoreResult::Done)
 }

@@ -157,26 +157,7 @@ impl Reader {
     /// # Errors
     /// [`QueryError::Store`].
     pub fn unshown(&self, limit: usize) -> Result<Vec<Unshown>, QueryError> {
-        let sql = "SELECT device_fp, id, user_fp, from_user_id, text, path, sent_at_ms,
-                       received_ms, show = 'showing'
-                   FROM inbox WHERE show IN ('released', 'showing')
-                   ORDER BY released LIMIT ?1";
-        let of = [limit.min(UNSHOWN_MAX) as i64];
-        Ok(rows(&self.conn, sql, of, |row| {
-            Ok(Unshown {
-                key: InboxKey {
-                    device: DeviceFp(fixed(row, 0)?),
-                    id: message_id(row, 1)?,
-                },
-                user: UserFp(fixed(row, 2)?),
-                from: label(row, 3)?,
-                text: row.get(4)?,
-                path: path(row, 5)?,
-                sent_at_ms: unsigned(row, 6)?,
-                received_ms: unsigned(row, 7)?,
-                again: row.get(8)?,
-            })
-        })?)
+        Ok(unshown(&self.conn, limit)?)
     }
 
     /// The digits to compare with a user.
@@ -209,6 +190,30 @@ impl Reader {
         let found = statement.query_row([user.as_str()], contact);
         Ok(found.optional()?)
     }
+}
+
+/// Messages to show, in order, at most `limit`.
+pub(super) fn unshown(conn: &Connection, limit: usize) -> Result<Vec<Unshown>, StoreError> {
+    let sql = "SELECT device_fp, id, user_fp, from_user_id, text, path, sent_at_ms, received_ms,
+                   show = 'showing'
+               FROM inbox WHERE show IN ('released', 'showing')
+               ORDER BY released LIMIT ?1";
+    let of = [limit.min(UNSHOWN_MAX) as i64];
+    rows(conn, sql, of, |row| {
+        Ok(Unshown {
+            key: InboxKey {
+                device: DeviceFp(fixed(row, 0)?),
+                id: message_id(row, 1)?,
+            },
+            user: UserFp(fixed(row, 2)?),
+            from: label(row, 3)?,
+            text: row.get(4)?,
+            path: path(row, 5)?,
+            sent_at_ms: unsigned(row, 6)?,
+            received_ms: unsigned(row, 7)?,
+            again: row.get(8)?,
+        })
+    })
 }
 
 fn user_key(chain: &[u8], network: NetworkFp) -> Result<VerifyKey, StoreError> {

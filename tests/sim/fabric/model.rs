@@ -85,7 +85,8 @@ impl Model {
     /// Looks at everything told since the last time.
     pub(super) fn look(&mut self, world: &World) {
         let mut watch = self.watch.borrow_mut();
-        watch.now_ms = world.now_ms;
+        // What is heard from here on is said by the next thing that happens.
+        watch.now_ms = world.next_ms().unwrap_or(0).max(world.now_ms);
         let heard = watch.violation.take();
         drop(watch);
         if let Some(what) = heard {

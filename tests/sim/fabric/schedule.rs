@@ -188,6 +188,7 @@ impl Run {
             model.violation.is_some()
         });
         self.world.now_ms = self.world.now_ms.max(end);
+        self.model.watch.borrow_mut().now_ms = self.world.now_ms;
     }
 
     fn send(&mut self) {

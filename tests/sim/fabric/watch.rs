@@ -101,7 +101,11 @@ impl Watch {
                 self.news(to, from);
                 self.names_nobody_unlisted((from, to), bytes)?;
             }
-            Kind::Hello(_) => self.news(to, from),
+            Kind::Hello(_) | Kind::Goodbye(_) => {
+                // Another link, and what is on its way on the old one is not heard.
+                self.news(to, from);
+                self.news(from, to);
+            }
             _ => {}
         }
         Ok(())

@@ -6,7 +6,9 @@ mod authority;
 mod backend;
 mod crypto;
 mod fabric;
+mod kept;
 mod node;
+mod process;
 mod servers;
 mod store;
 pub mod tap;
@@ -17,12 +19,13 @@ pub use backend::{Backend, Caller};
 pub use crypto::CheapCrypto;
 pub use fabric::{Fabric, Lease};
 pub use node::{Node, NodeId};
+pub use process::{Answered, Process};
 pub use servers::Registry;
 pub use store::MemoryStore;
 pub use timing::Timing;
 
 use crate::input::{Command, CommandId, Input, LinkId, SignalInput, SocketId};
-use crate::output::{Output, SignalKind, StoreTicket};
+use crate::output::{SignalKind, StoreTicket};
 use crate::state::StoreOp;
 use beeline_proto::id::Label;
 use beeline_proto::time::Now;
@@ -206,7 +209,7 @@ impl World {
         (0..self.nodes.len()).map(NodeId).collect()
     }
 
-    /// Starts the process of a node from its store.
+    /// Starts the process of a node from its store. One with a [`Process`] may end while it starts.
     ///
     /// # Panics
     /// If it does not start: its own chain is good in every test.
@@ -214,8 +217,13 @@ impl World {
         let (now, real) = (self.now_of(id), self.real_crypto);
         let network = self.authority.network();
         let identity = self.node(id).identity(&self.authority);
-        self.node_mut(id).start(identity, network, real, now);
+        if !self.node_mut(id).start(identity, network, real, now) {
+            return self.crash(id);
+        }
         self.drain(id);
+        if self.node(id).manager.is_none() {
+            return;
+        }
         self.serve_own_socket(id);
         if self.gateway_up {
             self.set_socket(id, true);
@@ -360,44 +368,6 @@ impl World {
         );
     }
 
-    /// Carries out outputs; returns the frames that links did not take.
-    fn carry_out(
-        &mut self,
-        id: NodeId,
-        outputs: VecDeque<Output>,
-    ) -> BTreeMap<LinkId, Vec<Vec<u8>>> {
-        let mut refused: BTreeMap<LinkId, Vec<Vec<u8>>> = BTreeMap::new();
-        for output in outputs {
-            match output {
-                Output::Event(event) => {
-                    let at = self.now_ms;
-                    self.nodes[id.0].tell(at, event);
-                }
-                Output::Store { ticket, ops } => {
-                    let after = self.timing.commit_ms;
-                    let at = self.now_ms + after + self.jitter();
-                    let at = at.max(self.nodes[id.0].last_commit_ms);
-                    self.nodes[id.0].last_commit_ms = at;
-                    self.schedule_at(id, at, Happening::Commit(ticket, ops));
-                }
-                Output::Registry { request, call } => {
-                    let answer = self.ask_registry(id, call);
-                    let after = self.timing.registry_ms;
-                    let input = Input::Registry { request, answer };
-                    self.schedule(id, after, Happening::Input(input));
-                }
-                Output::Signal(signal) => self.relay(id, signal),
-                Output::Socket { socket, command } => self.own_socket(id, socket, command),
-                Output::Rtc { link, command } => {
-                    if let Some(frame) = self.connection(id, link, command) {
-                        refused.entry(link).or_default().push(frame);
-                    }
-                }
-            }
-        }
-        refused
-    }
-
     fn jitter(&mut self) -> u64 {
         let jitter = self.timing.jitter_ms;
         if jitter > 0 {
@@ -443,7 +413,10 @@ impl World {
                 self.input(id, input);
             }
             Happening::Commit(ticket, ops) => {
-                let result = self.nodes[id.0].commit(&ops);
+                let now = self.now_of(id);
+                let Some(result) = self.nodes[id.0].commit(now, &ops) else {
+                    return self.crash(id);
+                };
                 let after = self.timing.answer_ms;
                 let input = Input::Store { ticket, result };
                 let at = self.now_ms + after;

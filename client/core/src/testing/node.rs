@@ -2,13 +2,14 @@
 
 use super::authority::{Authority, User};
 use super::crypto::CheapCrypto;
+use super::process::{Answered, Process};
 use super::store::MemoryStore;
 use crate::config::Config;
 use crate::crypto::{Crypto, RealCrypto};
 use crate::event::{DeliveryState, Event, MessageState, PeerState};
 use crate::input::{Input, LinkId, SignalInput, SocketId, StoreFailure};
 use crate::manager::PeerManager;
-use crate::state::{Identity, StoreOp, StoreResult};
+use crate::state::{Identity, StoreOp};
 use beeline_proto::id::{Label, MessageId, NetworkFp};
 use beeline_proto::time::Now;
 use std::collections::BTreeMap;
@@ -42,6 +43,8 @@ pub struct Node {
     pub manager: Option<PeerManager>,
     /// What outlives it.
     pub store: MemoryStore,
+    /// Stands in for `store`, and decides when the process ends.
+    pub process: Option<Box<dyn Process>>,
     /// Everything told, with its time.
     pub events: Vec<(u64, Event)>,
     /// How many events had been told when each process started.
@@ -60,6 +63,8 @@ pub struct Node {
     pub links_max: usize,
     /// Whether it carries parcels for others.
     pub can_relay: bool,
+    /// Whether it keeps parcels for others.
+    pub can_store: bool,
     /// How far its clock is off, milliseconds; may change at any time.
     pub wall_skew_ms: i64,
     pub(super) boot: u32,
@@ -76,6 +81,7 @@ impl Node {
             device,
             manager: None,
             store: MemoryStore::new(seed),
+            process: None,
             events: Vec::new(),
             starts: Vec::new(),
             socket_up: false,
@@ -85,6 +91,7 @@ impl Node {
             unlisted: false,
             links_max: crate::limits::LINKS_MAX,
             can_relay: true,
+            can_store: false,
             wall_skew_ms: 0,
             boot: 0,
             last_commit_ms: 0,
@@ -107,9 +114,26 @@ impl Node {
         identity
     }
 
-    pub(super) fn start(&mut self, identity: Identity, network: NetworkFp, real: bool, now: Now) {
+    /// Starts a process; `false` if it ended at once.
+    pub(super) fn start(
+        &mut self,
+        mut identity: Identity,
+        network: NetworkFp,
+        real: bool,
+        now: Now,
+    ) -> bool {
         self.boot += 1;
         self.starts.push(self.events.len());
+        let loaded = match self.process.as_mut().map(|process| process.load(now)) {
+            None => self.store.load(),
+            Some(None) => return false,
+            Some(Some((loaded, own))) => {
+                if let Some((chain, revocations)) = own {
+                    (identity.chain, identity.revocations) = (chain, revocations);
+                }
+                loaded
+            }
+        };
         let seed = self.seed ^ u64::from(self.boot);
         let crypto: Box<dyn Crypto> = if real {
             let mut bytes = [0u8; 32];
@@ -123,10 +147,12 @@ impl Node {
             unlisted: self.unlisted,
             links_max: self.links_max,
             can_relay: self.can_relay,
+            can_store: self.can_store,
             ..Config::new(network, &self.signal_addr)
         };
-        let manager = PeerManager::new(config, identity, self.store.load(), crypto, now);
+        let manager = PeerManager::new(config, identity, loaded, crypto, now);
         self.manager = Some(manager.expect("its own chain is good"));
+        true
     }
 
     pub(super) fn crash(&mut self) -> Vec<End> {
@@ -151,15 +177,18 @@ impl Node {
         self.events.push((at_ms, event));
     }
 
-    pub(super) fn commit(&mut self, ops: &[StoreOp]) -> Result<Vec<StoreResult>, StoreFailure> {
+    pub(super) fn commit(&mut self, now: Now, ops: &[StoreOp]) -> Answered {
+        if let Some(process) = self.process.as_mut() {
+            return process.commit(now, ops);
+        }
         if self.failing_writes > 0 {
             self.failing_writes -= 1;
-            return Err(StoreFailure {
+            return Some(Err(StoreFailure {
                 transient: true,
                 detail: "the disk is full".to_owned(),
-            });
+            }));
         }
-        Ok(self.store.apply(ops))
+        Some(Ok(self.store.apply(ops)))
     }
 
     /// States told of messages of ours, in order.

@@ -2,7 +2,8 @@
 
 use crate::event::DeliveryState;
 use crate::state::{
-    BundleRow, ContactRow, InboxRow, Loaded, OutboxRow, RouteRow, StoreOp, StoreResult, StreamRow,
+    BundleRow, ContactRow, InboxRow, KeptRow, Loaded, OutboxRow, RouteRow, StoreOp, StoreResult,
+    StreamRow,
 };
 use beeline_proto::id::{DeviceFp, Label, MessageId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,6 +33,10 @@ pub struct MemoryStore {
     pub streams: BTreeMap<(DeviceFp, u64), u64>,
     /// Our own chain and revocations, once replaced.
     pub own: Option<(Vec<u8>, Vec<u8>)>,
+    /// Parcels kept for others, by order.
+    pub kept: BTreeMap<u64, KeptRow>,
+    /// The clock of keeping and the wall clock, when last noted.
+    pub kept_clock: (u64, u64),
     seqs: BTreeMap<(Label, u64), u64>,
     /// Places in sequences given out: recipient, incarnation, seq.
     places: BTreeSet<(Label, u64, u64)>,
@@ -93,6 +98,7 @@ impl MemoryStore {
                 })
                 .collect(),
             held,
+            kept: self.load_kept(),
         }
     }
 
@@ -155,6 +161,11 @@ impl MemoryStore {
                 self.own = Some((chain.clone(), revocations.clone()));
             }
             StoreOp::SetIncarnation(incarnation) => self.incarnation = *incarnation,
+            StoreOp::Keep(_)
+            | StoreOp::FindKept { .. }
+            | StoreOp::ReadKept { .. }
+            | StoreOp::DropKept { .. }
+            | StoreOp::ExpireKept { .. } => return self.apply_kept(op),
         }
         StoreResult::Done
     }

@@ -1,7 +1,10 @@
 //! Relaying: first contact through a common peer with every server dead, direct soon after; what
 //! happens to those who drop, refuse, or are used too much.
 
-use crate::tap::items;
+use crate::tap::{frame, items, shared};
+use beeline_proto::id::ParcelId;
+use beeline_proto::parcel::{Kind as ParcelKind, Parcel};
+use beeline_proto::pb::peer::v1::Refusal;
 use beeline_proto::pb::peer::v1::peer_item::Kind;
 use client_core::event::{DeliveryState, Path, Rung};
 use client_core::testing::{NodeId, World};
@@ -134,6 +137,51 @@ fn whoever_is_not_linked_says_so_and_the_ladder_goes_on() {
     assert!(world.drive_until(60_000, |w| delivered(w, alice) == 3));
     world.drive(10);
     assert_eq!(world.node(carol).received(), ["one", "two"]);
+}
+
+/// The id of a message's parcel in a RELAY.
+fn relayed_message(item: &Kind) -> Option<ParcelId> {
+    let Kind::Relay(bytes) = item else {
+        return None;
+    };
+    let parcel = Parcel::parse(bytes).ok()?;
+    (parcel.header().kind == ParcelKind::Message).then(|| parcel.id())
+}
+
+#[test]
+fn a_refusal_that_comes_after_the_ack_counts_as_well() {
+    let (mut world, alice, bob, carol) = no_servers(7);
+    let heard = shared(Vec::new());
+    let tape = heard.clone();
+    world.on_frame = Some(Box::new(move |from, to, bytes| {
+        if (from, to) == (alice, bob) || (from, to) == (bob, alice) {
+            tape.borrow_mut().extend(items(&bytes));
+        }
+        vec![bytes]
+    }));
+    world.send(alice, "carol", "one");
+    assert!(world.drive_until(2_000, |w| delivered(w, alice) == 2));
+    world.drive(2_000);
+    let parcel = heard.borrow().iter().find_map(relayed_message);
+    let refusal = Refusal {
+        subject: parcel.expect("it went through Bob").to_vec(),
+        code: "NO_ROUTE".to_owned(),
+        retry_after_ms: 0,
+    };
+    assert!(world.say(bob, alice, frame(Kind::Refusal(refusal))));
+    // Carol is gone, and only Alice knows it.
+    world.timing.dead_ms = 10;
+    world.cut(alice, carol);
+    world.timing.dead_ms = 60_000;
+    world.crash(carol);
+    world.drive(100);
+    heard.borrow_mut().clear();
+    world.send(alice, "carol", "two");
+    world.drive(1_000);
+    let heard = heard.borrow();
+    let again = heard.iter().position(|i| relayed_message(i).is_some());
+    let found = heard.iter().position(|i| matches!(i, Kind::PeerFound(_)));
+    assert!(found.is_some() && again > found, "{again:?}, {found:?}");
 }
 
 #[test]

@@ -1,0 +1,403 @@
+//! Failpoints: named places at which a process of the in-process runs ends. The numbers are those
+//! of the crash points of the delivery guarantee; C5 fell away with one-time prekeys, C15 to C18
+//! are crashes of servers and play in `tests/e2e`.
+
+use beeline_proto::pb::peer::v1::peer_item;
+use client_core::event::{DeliveryState, Event};
+use client_core::output::{Output, RtcCommand, SignalKind};
+use client_core::state::StoreOp;
+use client_core::testing::tap::items;
+
+/// What a write is about; a write can be about several.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Op {
+    /// A message of ours becomes durable.
+    Queue,
+    /// It is signed and sealed.
+    Seal,
+    /// It is tried, or a relay has it.
+    Tried,
+    /// It is delivered.
+    Delivered,
+    /// A message for us becomes durable.
+    Receive,
+    /// Its turn to be shown has come.
+    Release,
+    /// A contact is pinned, or knows more of us.
+    Contact,
+    /// A new key to seal to.
+    NewKey,
+    /// An old key is erased.
+    Erase,
+}
+
+impl Op {
+    fn is(self, op: &StoreOp) -> bool {
+        match op {
+            StoreOp::QueueMessage(_) => self == Self::Queue,
+            StoreOp::SetSealed { .. } => self == Self::Seal,
+            StoreOp::SetState { state, .. } if *state < DeliveryState::Delivered => {
+                self == Self::Tried
+            }
+            StoreOp::SetState { .. } => self == Self::Delivered,
+            StoreOp::Receive(_) => self == Self::Receive,
+            StoreOp::Release { .. } => self == Self::Release,
+            StoreOp::PutContact(_) => self == Self::Contact,
+            StoreOp::PutBundle(_) => self == Self::NewKey,
+            StoreOp::EraseBundle(_) => self == Self::Erase,
+            _ => false,
+        }
+    }
+
+    /// Whether a write is about this.
+    pub(crate) fn in_write(self, ops: &[StoreOp]) -> bool {
+        ops.iter().any(|op| self.is(op))
+    }
+}
+
+/// What a process does to the world outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Act {
+    /// It asks the store for a write about this.
+    Ask(Op),
+    /// It puts a message on a link.
+    SendMessage,
+    /// It puts an ACK on a link.
+    SendAck,
+    /// It puts an offer or an answer on a socket.
+    Call,
+    /// It tells whoever called `send` that the message is durable.
+    TellQueued,
+    /// It tells that a message is delivered.
+    TellDelivered,
+    /// It tells that a message has come.
+    TellReceived,
+}
+
+impl Act {
+    /// Whether an output is this.
+    pub(crate) fn is(self, output: &Output) -> bool {
+        match (self, output) {
+            (Self::Ask(op), Output::Store { ops, .. }) => op.in_write(ops),
+            (Self::SendMessage | Self::SendAck, Output::Rtc { command, .. }) => {
+                let RtcCommand::Send(frame) = command else {
+                    return false;
+                };
+                let wanted = |item: &peer_item::Kind| match item {
+                    peer_item::Kind::ChatMessage(_) => self == Self::SendMessage,
+                    peer_item::Kind::Ack(_) => self == Self::SendAck,
+                    _ => false,
+                };
+                items(frame).iter().any(wanted)
+            }
+            (Self::Call, Output::Signal(signal)) => {
+                matches!(signal.kind, SignalKind::Offer | SignalKind::Answer)
+            }
+            (Self::TellQueued, Output::Event(Event::Queued { .. })) => true,
+            (Self::TellDelivered, Output::Event(Event::MessageState(state))) => {
+                state.state == DeliveryState::Delivered
+            }
+            (Self::TellReceived, Output::Event(Event::Received(_))) => true,
+            _ => false,
+        }
+    }
+}
+
+/// Where a process ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// A write was asked for and has not begun.
+    BeforeCommit(Op),
+    /// At some call to the disk within the commit.
+    InCommit(Op),
+    /// The commit is done; nobody knows.
+    AfterCommit(Op),
+    /// Before it does this.
+    Before(Act),
+    /// After it did this.
+    After(Act),
+    /// At some call to the disk while it starts: migration, recovery, check.
+    Starting,
+    /// It has said that it shows a message, and does not.
+    Showing,
+    /// It has shown a message, and has not said so.
+    Shown,
+    /// It shows a message and that is committed.
+    ShowingDone,
+    /// At any call to the disk.
+    AnyCall,
+}
+
+/// Whose process ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Role {
+    /// Who sends most.
+    Sender,
+    /// Who receives most.
+    Recipient,
+}
+
+impl Role {
+    /// As printed.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Sender => "sender",
+            Self::Recipient => "recipient",
+        }
+    }
+}
+
+/// What else the story needs for the place to be reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Setting {
+    /// Messages go back and forth.
+    Talk,
+    /// They have never met.
+    FirstContact,
+    /// A key is a day old, or a month.
+    OldKeys,
+    /// The home was never started before.
+    FirstStart,
+    /// The clock steps by ten years and back.
+    Clock,
+}
+
+/// A failpoint.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Point {
+    /// Its name, with its number.
+    pub(crate) name: &'static str,
+    /// Whose process.
+    pub(crate) role: Role,
+    /// Where.
+    pub(crate) place: Place,
+    /// What the story needs.
+    pub(crate) setting: Setting,
+}
+
+const fn point(name: &'static str, role: Role, place: Place, setting: Setting) -> Point {
+    Point {
+        name,
+        role,
+        place,
+        setting,
+    }
+}
+
+use Place::{AfterCommit, AnyCall, BeforeCommit, InCommit, Starting};
+use Role::{Recipient, Sender};
+use Setting::{Clock, FirstContact, FirstStart, OldKeys, Talk};
+
+/// Every failpoint.
+pub(crate) const POINTS: &[Point] = &[
+    point(
+        "C1 send asked",
+        Sender,
+        Place::Before(Act::Ask(Op::Queue)),
+        Talk,
+    ),
+    point(
+        "C1 before commit of a send",
+        Sender,
+        BeforeCommit(Op::Queue),
+        Talk,
+    ),
+    point(
+        "C2 after commit of a send",
+        Sender,
+        AfterCommit(Op::Queue),
+        Talk,
+    ),
+    point(
+        "C2 before send returns",
+        Sender,
+        Place::Before(Act::TellQueued),
+        Talk,
+    ),
+    point(
+        "C2 after send returned",
+        Sender,
+        Place::After(Act::TellQueued),
+        Talk,
+    ),
+    point("C3 in commit of a send", Sender, InCommit(Op::Queue), Talk),
+    point(
+        "C3 in commit of a first send",
+        Sender,
+        InCommit(Op::Queue),
+        FirstContact,
+    ),
+    point(
+        "C3 before pinning and sealing",
+        Sender,
+        BeforeCommit(Op::Seal),
+        FirstContact,
+    ),
+    point(
+        "C3 in pinning and sealing",
+        Sender,
+        InCommit(Op::Seal),
+        FirstContact,
+    ),
+    point(
+        "C3 after pinning and sealing",
+        Sender,
+        AfterCommit(Op::Seal),
+        FirstContact,
+    ),
+    point(
+        "C4 before a message leaves",
+        Sender,
+        Place::Before(Act::SendMessage),
+        Talk,
+    ),
+    point(
+        "C4 after a message left",
+        Sender,
+        Place::After(Act::SendMessage),
+        Talk,
+    ),
+    point(
+        "C4 after an offer left",
+        Sender,
+        Place::After(Act::Call),
+        FirstContact,
+    ),
+    point(
+        "C4 before commit of a try",
+        Sender,
+        BeforeCommit(Op::Tried),
+        Talk,
+    ),
+    point("C4 in commit of a try", Sender, InCommit(Op::Tried), Talk),
+    point(
+        "C6 before commit of a message",
+        Recipient,
+        BeforeCommit(Op::Receive),
+        Talk,
+    ),
+    point(
+        "C6 in commit of a message",
+        Recipient,
+        InCommit(Op::Receive),
+        Talk,
+    ),
+    point(
+        "C6 in commit of a first message",
+        Recipient,
+        InCommit(Op::Receive),
+        FirstContact,
+    ),
+    point(
+        "C7 after commit of a message",
+        Recipient,
+        AfterCommit(Op::Receive),
+        Talk,
+    ),
+    point(
+        "C7 before an ACK leaves",
+        Recipient,
+        Place::Before(Act::SendAck),
+        Talk,
+    ),
+    point(
+        "C7 after an ACK left",
+        Recipient,
+        Place::After(Act::SendAck),
+        Talk,
+    ),
+    point(
+        "C8 before it is told",
+        Recipient,
+        Place::Before(Act::TellReceived),
+        Talk,
+    ),
+    point("C8 marked, not shown", Recipient, Place::Showing, Talk),
+    point("C8 shown, not marked", Recipient, Place::Shown, Talk),
+    point("C8 shown and marked", Recipient, Place::ShowingDone, Talk),
+    point(
+        "C8 in commit of a release",
+        Recipient,
+        InCommit(Op::Release),
+        Talk,
+    ),
+    point(
+        "C9 before a new key",
+        Recipient,
+        BeforeCommit(Op::NewKey),
+        OldKeys,
+    ),
+    point(
+        "C9 in commit of a new key",
+        Recipient,
+        InCommit(Op::NewKey),
+        OldKeys,
+    ),
+    point(
+        "C9 after commit of a new key",
+        Recipient,
+        AfterCommit(Op::NewKey),
+        OldKeys,
+    ),
+    point(
+        "C9 before erasing a key",
+        Recipient,
+        BeforeCommit(Op::Erase),
+        OldKeys,
+    ),
+    point(
+        "C9 in erasing a key",
+        Recipient,
+        InCommit(Op::Erase),
+        OldKeys,
+    ),
+    point(
+        "C9 after erasing a key",
+        Recipient,
+        AfterCommit(Op::Erase),
+        OldKeys,
+    ),
+    point(
+        "C10 before commit of delivered",
+        Sender,
+        BeforeCommit(Op::Delivered),
+        Talk,
+    ),
+    point(
+        "C10 in commit of delivered",
+        Sender,
+        InCommit(Op::Delivered),
+        Talk,
+    ),
+    point(
+        "C10 after commit of delivered",
+        Sender,
+        AfterCommit(Op::Delivered),
+        Talk,
+    ),
+    point(
+        "C10 before delivered is told",
+        Sender,
+        Place::Before(Act::TellDelivered),
+        Talk,
+    ),
+    point("C19 migration", Sender, Starting, FirstStart),
+    point("C19 migration", Recipient, Starting, FirstStart),
+    point("C19 start and recovery", Sender, Starting, Talk),
+    point("C19 start and recovery", Recipient, Starting, Talk),
+    point("C22 the clock steps", Sender, AnyCall, Clock),
+    point("C22 the clock steps", Recipient, AnyCall, Clock),
+    point("at any disk call", Sender, AnyCall, Talk),
+    point("at any disk call", Recipient, AnyCall, Talk),
+];
+
+/// A failpoint, waiting for its moment.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Armed {
+    /// Where.
+    pub(crate) place: Place,
+    /// How often the place is passed before.
+    pub(crate) pass: u64,
+    /// Which call to the disk, from 1, where the place is one of many.
+    pub(crate) call: u64,
+}
