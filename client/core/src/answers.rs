@@ -267,6 +267,8 @@ impl PeerManager {
         }
         for user in users {
             self.pump_user(now, &user);
+            // A batch at a time: what is left goes on at the end of this input.
+            self.unsealed.insert(user);
         }
     }
 

@@ -8,6 +8,13 @@ pub const OUTBOX_MAX: usize = 10_000;
 /// Messages with one link that wait for an ACK: fills 100 ms of a link at 5,000 messages/s.
 pub const LINK_WINDOW: usize = 512;
 
+/// Writes under way from which on a new message is only signed before it is queued: in a burst of
+/// sends being durable does not wait for sealing, which is done while the disk works.
+pub const SEAL_FIRST_MAX: usize = 8;
+
+/// Messages of one user sealed in one turn: they take 5 ms, which everything else waits.
+pub const SEAL_BATCH_MAX: usize = 64;
+
 /// Items waiting on one link for room: a window of messages and the ACKs of the other direction.
 pub const LINK_QUEUE_MAX: usize = 1_024;
 

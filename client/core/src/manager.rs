@@ -77,6 +77,8 @@ pub struct PeerManager {
     pub(crate) depositing: (Vec<StoreOp>, Vec<Deposit>),
     pub(crate) pages: Pages,
     pub(crate) collected: Collected,
+    /// Users with durable messages to seal before the outputs are drained.
+    pub(crate) unsealed: BTreeSet<Label>,
     /// Links with items to put into frames before the outputs are drained.
     pub(crate) dirty: BTreeSet<LinkId>,
     pub(crate) draining: bool,
@@ -132,6 +134,7 @@ impl PeerManager {
             depositing: Default::default(),
             pages: Pages::default(),
             collected: Collected::default(),
+            unsealed: BTreeSet::new(),
             dirty: BTreeSet::new(),
             draining: false,
         };
@@ -272,10 +275,11 @@ impl PeerManager {
     }
 
     /// Last act before the outputs are drained, in fixed order: the inbox's batch, what is to
-    /// be kept, then frames.
+    /// be kept, what is to be sealed, then frames.
     fn settle(&mut self, now: Now) {
         self.flush_inbox();
         self.flush_deposits();
+        self.flush_unsealed();
         self.flush_frames(now);
     }
 }

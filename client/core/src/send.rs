@@ -186,6 +186,7 @@ impl PeerManager {
         if !sealed {
             self.seal_and_write(&to);
         }
+        self.seal_late(id);
         match self.peer(now, &to).ladder.map(|ladder| ladder.tried()) {
             Some(Some(rung)) => self.tell_trying_one(now, id, rung),
             Some(None) => {}

@@ -579,7 +579,7 @@ async fn answers_keep_the_order_and_close_gives_the_home_back() {
             ops: vec![StoreOp::QueueMessage(row)],
             at_ms: 1,
         };
-        store.try_write(write).expect("room");
+        store.try_write(vec![write]).expect("room");
     }
     for n in 0..200u64 {
         let answer = answers.recv().await.expect("answered");
@@ -599,11 +599,41 @@ async fn answers_keep_the_order_and_close_gives_the_home_back() {
         ops: Vec::new(),
         at_ms: 1,
     };
-    let refused = store.try_write(late).expect_err("it is closed");
+    let refused = store.try_write(vec![late]).expect_err("it is closed");
     assert!(
-        matches!(refused, NotTaken::Ended(StoreTicket(900))),
+        matches!(&refused, NotTaken::Ended(gone) if *gone == [StoreTicket(900)]),
         "{refused:?}"
     );
+}
+
+#[tokio::test]
+async fn writes_handed_over_together_share_one_commit() {
+    let place = place();
+    let Opened {
+        store,
+        mut answers,
+        loaded,
+        ..
+    } = Store::open(&place.home, None, &own()).expect("opened");
+    let message = |n: u64| {
+        let mut row = outgoing(0, "carol", n + 1, loaded.incarnation);
+        row.id = MessageId(u128::from(n).to_be_bytes());
+        Write {
+            ticket: StoreTicket(n),
+            ops: vec![StoreOp::QueueMessage(row)],
+            at_ms: 1,
+        }
+    };
+    store
+        .try_write((0..200).map(message).collect())
+        .expect("room");
+    for n in 0..200 {
+        let answer = answers.recv().await.expect("answered");
+        let done = matches!(&answer, Answer::Done { ticket, result: Ok(_) } if ticket.0 == n);
+        assert!(done, "{answer:?}");
+    }
+    assert_eq!(store.commits(), 1);
+    store.close().await;
 }
 
 #[test]

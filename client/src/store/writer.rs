@@ -60,10 +60,10 @@ impl Writer {
     /// Commits `first` and what waits behind it. Returns whether a close was among it.
     pub(super) fn batch(&mut self, first: Job, jobs: &mut mpsc::Receiver<Job>) -> bool {
         let Some(conn) = self.conn.take() else {
-            self.refuse(vec![first]);
+            self.refuse(apart(first));
             return false;
         };
-        let (mut gathered, mut results, mut close) = (vec![first], Vec::new(), false);
+        let (mut gathered, mut results, mut close) = (apart(first), Vec::new(), false);
         let outcome = gather(
             &conn,
             clock::instant() + self.window,
@@ -154,7 +154,7 @@ impl Writer {
                 // The caller may have given up waiting.
                 let _ = answer.send(result.map_err(|f| StoreError::Database(f.detail)));
             }
-            Job::Close => {}
+            Job::Writes(_) | Job::Close => {}
         }
     }
 
@@ -177,10 +177,9 @@ fn gather(
 ) -> Result<(), OpError> {
     run(conn, "BEGIN IMMEDIATE")?;
     loop {
-        let Some(job) = gathered.last() else {
-            return Ok(());
-        };
-        results.push(apply(conn, job)?);
+        while let Some(job) = gathered.get(results.len()) {
+            results.push(apply(conn, job)?);
+        }
         if gathered.len() >= GROUP_COMMIT_MAX || clock::instant() >= until {
             return Ok(());
         }
@@ -189,9 +188,17 @@ fn gather(
                 *close = true;
                 return Ok(());
             }
-            Ok(job) => gathered.push(job),
+            Ok(job) => gathered.extend(apart(job)),
             Err(_) => return Ok(()),
         }
+    }
+}
+
+/// Writes that came together, each for itself.
+fn apart(job: Job) -> Vec<Job> {
+    match job {
+        Job::Writes(writes) => writes.into_iter().map(Job::Write).collect(),
+        job => vec![job],
     }
 }
 
@@ -209,7 +216,7 @@ fn apply(conn: &Connection, job: &Job) -> Applied {
             at_ms,
             ..
         } => ops::mark(conn, keys, *showing, *at_ms).map(|()| Vec::new()),
-        Job::Close => Ok(Vec::new()),
+        Job::Writes(_) | Job::Close => Ok(Vec::new()),
     }
 }
 
