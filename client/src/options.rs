@@ -4,6 +4,7 @@ use crate::coordinator::CoordinatorOptions;
 use crate::error::StartError;
 use crate::limits::ICE_SERVERS_MAX;
 use crate::rtc::{BindTo, IceServer, RtcConfig};
+use client_core::Keep;
 use std::path::PathBuf;
 
 /// Options of [`Client::start`](crate::Client::start).
@@ -27,6 +28,9 @@ pub struct Options {
     pub offline: bool,
     /// Whether and how the client serves others as a coordinator.
     pub coordinator: Option<CoordinatorOptions>,
+    /// How much is kept for members that are away; nothing if `None`. For a client that stays: one
+    /// that passes through should not promise it.
+    pub keep: Option<Keep>,
     /// Links taken at once; as many as `client_core::limits::LINKS_MAX` if `None`.
     pub links_max: Option<usize>,
 }

@@ -80,6 +80,15 @@ impl PeerManager {
         }
     }
 
+    /// Whether anything is still asked for, on its way, or to be named.
+    pub(crate) fn is_collecting(&self, id: LinkId) -> bool {
+        let collecting = self.collected.by_link.get(&id);
+        collecting.is_some_and(|c| {
+            let asking = c.asked.is_some() || c.next.is_some() || c.again;
+            asking || c.under_way > 0 || !c.settled.is_empty()
+        })
+    }
+
     /// A link is gone.
     pub(crate) fn stop_collecting(&mut self, id: LinkId) {
         self.collected.by_link.remove(&id);

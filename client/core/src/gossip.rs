@@ -212,6 +212,7 @@ impl PeerManager {
             .learn(device, from, Rung::Cache, false, now.mono_ms);
         self.routes.hear(device, now.wall_ms);
         if self.links.ready_to(device).is_none() {
+            self.visit_if_heard(now, device);
             self.heard_of(now, device);
         }
         self.contacts.of_device(device).is_none()

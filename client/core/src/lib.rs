@@ -101,6 +101,7 @@ pub mod testing;
 mod timer;
 mod traffic;
 mod vias;
+mod visits;
 mod ways;
 
 pub use beeline_proto::time::Now;

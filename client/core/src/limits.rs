@@ -350,6 +350,29 @@ pub const COLLECT_PAGES_MAX: u32 = 4_096;
 /// When a pass is repeated because something of it could not be stored, milliseconds.
 pub const COLLECT_AGAIN_MS: u64 = 30_000;
 
+/// Members that keep for us called at once.
+pub const VISITS_AT_ONCE: usize = 2;
+
+/// How long a call for a visit is waited for before the next one, milliseconds: one that is there
+/// answers in a fraction of it.
+pub const VISIT_STEP_MS: u64 = 2_000;
+
+/// How often each is called on, milliseconds: sixteen calls to nobody cost some 50 KiB.
+pub const VISIT_AGAIN_MS: u64 = 6 * 3_600 * 1_000;
+
+/// One that others say is there is called again no sooner than this, milliseconds.
+pub const VISIT_HEARD_MS: u64 = 5 * 60 * 1_000;
+
+/// One whose link was lost is called again after this long, milliseconds: it may have had more.
+pub const VISIT_LOST_MS: u64 = 30_000;
+
+/// How long a link made for a visit stays, milliseconds.
+pub const VISIT_STAY_MS: u64 = 60_000;
+
+/// Members that keep for us we stay linked to: as many as a sender leaves parcels with, beside a
+/// coordinator.
+pub const VISIT_LINKS: usize = 2;
+
 /// Members that keep for one recipient device, counted from the front of its order: enough that
 /// sender and recipient meet though each misses some, few enough to ask each.
 pub const CUSTODIANS_MAX: usize = 16;

@@ -2,6 +2,7 @@
 
 use crate::event::Rung;
 use crate::input::LinkId;
+use crate::limits::VISIT_STEP_MS;
 use crate::manager::PeerManager;
 use crate::timer::Timer;
 use beeline_proto::id::DeviceFp;
@@ -17,6 +18,7 @@ impl PeerManager {
         self.talks.start(id, now.mono_ms);
         self.pages.start(id, now.mono_ms);
         self.start_collecting(now, id);
+        self.visit_soon(now, VISIT_STEP_MS);
         self.start_telling(now, id);
         self.note_neighbour(now, device, true);
         let rung = if self.is_coordinator(device) {
@@ -43,6 +45,7 @@ impl PeerManager {
             self.routes.hear(device, now.wall_ms);
             let row = self.routes.get(device).map(|route| route.row.clone());
             self.keep_route(now, row);
+            self.visit_lost(now, device);
             self.neighbours.forget(device);
             self.note_neighbour(now, device, false);
         }

@@ -35,6 +35,7 @@ use crate::state::{Identity, Loaded, StoreOp};
 use crate::talk::Talks;
 use crate::timer::{Timer, Timers};
 use crate::vias::Vias;
+use crate::visits::Visits;
 use beeline_proto::id::{DeviceFp, Label, ParcelId, SessionId};
 use beeline_proto::time::Now;
 use std::collections::{BTreeMap, BTreeSet};
@@ -79,6 +80,7 @@ pub struct PeerManager {
     pub(crate) collected: Collected,
     /// Users with durable messages to seal before the outputs are drained.
     pub(crate) unsealed: BTreeSet<Label>,
+    pub(crate) visits: Visits,
     /// Links with items to put into frames before the outputs are drained.
     pub(crate) dirty: BTreeSet<LinkId>,
     pub(crate) draining: bool,
@@ -135,6 +137,7 @@ impl PeerManager {
             pages: Pages::default(),
             collected: Collected::default(),
             unsealed: BTreeSet::new(),
+            visits: Visits::default(),
             dirty: BTreeSet::new(),
             draining: false,
         };
@@ -266,6 +269,7 @@ impl PeerManager {
                 Timer::Heartbeat => self.beat(now),
                 Timer::Announce => self.announce(now),
                 Timer::Collect(link) => self.on_collect(now, link),
+                Timer::Visit => self.visit(now),
                 Timer::Expire => self.expire_kept(now),
                 Timer::Lazy => self.out.flush_lazy(),
                 Timer::Rewrite => self.rewrite(),

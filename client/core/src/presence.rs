@@ -176,7 +176,7 @@ impl PeerManager {
             self.announce(now);
             self.tend_soon(now, 1);
         }
-        self.tell_online("the socket opened");
+        self.tell_online(now, "the socket opened");
         self.dial_over(now, socket);
         self.retry_all(now);
     }
@@ -189,11 +189,11 @@ impl PeerManager {
             self.timers.cancel(&Timer::Announce);
             self.tend_soon(now, 1);
         }
-        self.tell_online(reason);
+        self.tell_online(now, reason);
     }
 
     /// Tells whether we can be reached, when that changed.
-    fn tell_online(&mut self, reason: &str) {
+    fn tell_online(&mut self, now: Now, reason: &str) {
         let listed = self.presence.announced && self.presence.gateway_up();
         // At its own address a coordinator needs nobody to be found.
         let own = self.me.config.coordinator && self.presence.sockets.contains(&SocketId::OWN);
@@ -202,6 +202,9 @@ impl PeerManager {
             return;
         }
         self.presence.online = online;
+        if online {
+            self.visit_anew(now);
+        }
         self.out.event(if online {
             Event::Online
         } else {
@@ -246,7 +249,7 @@ impl PeerManager {
         if self.presence.gateway_up() {
             self.timers.arm(Timer::Announce, now.mono_ms + after_ms);
         }
-        self.tell_online("announced");
+        self.tell_online(now, "announced");
         self.list_coordinators(now);
         let ours = self.me.versions();
         let behind = lists.0 > ours.descriptor || lists.1 > ours.revocations;
@@ -269,10 +272,10 @@ impl PeerManager {
                 self.out.ask(RegistryCall::RenewMembership, Request::Renew);
             }
             self.presence.announced = false;
-            self.tell_online(&detail);
+            self.tell_online(now, &detail);
         } else if self.presence.gateway_up() {
             self.presence.announced = true;
-            self.tell_online("the registry cannot be asked");
+            self.tell_online(now, "the registry cannot be asked");
         }
         self.out.warn(now, "announce-failed", detail);
     }
@@ -331,7 +334,7 @@ impl PeerManager {
         self.close_own_sockets();
         self.presence.sockets.clear();
         self.presence.announced = false;
-        self.tell_online("the process ends");
+        self.tell_online(now, "the process ends");
         self.out.flush_lazy();
         self.timers.clear();
     }

@@ -1,8 +1,9 @@
 //! Pictures of the manager for `status`, `peers` and `routes`.
 
 use crate::limits::{
-    ACK_DEVICES_MAX, CONTACTS_MAX, COORDINATORS_MAX, EARLY_CANDIDATES_MAX, HEARD_MAX,
-    HELD_TOTAL_MAX, LINKS_MAX, NEIGHBOURS_MAX, OUTBOX_MAX, PARCELS_SEEN_MAX, PEERS_MAX,
+    ACK_DEVICES_MAX, COLLECT_SETTLED_MAX, CONTACTS_MAX, COORDINATORS_MAX, CUSTODIANS_MAX,
+    EARLY_CANDIDATES_MAX, HEARD_MAX, HELD_TOTAL_MAX, KEEP_DEPOSITORS_MAX, KEEP_IN_FLIGHT_MAX,
+    KEEP_PAIRS_MAX, LINKS_MAX, NEIGHBOURS_MAX, OUTBOX_MAX, PARCELS_SEEN_MAX, PEERS_MAX,
     QUERIES_MAX, RECEIVE_PENDING_MAX, RELAY_PAIRS_MAX, REQUESTS_MAX, ROUTES_MAX, SESSIONS_SEEN_MAX,
     SETTLED_MAX, SOUGHT_PER_LINK_MAX, STREAMS_MAX, TIMERS_MAX, VIAS_MAX,
 };
@@ -45,6 +46,9 @@ impl PeerManager {
             membership_expires_ms: self.me.chain.membership.verified.payload().expires_ms,
             bundle_made_ms: self.bundles.newest().map_or(0, |row| row.made_ms),
             coordinators: self.coordinator_infos(),
+            keeps: self.me.config.can_store,
+            kept: self.keeping.total(),
+            kept_max: self.me.config.keep.total,
             refused: self.out.counters.all(),
         }
     }
@@ -90,6 +94,17 @@ impl PeerManager {
             fill("acks", self.acks.len(), ACK_DEVICES_MAX),
             fill("vias", self.vias.len(), VIAS_MAX),
             fill("carried", self.carried.len(), RELAY_PAIRS_MAX),
+            fill("deposits", self.keeping.in_flight, KEEP_IN_FLIGHT_MAX),
+            fill("kept-pairs", self.keeping.len().0, KEEP_PAIRS_MAX),
+            fill("depositors", self.keeping.len().1, KEEP_DEPOSITORS_MAX),
+            fill("pages", self.pages.len(), LINKS_MAX),
+            fill("collected", self.collected.len().0, LINKS_MAX),
+            fill(
+                "settled-kept",
+                self.collected.len().1,
+                COLLECT_SETTLED_MAX * LINKS_MAX,
+            ),
+            fill("visits", self.visits.len(), CUSTODIANS_MAX),
             fill("arrived", self.inbox.len(), RECEIVE_PENDING_MAX),
             fill("requests", self.out.requests_open(), REQUESTS_MAX + 5),
             fill("timers", self.timers.len(), TIMERS_MAX),

@@ -1,5 +1,6 @@
 //! Read-only pictures of a manager, for `status`, `peers`, `routes` and `verify`.
 
+use crate::config::Space;
 use crate::event::{PeerState, Rung};
 use beeline_proto::id::{DeviceFp, Label, UserFp};
 
@@ -44,6 +45,12 @@ pub struct Status {
     pub bundle_made_ms: u64,
     /// Coordinators known, by device.
     pub coordinators: Vec<CoordinatorInfo>,
+    /// Whether we keep parcels for others.
+    pub keeps: bool,
+    /// What is kept for others now.
+    pub kept: Space,
+    /// What may be kept in all.
+    pub kept_max: Space,
     /// Inputs of others that were refused or dropped, by kind.
     pub refused: Vec<(&'static str, u64)>,
 }

@@ -38,6 +38,8 @@ pub(crate) enum Timer {
     Announce,
     /// What a custodian keeps for us is asked for again over the link.
     Collect(LinkId),
+    /// Members that keep for us are called on.
+    Visit,
     /// More of what is kept for others has ended.
     Expire,
     /// Operations that waited for a write to ride on are written.

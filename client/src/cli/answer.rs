@@ -257,6 +257,11 @@ pub(crate) async fn status(client: &Client) -> Result<Line, Failure> {
     line.links = status.core.links_open as u64;
     line.connecting = status.core.links_pending as u64;
     line.coordinators = status.core.coordinators.iter().map(coordinator).collect();
+    line.kept = status.core.kept.parcels;
+    line.kept_bytes = status.core.kept.bytes;
+    if status.core.keeps {
+        line.kept_bytes_max = status.core.kept_max.bytes;
+    }
     let counted = |(kind, count): &(&'static str, u64)| ((*kind).to_owned(), *count);
     line.refused = status.core.refused.iter().map(counted).collect();
     Ok(Line::Status(Box::new(line)))

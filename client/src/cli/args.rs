@@ -4,6 +4,7 @@ use super::units;
 use beeline::CoordinatorOptions;
 use beeline_proto::id::Label;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use client_core::Keep;
 use client_core::limits::LINKS_MAX;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -100,6 +101,21 @@ pub(crate) struct LinkArgs {
     pub(crate) rtc_ports: Option<RangeInclusive<u16>>,
 }
 
+/// Whether a home that stays keeps parcels for others.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct KeepArgs {
+    /// Keep no sealed messages for members that are away
+    #[arg(long)]
+    pub(crate) no_keep: bool,
+}
+
+impl KeepArgs {
+    /// How much to keep.
+    pub(crate) fn keep(&self) -> Option<Keep> {
+        (!self.no_keep).then(Keep::default)
+    }
+}
+
 /// `join`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -191,6 +207,8 @@ pub(crate) struct ListenArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) count: Option<u64>,
     #[command(flatten)]
+    pub(crate) keep: KeepArgs,
+    #[command(flatten)]
     pub(crate) link: LinkArgs,
 }
 
@@ -231,6 +249,8 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "N", requires = "coordinator", default_value_t = LINKS_MAX,
           value_parser = units::links)]
     pub(crate) links: usize,
+    #[command(flatten)]
+    pub(crate) keep: KeepArgs,
     #[command(flatten)]
     pub(crate) link: LinkArgs,
 }

@@ -1,8 +1,10 @@
 //! Every line `--json` prints, as one type: what scripts rely on, what the socket of a running
 //! client carries, and what [`super::human`] turns into text. Absent fields are left out.
 
+mod status;
+
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+pub(crate) use status::{CoordinatorPart, StatusLine};
 
 /// One line of output. The tag is `"event"`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -309,79 +311,6 @@ pub(crate) struct VerifyLine {
     /// The digits with the key that now claims the name; sending is blocked until it is accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) claimed_safety_number: Option<String>,
-}
-
-/// Who this device is and how it is connected.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct StatusLine {
-    /// The networkId.
-    pub(crate) network: String,
-    /// The userId.
-    pub(crate) user: String,
-    /// The deviceId.
-    pub(crate) device: String,
-    /// Fingerprint of the network.
-    pub(crate) network_fingerprint: String,
-    /// Fingerprint of our user key.
-    pub(crate) user_fingerprint: String,
-    /// Fingerprint of our device key.
-    pub(crate) device_fingerprint: String,
-    /// Whether a process runs this home now.
-    pub(crate) running: bool,
-    /// Its process id.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) pid: Option<u32>,
-    /// Whether it can be reached.
-    pub(crate) online: bool,
-    /// Where it serves the signalling socket, if it runs as a coordinator.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) signal_addr: Option<String>,
-    /// The gateway its signalling socket is open to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) gateway: Option<String>,
-    /// This identity runs elsewhere too: what was seen.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) running_elsewhere: Option<String>,
-    /// The store has failed: how.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) store_failed: Option<String>,
-    /// Open links.
-    pub(crate) links: u64,
-    /// Links being made.
-    pub(crate) connecting: u64,
-    /// Users whose key is pinned.
-    pub(crate) contacts: u64,
-    /// Rows of the route cache.
-    pub(crate) routes: u64,
-    /// Messages of ours without an end yet.
-    pub(crate) outbox: u64,
-    /// Messages for us that nobody was shown yet.
-    pub(crate) unshown: u64,
-    /// Coordinators known.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) coordinators: Vec<CoordinatorPart>,
-    /// How often what was refused since the start, by kind.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub(crate) refused: BTreeMap<String, u64>,
-}
-
-/// A coordinator, and how it stands with us.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct CoordinatorPart {
-    /// The user.
-    pub(crate) user: String,
-    /// The deviceId.
-    pub(crate) device: String,
-    /// A link to it is open.
-    pub(crate) linked: bool,
-    /// Our socket at its own signalling server is open.
-    pub(crate) socket: bool,
-    /// Links in use there, as last heard.
-    pub(crate) load: u32,
-    /// Links it takes at most; 0 before it was heard of.
-    pub(crate) capacity: u32,
 }
 
 /// A member as administrators see it.

@@ -55,13 +55,15 @@ async fn in_home(context: &Context, command: Command) -> Result<Exit, Failure> {
         Command::Join(args) => join::join(context, args).await,
         Command::Send(args) => send::send(context, args).await,
         Command::Listen(args) => {
-            let options = context.options("listen", &args.link);
+            let mut options = context.options("listen", &args.link);
+            options.keep = args.keep.keep();
             listen::stay(context, options, Show::Messages(args.count)).await
         }
         Command::Run(args) => {
             let mut options = context.options("run", &args.link);
             options.coordinator = args.coordinator();
             options.links_max = Some(args.links);
+            options.keep = args.keep.keep();
             listen::stay(context, options, Show::Nothing).await
         }
         Command::Status => look::status(context).await,

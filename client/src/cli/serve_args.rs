@@ -1,6 +1,6 @@
 //! `beeline serve`: flags.
 
-use super::args::LinkArgs;
+use super::args::{KeepArgs, LinkArgs};
 use clap::Args;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -45,6 +45,8 @@ pub(crate) struct ServeArgs {
     /// Certificate authorities in PEM that the coordinator trusts beside the system's
     #[arg(long, value_name = "FILE", conflicts_with = "no_coordinator")]
     pub(crate) ca: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) keep: KeepArgs,
     #[command(flatten)]
     pub(crate) link: LinkArgs,
     /// Keep the registry in PostgreSQL: postgres://user:password@host/database

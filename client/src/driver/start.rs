@@ -182,6 +182,8 @@ fn config(
     let config = Config::new(identity.network, &signal_addr);
     Config {
         coordinator: served.is_some(),
+        can_store: options.keep.is_some(),
+        keep: options.keep.unwrap_or_default(),
         links_max: options.links_max.unwrap_or(config.links_max),
         ..config
     }

@@ -113,6 +113,7 @@ fn options(context: &Context, args: &ServeArgs) -> Options {
         // A certificate that nobody else signed is its own authority.
         ca: args.ca.clone().or_else(|| args.tls_cert.clone()),
         coordinator: Some(coordinator),
+        keep: args.keep.keep(),
         ..context.options("serve", &args.link)
     }
 }

@@ -177,3 +177,7 @@ pub(super) fn load(conn: &Connection) -> Result<KeptLoad, StoreError> {
         wall_ms,
     })
 }
+
+#[cfg(test)]
+#[path = "kept_tests.rs"]
+mod tests;

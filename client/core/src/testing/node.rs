@@ -4,7 +4,7 @@ use super::authority::{Authority, User};
 use super::crypto::CheapCrypto;
 use super::process::{Answered, Process};
 use super::store::MemoryStore;
-use crate::config::Config;
+use crate::config::{Config, Keep};
 use crate::crypto::{Crypto, RealCrypto};
 use crate::event::{DeliveryState, Event, MessageState, PeerState};
 use crate::input::{Input, LinkId, SignalInput, SocketId, StoreFailure};
@@ -65,6 +65,8 @@ pub struct Node {
     pub can_relay: bool,
     /// Whether it keeps parcels for others.
     pub can_store: bool,
+    /// How much of it.
+    pub keep: Keep,
     /// How far its clock is off, milliseconds; may change at any time.
     pub wall_skew_ms: i64,
     pub(super) boot: u32,
@@ -92,6 +94,7 @@ impl Node {
             links_max: crate::limits::LINKS_MAX,
             can_relay: true,
             can_store: false,
+            keep: Keep::default(),
             wall_skew_ms: 0,
             boot: 0,
             last_commit_ms: 0,
@@ -148,6 +151,7 @@ impl Node {
             links_max: self.links_max,
             can_relay: self.can_relay,
             can_store: self.can_store,
+            keep: self.keep,
             ..Config::new(network, &self.signal_addr)
         };
         let manager = PeerManager::new(config, identity, loaded, crypto, now);

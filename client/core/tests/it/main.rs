@@ -4,6 +4,7 @@ mod acks;
 mod burst;
 mod coordinators;
 mod crash;
+mod custody;
 mod first;
 mod flood;
 mod glare;

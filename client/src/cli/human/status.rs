@@ -1,0 +1,101 @@
+//! `status` as people read it.
+
+use super::super::line::{CoordinatorPart, StatusLine};
+use super::{Style, safe};
+
+/// Who this device is, how it is connected, and what it holds.
+pub(super) fn render_status(line: &StatusLine, style: Style) -> String {
+    let short = |fingerprint: &str| fingerprint.chars().take(12).collect::<String>();
+    let mut rows = vec![
+        (
+            "user",
+            format!(
+                "{} ({})",
+                style.strong(&line.user),
+                short(&line.user_fingerprint)
+            ),
+        ),
+        (
+            "device",
+            format!("{} ({})", line.device, short(&line.device_fingerprint)),
+        ),
+        (
+            "network",
+            format!("{} ({})", line.network, short(&line.network_fingerprint)),
+        ),
+        ("state", status_state(line, style)),
+        (
+            "links",
+            format!("{} open, {} being made", line.links, line.connecting),
+        ),
+        (
+            "known",
+            format!("{} contacts, {} routes", line.contacts, line.routes),
+        ),
+        ("outbox", format!("{} waiting", line.outbox)),
+        ("inbox", format!("{} not shown yet", line.unshown)),
+    ];
+    if line.kept > 0 || line.kept_bytes_max > 0 {
+        rows.push(("keeps", kept_state(line)));
+    }
+    for coordinator in &line.coordinators {
+        rows.push(("coordinator", coordinator_state(coordinator, style)));
+    }
+    if let Some(addr) = &line.signal_addr {
+        rows.push(("serves", addr.clone()));
+    }
+    if let Some(detail) = &line.running_elsewhere {
+        rows.push(("elsewhere", style.bad(&safe(detail))));
+    }
+    if let Some(detail) = &line.store_failed {
+        rows.push(("store", style.bad(&safe(detail))));
+    }
+    for (kind, count) in &line.refused {
+        rows.push(("refused", format!("{count} x {}", safe(kind))));
+    }
+    let rows = rows
+        .iter()
+        .map(|(name, value)| format!("{name:<13}{value}"));
+    rows.collect::<Vec<_>>().join("\n")
+}
+
+/// What is kept for others, and how full that makes the space.
+fn kept_state(line: &StatusLine) -> String {
+    let mib = |bytes: u64| bytes.div_ceil(1024 * 1024);
+    let of = match line.kept_bytes_max {
+        0 => "until they are fetched".to_owned(),
+        max => format!("of {} MiB", mib(max)),
+    };
+    format!(
+        "{} sealed messages for others, {} MiB {of}",
+        line.kept,
+        mib(line.kept_bytes)
+    )
+}
+
+fn coordinator_state(part: &CoordinatorPart, style: Style) -> String {
+    let linked = if part.linked {
+        style.good("linked")
+    } else {
+        style.dim("not linked")
+    };
+    let mut text = format!("{} ({}), {linked}", part.user, part.device);
+    if part.capacity > 0 {
+        let _ = write!(text, ", {} of {} links in use", part.load, part.capacity);
+    }
+    if part.socket {
+        text.push_str(", by its own socket");
+    }
+    text
+}
+
+fn status_state(line: &StatusLine, style: Style) -> String {
+    let Some(pid) = line.pid.filter(|_| line.running) else {
+        return "not running".to_owned();
+    };
+    if line.online {
+        let gateway = line.gateway.as_deref().unwrap_or("no gateway");
+        return format!("{}, process {pid}, {gateway}", style.good("online"));
+    }
+    format!("{}, process {pid}", style.careful("not reachable yet"))
+}
