@@ -47,8 +47,8 @@ pub const STORE_BUSY: Duration = Duration::from_secs(5);
 /// How long the check at start may take: about a gigabyte from a warm cache.
 pub const CHECK_MAX: Duration = Duration::from_secs(2);
 
-/// Rows of one kind loaded at start: far more than a person's contacts, devices and waiting mail.
-pub const LOAD_ROWS_MAX: usize = 100_000;
+/// Rows of one kind loaded at start: the parcels of a full outbox, for sixteen devices each.
+pub const LOAD_ROWS_MAX: usize = 16 * client_core::limits::OUTBOX_MAX;
 
 /// Lines of `history` and steps of `why` in one answer.
 pub const HISTORY_MAX: usize = 10_000;

@@ -3,7 +3,8 @@
 //! ```text
 //! cargo bench -p beeline-tests                 # everything, a few minutes
 //! cargo bench -p beeline-tests -- gateway      # one part: crypto manager store gateway registry
-//!                                              # setup client burst memory
+//!                                              # setup client burst outbox dedup custody
+//!                                              # memory
 //! ```
 //!
 //! Machines differ and drift, so no figure stands alone: each part runs what it measures and the
@@ -14,6 +15,8 @@ mod bare;
 mod calls;
 mod client;
 mod crypto;
+mod custody;
+mod dedup;
 mod delivery;
 mod gateway;
 mod grpc_bare;
@@ -22,6 +25,7 @@ mod manager;
 mod measure;
 mod members;
 mod memory;
+mod outbox;
 mod peerjs;
 mod peers;
 mod proc;
@@ -51,6 +55,9 @@ const PARTS: &[(&str, Part)] = &[
     ("setup", setup::run),
     ("client", client::run),
     ("burst", delivery::burst),
+    ("outbox", outbox::run),
+    ("dedup", dedup::run),
+    ("custody", custody::run),
     ("memory", memory::run),
 ];
 
@@ -64,6 +71,7 @@ const ROLES: &[(&str, Role)] = &[
     ("registry", servers::registry),
     ("gateway", servers::gateway),
     ("peers", peers::play),
+    ("keeper", custody::keeper),
 ];
 
 fn main() {

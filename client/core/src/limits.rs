@@ -2,8 +2,14 @@
 
 use beeline_proto::limits::CANDIDATES_MAX;
 
-/// Messages of ours not yet final: a month of a busy program, about 40 MiB with their parcels.
-pub const OUTBOX_MAX: usize = 10_000;
+/// Messages of ours not yet final: a month of a busy program. Of 200 bytes each they take 300 MiB.
+pub const OUTBOX_MAX: usize = 128 * 1024;
+
+/// Bytes of their texts, envelopes and parcels.
+pub const OUTBOX_BYTES_MAX: usize = 384 * 1024 * 1024;
+
+/// Users they are for.
+pub const OUTBOX_USERS_MAX: usize = 10_000;
 
 /// Messages with one link that wait for an ACK: fills 100 ms of a link at 5,000 messages/s.
 pub const LINK_WINDOW: usize = 512;
@@ -483,9 +489,9 @@ pub const REDIALS_MAX: u32 = 3;
 /// our own.
 pub const TIMERS_MAX: usize = 4 * LINKS_MAX
     + ACK_DEVICES_MAX
-    + (2 + RELAYS_AT_ONCE) * (PEERS_MAX + OUTBOX_MAX)
+    + (2 + RELAYS_AT_ONCE) * (PEERS_MAX + OUTBOX_USERS_MAX)
     + HELD_TOTAL_MAX
     + 16
     + FABRIC_TIMERS_MAX;
 
-const _: () = assert!(PEERS_MAX > OUTBOX_MAX + LINKS_MAX + REQUESTS_MAX);
+const _: () = assert!(PEERS_MAX > OUTBOX_USERS_MAX + LINKS_MAX + REQUESTS_MAX);

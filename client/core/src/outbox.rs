@@ -3,7 +3,7 @@
 
 use crate::event::{DeliveryState, Rung};
 use crate::input::{CommandId, LinkId};
-use crate::limits::SETTLED_MAX;
+use crate::limits::{OUTBOX_BYTES_MAX, OUTBOX_MAX, OUTBOX_USERS_MAX, SETTLED_MAX};
 use crate::state::OutboxRow;
 use beeline_proto::id::{DeviceFp, EnvelopeHash, Label, MessageId, ParcelId, sha256};
 use beeline_proto::parcel::Parcel;
@@ -74,6 +74,8 @@ pub(crate) struct Outbox {
     entries: BTreeMap<MessageId, Entry>,
     by_peer: BTreeMap<Label, BTreeMap<u64, MessageId>>,
     by_parcel: BTreeMap<ParcelId, MessageId>,
+    /// Bytes of all texts, envelopes and parcels.
+    bytes: usize,
     seqs: BTreeMap<Label, u64>,
     next_order: u64,
     settled: BTreeMap<MessageId, Settled>,
@@ -89,6 +91,7 @@ impl Outbox {
             entries: BTreeMap::new(),
             by_peer: BTreeMap::new(),
             by_parcel: BTreeMap::new(),
+            bytes: 0,
             seqs: seqs.into_iter().collect(),
             next_order: 1,
             settled: BTreeMap::new(),
@@ -127,7 +130,16 @@ impl Outbox {
             row,
         };
         self.index_parcels(id, &entry.row.parcels);
+        self.bytes += bytes_of(&entry.row);
         self.entries.insert(id, entry);
+    }
+
+    /// Whether another message for a user has no room.
+    pub(crate) fn is_full_for(&self, to: &Label) -> bool {
+        let new_user = !self.by_peer.contains_key(to);
+        self.entries.len() >= OUTBOX_MAX
+            || self.bytes >= OUTBOX_BYTES_MAX
+            || (new_user && self.by_peer.len() >= OUTBOX_USERS_MAX)
     }
 
     fn index_parcels(&mut self, id: MessageId, parcels: &[(DeviceFp, Vec<u8>)]) {
@@ -171,10 +183,12 @@ impl Outbox {
         let Some(entry) = self.entries.get_mut(&id) else {
             return;
         };
+        self.bytes -= bytes_of(&entry.row);
         entry.hash = Some(EnvelopeHash(sha256(envelope)));
         entry.row.envelope = Some(envelope.to_vec());
         entry.phase = Phase::Sealing;
         let old = std::mem::replace(&mut entry.row.parcels, parcels.clone());
+        self.bytes += bytes_of(&entry.row);
         self.forget_parcels(&old);
         self.index_parcels(id, &parcels);
     }
@@ -184,16 +198,19 @@ impl Outbox {
         let Some(entry) = self.entries.get_mut(id) else {
             return;
         };
+        self.bytes -= bytes_of(&entry.row);
         entry.phase = Phase::Unsealed;
         entry.hash = None;
         entry.row.envelope = None;
         let parcels = std::mem::take(&mut entry.row.parcels);
+        self.bytes += bytes_of(&entry.row);
         self.forget_parcels(&parcels);
     }
 
     /// Takes a message out.
     pub(crate) fn remove(&mut self, id: &MessageId) -> Option<Entry> {
         let entry = self.entries.remove(id)?;
+        self.bytes -= bytes_of(&entry.row);
         if let Some(orders) = self.by_peer.get_mut(&entry.row.to) {
             orders.remove(&entry.order);
             if orders.is_empty() {
@@ -302,3 +319,14 @@ impl Outbox {
         self.settled.len()
     }
 }
+
+/// What a row weighs: a full outbox of long texts must not fill the memory.
+fn bytes_of(row: &OutboxRow) -> usize {
+    let envelope = row.envelope.as_ref().map_or(0, Vec::len);
+    let parcels: usize = row.parcels.iter().map(|(_, parcel)| parcel.len()).sum();
+    row.text.len() + envelope + parcels
+}
+
+#[cfg(test)]
+#[path = "outbox_tests.rs"]
+mod tests;
