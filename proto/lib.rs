@@ -13,6 +13,7 @@
 
 pub mod chain;
 pub mod code;
+pub mod custody;
 pub mod envelope;
 pub mod id;
 pub mod invite;

@@ -80,6 +80,10 @@ pub const COORDINATORS_NAMED_MAX: usize = 4;
 /// Lifetime of a parcel, seconds: as long as a sender tries, 30 days.
 pub const PARCEL_TTL_MAX_S: u32 = 30 * 24 * 3600;
 
+/// Members that keep for one recipient device, counted from the front of its order: enough that
+/// sender and recipient meet though each misses some, few enough to ask each.
+pub const CUSTODIANS_MAX: usize = 16;
+
 /// Parcels in one page of what a custodian keeps, and parcel ids in one STORE_DELETE.
 pub const STORE_PAGE_MAX: usize = 64;
 

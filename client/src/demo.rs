@@ -3,7 +3,7 @@
 
 mod story;
 
-use crate::cli::args::LinkArgs;
+use crate::cli::args::{KeepArgs, LinkArgs};
 use crate::cli::fail::{Exit, Failure};
 use crate::cli::line::{Line, StepLine};
 use crate::cli::print::Printer;
@@ -103,6 +103,7 @@ async fn start_servers(runtime: &Runtime, data: &Path) -> Result<Servers, Failur
         coordinator_url: None,
         ca: None,
         link: LinkArgs::default(),
+        keep: KeepArgs::default(),
         database_url: None,
         tls_cert: None,
         tls_key: None,

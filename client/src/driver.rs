@@ -18,6 +18,7 @@ pub(crate) use start::start;
 
 use crate::clock;
 use crate::coordinator::Served;
+use crate::crash;
 use crate::error::{SendError, StoreError};
 use crate::handle::Sent;
 use crate::limits::{
@@ -55,6 +56,11 @@ pub(crate) enum DriverCommand {
         answer: oneshot::Sender<Result<(), SendError>>,
     },
     MarkRead(Vec<(UserFp, MessageId)>),
+    SetReadReceipts {
+        user: Label,
+        on: bool,
+        answer: oneshot::Sender<Result<(), SendError>>,
+    },
     Connect(Label),
     Picture(Picture),
     Drain {
@@ -155,7 +161,10 @@ impl Driver {
     fn pump(&mut self) {
         loop {
             while let Some(output) = self.manager.poll_output() {
+                let act = crash::act(&output);
+                crash::at_with("before", act);
                 self.execute(output);
+                crash::at_with("after", act);
             }
             for (link, event) in self.links.take_refused() {
                 self.inputs.push_front(Input::Rtc { link, event });
@@ -313,6 +322,10 @@ impl Driver {
             DriverCommand::AcceptKey { user, answer } => {
                 let command = self.await_outcome(Waiting::Done(answer));
                 self.command(Command::AcceptKey { command, user });
+            }
+            DriverCommand::SetReadReceipts { user, on, answer } => {
+                let command = self.await_outcome(Waiting::Done(answer));
+                self.command(Command::SetReadReceipts { command, user, on });
             }
             DriverCommand::MarkRead(messages) => self.command(Command::MarkRead { messages }),
             DriverCommand::Connect(to) => self.command(Command::Connect { to }),

@@ -163,13 +163,7 @@ impl Client {
                 user: user.clone(),
                 answer,
             };
-            let taken = self.inner.commands.send(command).await;
-            taken.map_err(|_| QueryError::Stopped)?;
-            let accepted = done.await.map_err(|_| QueryError::Stopped)?;
-            accepted.map_err(|refused| match refused {
-                SendError::Refused { code, detail } => QueryError::Refused { code, detail },
-                SendError::Stopped => QueryError::Stopped,
-            })?;
+            self.carry_out(command, done).await?;
         }
         let user = user.clone();
         self.ask(move |reader| reader.safety_number(&user)).await
@@ -208,6 +202,28 @@ impl Client {
         let command = DriverCommand::MarkRead(messages.to_vec());
         let taken = self.inner.commands.send(command).await;
         taken.map_err(|_| QueryError::Stopped)
+    }
+
+    /// Tells a contact, or does not tell it any more, that its messages were read; kept for ever.
+    ///
+    /// # Errors
+    /// [`QueryError::Refused`] for a user nothing is known of, or where it could not be kept;
+    /// [`QueryError::Stopped`].
+    pub async fn set_read_receipts(&self, user: &Label, on: bool) -> Result<(), QueryError> {
+        let (answer, done) = oneshot::channel();
+        let user = user.clone();
+        let command = DriverCommand::SetReadReceipts { user, on, answer };
+        self.carry_out(command, done).await
+    }
+
+    /// Deletes what is over of the conversation with a user from this device: what was shown, and
+    /// what is not tried for any more. How many messages that were. Their ids stay, so that nothing
+    /// is shown or sent twice.
+    ///
+    /// # Errors
+    /// [`QueryError::Store`].
+    pub async fn forget(&self, user: &Label) -> Result<u64, QueryError> {
+        Ok(self.inner.store.forget(user).await? as u64)
     }
 
     /// Opens a link to a user without sending anything.
@@ -257,6 +273,21 @@ impl Client {
         let _ = tokio::time::timeout(CLOSE_TIMEOUT, ended).await;
         drop(tasks);
         self.inner.store.close().await;
+    }
+
+    /// Gives the driver a command and waits for its outcome.
+    async fn carry_out(
+        &self,
+        command: DriverCommand,
+        done: oneshot::Receiver<Result<(), SendError>>,
+    ) -> Result<(), QueryError> {
+        let taken = self.inner.commands.send(command).await;
+        taken.map_err(|_| QueryError::Stopped)?;
+        let outcome = done.await.map_err(|_| QueryError::Stopped)?;
+        outcome.map_err(|refused| match refused {
+            SendError::Refused { code, detail } => QueryError::Refused { code, detail },
+            SendError::Stopped => QueryError::Stopped,
+        })
     }
 
     /// Asks the driver for a picture of the peer manager.

@@ -5,6 +5,8 @@
 //!   identity       0600  keys and names, written once by `join`
 //!   lock           0600  held by the owner; says its pid and command
 //!   client.db      0600  the store (and client.db-wal, client.db-shm)
+//!   opened         0600  how often the store was opened: a copied home is noticed by it
+//!   ballast        0600  room for deleting on a full disk
 //!   beeline.sock   0600  where other commands reach the owner
 //!   coordinator.port     the port a coordinator was served at
 //! ```
@@ -44,6 +46,16 @@ impl Home {
     /// The store.
     pub fn database(&self) -> PathBuf {
         self.dir.join("client.db")
+    }
+
+    /// Where the number of openings of the store is kept beside it.
+    pub fn opened(&self) -> PathBuf {
+        self.dir.join("opened")
+    }
+
+    /// The file that keeps some room on the disk.
+    pub fn ballast(&self) -> PathBuf {
+        self.dir.join("ballast")
     }
 
     /// The socket on which the owner serves other commands.

@@ -8,6 +8,7 @@
 
 mod clock;
 pub mod coordinator;
+pub mod crash;
 mod driver;
 pub mod error;
 mod handle;

@@ -47,6 +47,15 @@ pub const STORE_BUSY: Duration = Duration::from_secs(5);
 /// How long the check at start may take: about a gigabyte from a warm cache.
 pub const CHECK_MAX: Duration = Duration::from_secs(2);
 
+/// How often all of the store is checked at a start, indexes too, milliseconds: once a week.
+pub const CHECK_ALL_EVERY_MS: u64 = 7 * 24 * 3_600 * 1_000;
+
+/// Room kept for deleting on a full disk, bytes: the log of one deletion, twenty times over.
+pub const BALLAST_LEN: usize = 1024 * 1024;
+
+/// The file that counts the openings of the store, bytes.
+pub const OPENED_LEN_MAX: u64 = 32;
+
 /// Rows of one kind loaded at start: the parcels of a full outbox, for sixteen devices each.
 pub const LOAD_ROWS_MAX: usize = 16 * client_core::limits::OUTBOX_MAX;
 

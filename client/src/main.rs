@@ -32,6 +32,7 @@ const QUIET: [&str; 4] = [
 const LAST_WRITES: Duration = Duration::from_millis(200);
 
 fn main() -> ExitCode {
+    beeline::crash::at("main");
     let cli = Cli::parse();
     let printer = Printer::new(cli.json);
     log_to_stderr();

@@ -2,7 +2,7 @@
 //! line turns it into text and JSON.
 
 use beeline_proto::id::{DeviceFp, Label, MessageId, NetworkFp, UserFp};
-use client_core::event::{DeliveryState, Event, Path, Rung};
+use client_core::event::{DeliveryState, Event, Kept, Path, Rung};
 use client_core::output::SignalKind;
 pub use client_core::status::{CoordinatorInfo, LinkInfo, PeerInfo, RouteInfo};
 use std::time::Instant;
@@ -179,6 +179,10 @@ pub struct Unshown {
     pub received_ms: u64,
     /// Whether a person may have seen it already: an earlier process died while showing it.
     pub again: bool,
+    /// Earlier messages of its sender that are missing right before it; each shows when it comes.
+    pub missing: u64,
+    /// Whether later ones of its sender were shown already: it fills a gap.
+    pub late: bool,
 }
 
 /// One line of a conversation.
@@ -202,6 +206,10 @@ pub struct HistoryItem {
     pub path: Option<Path>,
     /// Why, for `Rejected` and `Expired`.
     pub reason: Option<String>,
+    /// The other device of ours that sent it; only there its state is known.
+    pub sent_by: Option<DeviceFp>,
+    /// Earlier messages of theirs that are missing right before it.
+    pub missing: u64,
 }
 
 /// What happened to a message.
@@ -211,6 +219,31 @@ pub struct Story {
     pub item: HistoryItem,
     /// Its steps, oldest first.
     pub steps: Vec<StoryStep>,
+    /// Who keeps, or kept, a copy of one of ours for its recipient, the first asked first.
+    pub keepers: Vec<StoryKeeper>,
+}
+
+/// A custodian's signed promise to keep a copy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoryKeeper {
+    /// The custodian's user.
+    pub user: UserFp,
+    /// Its userId, where it is a contact.
+    pub user_label: Option<Label>,
+    /// The custodian's device.
+    pub device: DeviceFp,
+    /// Its deviceId, where it is known.
+    pub device_label: Option<Label>,
+    /// The recipient's device the copy is for.
+    pub recipient: DeviceFp,
+    /// That device's deviceId, where it is known.
+    pub recipient_label: Option<Label>,
+    /// When it first promised, Unix ms.
+    pub since_ms: u64,
+    /// When it last promised, Unix ms.
+    pub heard_ms: u64,
+    /// Until when, Unix ms.
+    pub until_ms: u64,
 }
 
 /// One step of a message.
@@ -227,6 +260,8 @@ pub struct StoryStep {
     pub path: Option<Path>,
     /// Why, where it has a reason.
     pub reason: Option<String>,
+    /// How many custodians held it, for `"stored"`.
+    pub kept: Option<Kept>,
 }
 
 /// The digits two people compare.

@@ -49,6 +49,11 @@ pub(crate) fn same_file(file: &File, path: &Path) -> io::Result<bool> {
     Ok((a.dev(), a.ino()) == (b.dev(), b.ino()))
 }
 
+/// Which file a path names: the number stays with the file, and a copy has another.
+pub(crate) fn inode(path: &Path) -> io::Result<u64> {
+    Ok(std::fs::metadata(path)?.ino())
+}
+
 /// Makes the entries of a directory durable: a new file is only there after a crash once the
 /// directory that names it was synced.
 pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {

@@ -5,7 +5,7 @@ CREATE TABLE kept (
     recipient  BLOB    NOT NULL CHECK (length(recipient) = 32),
     user_fp    BLOB    NOT NULL CHECK (length(user_fp) = 32),
     id         BLOB    NOT NULL CHECK (length(id) = 32),
-    -- By the clock of keeping, below.
+    -- On the steady clock.
     expires_ms INTEGER NOT NULL,
     bytes      INTEGER NOT NULL,
     parcel     BLOB    NOT NULL
@@ -13,11 +13,3 @@ CREATE TABLE kept (
 CREATE UNIQUE INDEX kept_once ON kept (recipient, id);
 CREATE INDEX kept_page ON kept (recipient, n, user_fp, bytes);
 CREATE INDEX kept_end ON kept (expires_ms);
-
--- The clock of keeping, which runs while the process does, and the wall clock at the same moment:
--- at most one row.
-CREATE TABLE kept_clock (
-    one      INTEGER PRIMARY KEY CHECK (one = 1),
-    clock_ms INTEGER NOT NULL,
-    wall_ms  INTEGER NOT NULL
-) STRICT;

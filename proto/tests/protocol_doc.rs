@@ -58,6 +58,7 @@ fn limits() -> BTreeMap<String, u128> {
         CANDIDATES_MAX,
         SESSIONS_PENDING_MAX,
         SIGNAL_FRAME_LEN_MAX,
+        CUSTODIANS_MAX,
         STORE_PAGE_MAX,
         STORE_CURSOR_LEN_MAX,
         STORE_TICKET_LEN_MAX,

@@ -4,6 +4,7 @@
 //! file as an implementer elsewhere would and checks every verdict through the public interface.
 
 mod chains;
+mod custody;
 mod ed25519;
 mod envelopes;
 mod errors;
@@ -91,6 +92,7 @@ fn every_vector_file_is_checked_here() {
         held,
         [
             "chains.json",
+            "custody.json",
             "datachannel.json",
             "ed25519.json",
             "envelopes.json",

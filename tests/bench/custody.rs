@@ -186,7 +186,7 @@ impl Custodian {
     /// A frame of deposits comes: everything until the receipts are in the link's hands.
     fn deposit(&mut self, frame: Vec<u8>) -> Result<(), String> {
         let link = self.link;
-        let event = RtcEvent::Message(frame.into());
+        let event = RtcEvent::Message(frame);
         let mut outputs = self.input(Input::Rtc { link, event });
         while !outputs.is_empty() {
             let mut next = Vec::new();

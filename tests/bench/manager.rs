@@ -37,6 +37,7 @@ fn pair(known: usize) -> (World, NodeId, NodeId) {
             verified: false,
             claimed_chain: None,
             knows_us: (0, 0),
+            read_receipts: true,
         };
         for id in [alice, carol] {
             let contacts = &mut world.node_mut(id).store.contacts;

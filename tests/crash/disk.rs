@@ -11,17 +11,24 @@ use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+/// How much of what was not synced a power loss leaves, percent: one of these.
+const KEEP: [u64; 7] = [0, 5, 30, 50, 70, 95, 100];
+
 /// What the cache writes back as one.
 const PAGE: usize = 4096;
 
 /// The files that are left after a crash, by name.
-pub(crate) type Image = BTreeMap<String, Vec<u8>>;
+type Image = BTreeMap<String, Vec<u8>>;
 
 /// What goes wrong, and when: calls that change the disk count from 1.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Plan {
     /// At this call everything stops: it and all later ones fail.
     pub(crate) stop_at: Option<u64>,
+    /// Everything stops at the next sync: all is written, nothing is durable.
+    pub(crate) stop_at_sync: bool,
+    /// From this sync on, counted from 1, so many fail.
+    pub(crate) fail_syncs: Option<(u64, u64)>,
     /// From this call on, so many fail with this fault.
     pub(crate) fail_at: Option<(u64, u64, Fault)>,
     /// A planted bug: names are never made durable.
@@ -66,7 +73,9 @@ struct State {
     open: BTreeMap<FileId, OpenFile>,
     opened: FileId,
     calls: u64,
+    syncs: u64,
     stopped: bool,
+    failed: bool,
     plan: Plan,
 }
 
@@ -158,6 +167,7 @@ impl State {
         if let Some((from, count, fault)) = self.plan.fail_at
             && (from..from.saturating_add(count)).contains(&self.calls)
         {
+            self.failed = true;
             return Err(fault);
         }
         Ok(())
@@ -195,7 +205,7 @@ impl State {
 
 impl FaultDisk {
     /// A disk with these files, all durable.
-    pub(crate) fn of(image: &Image) -> Self {
+    fn of(image: &Image) -> Self {
         let disk = Self::default();
         let mut state = disk.state();
         for (path, content) in image {
@@ -223,6 +233,11 @@ impl FaultDisk {
         self.state().calls
     }
 
+    /// Syncs so far.
+    pub(crate) fn syncs(&self) -> u64 {
+        self.state().syncs
+    }
+
     /// Whether everything has stopped.
     pub(crate) fn is_stopped(&self) -> bool {
         self.state().stopped
@@ -230,14 +245,19 @@ impl FaultDisk {
 
     /// Whether a stop is planned.
     pub(crate) fn planned_stop(&self) -> bool {
-        self.state().plan.stop_at.is_some()
+        let plan = self.state().plan;
+        plan.stop_at.is_some() || plan.stop_at_sync
     }
 
-    /// Whether calls fail, or did, because they were meant to.
+    /// Whether calls fail because they were meant to.
     pub(crate) fn is_failing(&self) -> bool {
         let state = self.state();
-        let failing = state.plan.fail_at;
-        state.stopped || failing.is_some_and(|(from, _, _)| state.calls >= from)
+        state.stopped || state.failed
+    }
+
+    /// Whether calls failed that were meant to; asked once.
+    pub(crate) fn has_failed(&self) -> bool {
+        std::mem::take(&mut self.state().failed)
     }
 
     /// Everything stops now.
@@ -245,18 +265,43 @@ impl FaultDisk {
         self.state().stopped = true;
     }
 
-    /// What is left after `kill -9`: all that was written.
-    pub(crate) fn after_kill(&self) -> Image {
+    /// What is left after `kill -9`: all that was written, and what of it is not durable yet.
+    pub(crate) fn after_kill(&self) -> Self {
         let state = self.state();
-        let content = |inode: &usize| state.inodes[*inode].now.clone();
+        let left = State {
+            inodes: state.inodes.clone(),
+            names: state.names.clone(),
+            durable_names: state.durable_names.clone(),
+            naming: state.naming.clone(),
+            ..State::default()
+        };
+        Self {
+            state: Arc::new(Mutex::new(left)),
+        }
+    }
+
+    /// The files and their lengths.
+    pub(crate) fn listing(&self) -> String {
+        let state = self.state();
         let names = state.names.iter();
-        names.map(|(path, i)| (path.clone(), content(i))).collect()
+        let each = names.map(|(name, inode)| {
+            let inode = &state.inodes[*inode];
+            let (len, pending) = (inode.now.len(), inode.pending.len());
+            format!("{name} {len} bytes, {pending} changes unsynced")
+        });
+        each.collect::<Vec<_>>().join("; ")
+    }
+
+    /// How much of what was not synced a power loss of this seed leaves, percent.
+    pub(crate) fn keeps(seed: u64) -> u64 {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        KEEP[(rng.next_u64() % KEEP.len() as u64) as usize]
     }
 
     /// What is left after a power loss: what was synced, and of the rest what chance will have.
-    pub(crate) fn after_power_loss(&self, seed: u64) -> Image {
+    pub(crate) fn after_power_loss(&self, seed: u64) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let keep = [0, 5, 30, 50, 70, 95, 100][(rng.next_u64() % 7) as usize];
+        let keep = KEEP[(rng.next_u64() % KEEP.len() as u64) as usize];
         let state = self.state();
         let mut names = state.durable_names.clone();
         for naming in &state.naming {
@@ -269,7 +314,8 @@ impl FaultDisk {
             };
         }
         let mut torn = |inode: usize| state.inodes[inode].torn(&mut rng, keep);
-        names.into_iter().map(|(path, i)| (path, torn(i))).collect()
+        let image = names.into_iter().map(|(path, i)| (path, torn(i))).collect();
+        Self::of(&image)
     }
 }
 
@@ -331,12 +377,23 @@ impl Disk for FaultDisk {
 
     fn sync(&mut self, file: FileId) -> Result<(), Fault> {
         let mut state = self.state();
-        if let Err(fault) = state.call() {
+        state.syncs += 1;
+        let syncs = state.syncs;
+        let failing =
+            |(from, count): (u64, u64)| (from..from.saturating_add(count)).contains(&syncs);
+        let fails = state.plan.fail_syncs.is_some_and(failing);
+        let called = state.call();
+        let called = if fails { Err(Fault::Io) } else { called };
+        if let Err(fault) = called {
             // What the kernel could not write it does not try again: later syncs say all is well.
             if !state.stopped {
                 state.file(file)?.pending.clear();
             }
             return Err(fault);
+        }
+        if state.plan.stop_at_sync {
+            state.stopped = true;
+            return Err(Fault::Io);
         }
         state.stops_here()?;
         let open = state.open.get_mut(&file).ok_or(Fault::Io)?;

@@ -1,19 +1,20 @@
 //! One home of the in-process runs: the real store on a disk that fails, a screen that shows what
 //! came as `beeline listen` does, and the end of the process at the failpoint that is armed.
 
-use super::disk::{FaultDisk, Image};
+use super::disk::FaultDisk;
 use super::points::{Armed, Place};
 use beeline::error::StoreError;
 use beeline::report::InboxKey;
 use beeline::store::testing::{Direct, lay};
 use beeline_proto::id::{DeviceFp, MessageId};
 use beeline_proto::time::Now;
+use beeline_vfs::Fault;
 use client_core::event::{DeliveryState, Event};
 use client_core::input::CommandId;
 use client_core::output::Output;
-use client_core::state::{Loaded, StoreOp};
+use client_core::state::StoreOp;
 use client_core::testing::tap::Shared;
-use client_core::testing::{Answered, Process};
+use client_core::testing::{Answered, Found, Process};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -74,7 +75,7 @@ pub(crate) struct Home {
     disk: FaultDisk,
     direct: Option<Direct>,
     /// What the next process finds.
-    pub(crate) image: Image,
+    left: FaultDisk,
     first: (Vec<u8>, Vec<u8>),
     ledger: Shared<Ledger>,
     planted: Planted,
@@ -94,8 +95,22 @@ pub(crate) struct Home {
     pub(crate) returned: BTreeMap<CommandId, MessageId>,
     /// Calls of `send` that were refused.
     pub(crate) refused: BTreeSet<CommandId>,
+    /// Whether somebody looks at the screen; else messages wait, as with `beeline run`.
+    pub(crate) shows: bool,
+    /// Whether its disk was to fail: then nobody knows what a failed write left.
+    pub(crate) was_broken: bool,
     /// Whether messages were shown before an earlier one, and that was said.
     pub(crate) gaps: u64,
+}
+
+/// The fault of a disk that has had so many calls.
+fn fault_of(armed: Armed, calls: u64) -> Option<(u64, u64, Fault)> {
+    let fault = match armed.place {
+        Place::Full => Fault::Full,
+        Place::Broken => Fault::Io,
+        _ => return None,
+    };
+    Some((calls + armed.call, armed.fails, fault))
 }
 
 /// A directory nobody had before.
@@ -117,7 +132,7 @@ impl Home {
             dir: PathBuf::new(),
             disk: FaultDisk::default(),
             direct: None,
-            image: Image::new(),
+            left: FaultDisk::default(),
             first,
             ledger,
             planted,
@@ -129,13 +144,10 @@ impl Home {
             screen: Vec::new(),
             returned: BTreeMap::new(),
             refused: BTreeSet::new(),
+            shows: true,
+            was_broken: false,
             gaps: 0,
         }
-    }
-
-    /// The disk the process runs on.
-    pub(crate) fn disk(&self) -> &FaultDisk {
-        &self.disk
     }
 
     /// The store, while the process runs.
@@ -176,6 +188,7 @@ impl Home {
         if self.dir.as_os_str().is_empty() {
             return None;
         }
+        self.fired += u64::from(self.disk.has_failed());
         let any = self
             .armed
             .take()
@@ -187,21 +200,13 @@ impl Home {
             .seed
             .wrapping_mul(0x5851_f42d_4c95_7f2d)
             .wrapping_add(1);
-        self.image = if self.power {
+        self.left = if self.power {
             self.disk.after_power_loss(self.seed >> 11)
         } else {
             self.disk.after_kill()
         };
-        let files: Vec<String> = self
-            .image
-            .iter()
-            .map(|(f, c)| format!("{f} {}", c.len()))
-            .collect();
-        self.note(&format!(
-            "ended, power loss: {}, left: {}",
-            self.power,
-            files.join(", ")
-        ));
+        let (power, files) = (self.power, self.disk.listing());
+        self.note(&format!("ended, power loss: {power}, had: {files}"));
         self.direct = None;
         self.leave();
         None
@@ -222,11 +227,13 @@ impl Home {
     /// A disk with what the last process left, and the start's failpoint on it.
     fn enter(&mut self) {
         self.dir = fresh_dir();
-        self.disk = FaultDisk::of(&self.image);
+        self.disk = self.left.after_kill();
         let stop_at = self.armed.filter(|armed| armed.place == Place::Starting);
+        let fail_at = self.armed.and_then(|armed| fault_of(armed, 0));
         let names_unsynced = self.planted.names_unsynced;
         self.disk.plan(|plan| {
             plan.stop_at = stop_at.map(|armed| armed.call);
+            plan.fail_at = fail_at;
             plan.names_unsynced = names_unsynced;
         });
         beeline_vfs::mount(&self.dir.to_string_lossy(), Box::new(self.disk.clone()));
@@ -234,7 +241,7 @@ impl Home {
     }
 
     /// Opens the store as a start does.
-    fn open(&mut self) -> Option<(Loaded, (Vec<u8>, Vec<u8>))> {
+    fn open(&mut self) -> Option<Found> {
         self.enter();
         let first = (self.first.0.as_slice(), self.first.1.as_slice());
         match Direct::open(&self.dir, first) {
@@ -253,7 +260,8 @@ impl Home {
                 }
                 self.direct = Some(direct);
                 self.examine();
-                Some(found)
+                let (loaded, own) = found;
+                Some((loaded, Some(own)))
             }
             Err(error) => {
                 let damaged = !self.disk.is_failing();
@@ -272,6 +280,7 @@ impl Home {
         let Some(conn) = self.direct.as_ref().and_then(Direct::conn) else {
             return;
         };
+        self.set(conn);
         if self.planted.normal {
             conn.pragma_update(None, "synchronous", "NORMAL")
                 .expect("a setting");
@@ -294,11 +303,33 @@ impl Home {
         }
     }
 
-    /// Shows what waits, as `listen` does: committed before and after. `false` if the process ended.
+    /// Settings of the test: the planted one, and checkpoints within a story.
+    fn set(&self, conn: &rusqlite::Connection) {
+        let mut settings = Vec::new();
+        if self.planted.normal {
+            settings.push(("synchronous", "1"));
+        }
+        if self.seed.is_multiple_of(2) {
+            settings.push(("wal_autocheckpoint", "12"));
+        }
+        for (name, value) in settings {
+            let set = conn.pragma_update_and_check(None, name, value, |_| Ok(()));
+            let set = set.or_else(|error| match error {
+                rusqlite::Error::QueryReturnedNoRows => Ok(()),
+                other => Err(other),
+            });
+            set.expect("a setting is taken");
+        }
+    }
+
+    /// Shows what waits, as `listen` does: committed before and after. `false` if it ended.
     fn show_waiting(&mut self, now: Now) -> bool {
         let Some(direct) = self.direct.as_ref() else {
             return false;
         };
+        if !self.shows {
+            return true;
+        }
         let waiting = direct.unshown(SHOW_MAX).unwrap_or_default();
         for message in waiting {
             if !self.mark(message.key, true, now) {
@@ -365,13 +396,21 @@ impl Home {
     /// Sets a failpoint, for the process that runs or the next one.
     pub(crate) fn arm(&mut self, armed: Armed) {
         self.armed = Some(armed);
-        if armed.place == Place::AnyCall && self.direct.is_some() {
+        self.was_broken |= armed.place == Place::Broken;
+        if self.direct.is_none() {
+            return;
+        }
+        if armed.place == Place::AnyCall {
             self.arm_disk(armed);
+        }
+        if let Some(fault) = fault_of(armed, self.disk.calls()) {
+            self.disk.plan(|plan| plan.fail_at = Some(fault));
         }
     }
 
     /// Takes it away.
     pub(crate) fn disarm(&mut self) {
+        self.fired += u64::from(self.disk.has_failed());
         self.armed = None;
         self.disk
             .plan(|plan| (plan.stop_at, plan.fail_at) = (None, None));
@@ -383,10 +422,16 @@ impl Home {
     }
 
     fn write(&mut self, now: Now, ops: &[StoreOp]) -> Answered {
-        let inside = |place| matches!(place, Place::InCommit(op) if op.in_write(ops));
+        let inside = |place| match place {
+            Place::InCommit(op) | Place::AtSync(op) => op.in_write(ops),
+            _ => false,
+        };
         let armed = self.armed;
         if let Some(armed) = armed.filter(|_| self.fires(inside)) {
-            self.arm_disk(armed);
+            match armed.place {
+                Place::AtSync(_) => self.disk.plan(|plan| plan.stop_at_sync = true),
+                _ => self.arm_disk(armed),
+            }
         }
         let answer = self.direct.as_mut()?.write(ops.to_vec(), now.wall_ms);
         let arrived = ops.iter().filter_map(|op| match op {
@@ -429,16 +474,16 @@ fn inbox_keys(conn: &rusqlite::Connection) -> Vec<InboxKey> {
 pub(crate) struct Inhabitant(pub(crate) Shared<Home>);
 
 impl Process for Inhabitant {
-    fn load(&mut self, now: Now) -> Option<(Loaded, Option<(Vec<u8>, Vec<u8>)>)> {
+    fn load(&mut self, now: Now) -> Option<Found> {
         let mut home = self.0.borrow_mut();
-        let (loaded, own) = home.open()?;
+        let found = home.open()?;
         if !home.show_waiting(now) {
             return home.end();
         }
         if let Some(armed) = home.armed.filter(|armed| armed.place == Place::AnyCall) {
             home.arm_disk(armed);
         }
-        Some((loaded, Some(own)))
+        Some(found)
     }
 
     fn commit(&mut self, now: Now, ops: &[StoreOp]) -> Answered {

@@ -110,6 +110,8 @@ pub(crate) enum Place {
     BeforeCommit(Op),
     /// At some call to the disk within the commit.
     InCommit(Op),
+    /// At the sync of the commit.
+    AtSync(Op),
     /// The commit is done; nobody knows.
     AfterCommit(Op),
     /// Before it does this.
@@ -126,6 +128,10 @@ pub(crate) enum Place {
     ShowingDone,
     /// At any call to the disk.
     AnyCall,
+    /// It does not end: from some call on its disk is full.
+    Full,
+    /// It does not end: some call to its disk fails, or all from then on.
+    Broken,
 }
 
 /// Whose process ends.
@@ -160,6 +166,8 @@ pub(crate) enum Setting {
     FirstStart,
     /// The clock steps by ten years and back.
     Clock,
+    /// Only the process ends; the next one says what it found, and then the power goes.
+    ThenPower,
 }
 
 /// A failpoint.
@@ -186,7 +194,7 @@ const fn point(name: &'static str, role: Role, place: Place, setting: Setting) -
 
 use Place::{AfterCommit, AnyCall, BeforeCommit, InCommit, Starting};
 use Role::{Recipient, Sender};
-use Setting::{Clock, FirstContact, FirstStart, OldKeys, Talk};
+use Setting::{Clock, FirstContact, FirstStart, OldKeys, Talk, ThenPower};
 
 /// Every failpoint.
 pub(crate) const POINTS: &[Point] = &[
@@ -244,6 +252,30 @@ pub(crate) const POINTS: &[Point] = &[
         Sender,
         AfterCommit(Op::Seal),
         FirstContact,
+    ),
+    point(
+        "C3 in commit, then power loss",
+        Sender,
+        Place::AtSync(Op::Queue),
+        ThenPower,
+    ),
+    point(
+        "C6 in commit, then power loss",
+        Recipient,
+        Place::AtSync(Op::Receive),
+        ThenPower,
+    ),
+    point(
+        "C21 a disk fails, then power loss",
+        Sender,
+        Place::Broken,
+        ThenPower,
+    ),
+    point(
+        "C21 a disk fails, then power loss",
+        Recipient,
+        Place::Broken,
+        ThenPower,
     ),
     point(
         "C4 before a message leaves",
@@ -385,6 +417,22 @@ pub(crate) const POINTS: &[Point] = &[
     point("C19 migration", Recipient, Starting, FirstStart),
     point("C19 start and recovery", Sender, Starting, Talk),
     point("C19 start and recovery", Recipient, Starting, Talk),
+    point("C20 the disk is full", Sender, Place::Full, Talk),
+    point("C20 the disk is full", Recipient, Place::Full, Talk),
+    point(
+        "C20 the disk is full at first",
+        Sender,
+        Place::Full,
+        FirstStart,
+    ),
+    point("C21 the disk fails", Sender, Place::Broken, Talk),
+    point("C21 the disk fails", Recipient, Place::Broken, Talk),
+    point(
+        "C21 the disk fails at first",
+        Recipient,
+        Place::Broken,
+        FirstStart,
+    ),
     point("C22 the clock steps", Sender, AnyCall, Clock),
     point("C22 the clock steps", Recipient, AnyCall, Clock),
     point("at any disk call", Sender, AnyCall, Talk),
@@ -400,4 +448,6 @@ pub(crate) struct Armed {
     pub(crate) pass: u64,
     /// Which call to the disk, from 1, where the place is one of many.
     pub(crate) call: u64,
+    /// How many calls fail, where a disk fails.
+    pub(crate) fails: u64,
 }

@@ -2,7 +2,7 @@
 //! again at a failpoint; then peace, and everything must have come right.
 
 use super::home::{Home, Inhabitant, Ledger, Planted, Wrong};
-use super::points::{Armed, Point, Role, Setting};
+use super::points::{Act, Armed, Op, Place, Point, Role, Setting};
 use client_core::input::CommandId;
 use client_core::testing::tap::{Shared, shared};
 use client_core::testing::{NodeId, World};
@@ -15,8 +15,14 @@ const CRASHES: u64 = 3;
 /// Times a failpoint is armed at most in one story.
 const ROUNDS: u64 = 6;
 
-/// How long a failpoint is waited for, virtual milliseconds.
-const WAIT_MS: u64 = 15_000;
+/// Calls to the disk that a commit takes, about.
+const IN_COMMIT: u64 = 24;
+
+/// Messages sent at most while a failpoint waits.
+const SENDS: u64 = 12;
+
+/// How long a failpoint is waited for after them, virtual milliseconds.
+const WAIT_MS: u64 = 3_000;
 
 /// How long peace may take: four of the longest pauses between tries.
 const PEACE_MS: u64 = 40 * 60 * 1_000;
@@ -74,12 +80,20 @@ const NAMES: [&str; 2] = ["alice", "carol"];
 pub(crate) fn run(seed: u64, point: &Point, power: Power, planted: Planted) -> Outcome {
     let mut story = Story::new(seed, power, planted);
     story.begin(point);
+    // One can only meet once.
+    let wanted = match point.setting {
+        Setting::FirstContact => 1,
+        _ => CRASHES,
+    };
     for _ in 0..ROUNDS {
         let fired = story.home(point.role).borrow().fired;
-        if fired >= CRASHES || story.is_wrong() {
+        if fired >= wanted || story.is_wrong() {
             break;
         }
         story.round(point);
+        if fired == story.home(point.role).borrow().fired {
+            break;
+        }
     }
     story.peace();
     story.outcome(point.role)
@@ -228,24 +242,38 @@ impl Story {
     fn round(&mut self, point: &Point) {
         let role = point.role;
         let call = match point.place {
-            super::points::Place::InCommit(_) => 1 + self.below(9),
-            super::points::Place::Starting => 1 + self.below(60),
+            Place::InCommit(_) => 1 + self.below(IN_COMMIT),
+            Place::Starting if point.setting == Setting::FirstStart => 1 + self.below(45),
+            Place::Starting => 1 + self.below(3),
             _ => 1 + self.below(40),
         };
-        let pass = self.below(3);
-        let power = self.power == Power::Always || self.below(2) == 0;
+        let pass = match point.setting {
+            Setting::OldKeys => 0,
+            _ => self.below(3),
+        };
+        let fails = [1, 2, u64::MAX][self.below(3) as usize];
+        let mut power = self.power == Power::Always || self.below(2) == 0;
+        if point.setting == Setting::ThenPower {
+            power = false;
+        }
         let mut home = self.home(role).borrow_mut();
         home.power = power;
-        let place = point.place;
-        home.arm(Armed { place, pass, call });
-        let before = home.crashes;
+        home.shows = point.setting != Setting::ThenPower;
+        let before = home.fired;
+        let armed = Armed {
+            place: point.place,
+            pass,
+            call,
+            fails,
+        };
+        home.arm(armed);
         drop(home);
         self.provoke(point);
-        let started = self.world.now_ms;
-        while self.home(role).borrow().crashes == before
-            && self.world.now_ms < started + WAIT_MS
-            && !self.is_wrong()
-        {
+        let reached = |story: &Self| story.home(role).borrow().fired != before;
+        for _ in 0..SENDS {
+            if reached(self) || self.is_wrong() {
+                break;
+            }
             let from = if self.below(4) == 0 {
                 Role::Recipient
             } else {
@@ -255,7 +283,19 @@ impl Story {
             let ms = [0, 3, 20, 400][self.below(4) as usize];
             self.pass(ms);
         }
+        let home = self.home(role).clone();
+        self.world
+            .drive_until(WAIT_MS, |_| home.borrow().fired != before);
         self.home(role).borrow_mut().disarm();
+        // A disk that failed says nothing of what it lost, until the power goes.
+        let faulty = matches!(point.place, Place::Full | Place::Broken);
+        if faulty && power && self.runs(role) {
+            self.pass(500);
+            self.kill(role);
+        }
+        if point.setting == Setting::ThenPower {
+            self.then_power(point);
+        }
         let down = self.below(1_500);
         self.pass(down);
         self.start(Role::Sender);
@@ -267,20 +307,41 @@ impl Story {
         self.pass(up);
     }
 
+    /// The next process finds what the last one did not sync, says so, and the power goes.
+    fn then_power(&mut self, point: &Point) {
+        let role = point.role;
+        if self.runs(role) {
+            self.kill(role);
+        }
+        let act = match role {
+            Role::Sender => Act::TellQueued,
+            Role::Recipient => Act::SendAck,
+        };
+        let armed = Armed {
+            place: Place::After(act),
+            pass: 0,
+            call: 0,
+            fails: 0,
+        };
+        let mut home = self.home(role).borrow_mut();
+        home.power = true;
+        home.arm(armed);
+        drop(home);
+        self.start(role);
+        let ms = self.below(3);
+        self.pass(ms);
+        self.call_again();
+        let home = self.home(role).clone();
+        self.world
+            .drive_until(WAIT_MS, |_| home.borrow().armed.is_none());
+        home.borrow_mut().disarm();
+    }
+
     /// What brings the story to the place.
     fn provoke(&mut self, point: &Point) {
         match point.setting {
-            Setting::Talk | Setting::FirstContact => {}
-            Setting::FirstStart => {}
-            Setting::OldKeys => {
-                // Nothing may be waiting, or it would expire.
-                self.pass(3_000);
-                let days = if self.below(2) == 0 { 1 } else { 33 };
-                for id in self.ids {
-                    self.world.node_mut(id).wall_skew_ms += days * DAY_MS + DAY_MS / 12;
-                }
-                self.pass(1_000);
-            }
+            Setting::Talk | Setting::FirstContact | Setting::FirstStart | Setting::ThenPower => {}
+            Setting::OldKeys => self.age_keys(point),
             Setting::Clock => {
                 self.pass(3_000);
                 let id = self.id(point.role);
@@ -289,10 +350,44 @@ impl Story {
                 self.note(&format!("the clock is off by {years} years"));
             }
         }
-        if matches!(point.place, super::points::Place::Starting) && self.runs(point.role) {
-            let role = point.role;
-            self.kill(role);
+        // The next start is the one that matters.
+        if point.place == Place::Starting && self.runs(point.role) {
+            self.kill(point.role);
+        }
+        self.start(Role::Sender);
+        self.start(Role::Recipient);
+    }
+
+    /// A key gets old while its owner is away; with a message that is sealed to it on its way.
+    fn age_keys(&mut self, point: &Point) {
+        let role = point.role;
+        let rests: i64 = match point.place {
+            Place::BeforeCommit(Op::NewKey)
+            | Place::InCommit(Op::NewKey)
+            | Place::AfterCommit(Op::NewKey) => 1,
+            _ => 7,
+        };
+        let before = self.home(role).borrow().fired;
+        for _ in 0..rests {
+            if self.home(role).borrow().fired != before {
+                return;
+            }
+            if self.runs(role) {
+                self.kill(role);
+            }
+            self.send(if role == Role::Sender {
+                Role::Recipient
+            } else {
+                Role::Sender
+            });
+            self.pass(20);
+            let id = self.id(role);
+            // Longer rests do not count.
+            self.world.node_mut(id).wall_skew_ms += 7 * DAY_MS - DAY_MS / 24;
             self.start(role);
+            if rests > 1 {
+                self.pass(2_500);
+            }
         }
     }
 
@@ -310,9 +405,17 @@ impl Story {
     pub(crate) fn peace(&mut self) {
         self.note("peace");
         for role in [Role::Sender, Role::Recipient] {
-            self.home(role).borrow_mut().disarm();
+            let mut home = self.home(role).borrow_mut();
+            home.disarm();
+            let hidden = !std::mem::replace(&mut home.shows, true);
+            drop(home);
+            if hidden && self.runs(role) {
+                // Somebody starts a `listen` in its place.
+                self.home(role).borrow_mut().power = false;
+                self.kill(role);
+            }
             let id = self.id(role);
-            if self.world.node(id).wall_skew_ms.abs() > 365 * DAY_MS {
+            if self.world.node(id).wall_skew_ms.abs() > 3_000 * DAY_MS {
                 self.world.node_mut(id).wall_skew_ms = 0;
             }
             self.start(role);

@@ -8,11 +8,13 @@
 
 mod apart;
 mod coordinator;
+mod custody;
 mod database;
 mod ipc;
 mod kill;
 mod kill_gateway;
 mod offline;
+mod once;
 mod process;
 mod python_peer;
 mod registry_dead;

@@ -124,6 +124,11 @@ impl Done {
         assert_eq!(self.code, Some(code), "{self}");
     }
 
+    /// Whether a signal ended it.
+    pub(crate) fn was_killed(&self) -> bool {
+        self.code.is_none()
+    }
+
     /// The lines of one event.
     pub(crate) fn all(&self, event: &str) -> Vec<&Value> {
         let of = |line: &&Value| line["event"] == event;
@@ -153,7 +158,10 @@ impl Done {
 
 impl std::fmt::Display for Done {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        writeln!(f, "exit code {:?}", self.code)?;
+        match self.was_killed() {
+            true => writeln!(f, "killed")?,
+            false => writeln!(f, "exit code {:?}", self.code)?,
+        }
         for line in &self.lines {
             writeln!(f, "  {line}")?;
         }
@@ -267,7 +275,7 @@ impl Running {
 
     /// `kill -9`, and gone before this returns; what it had printed stays readable.
     pub(crate) async fn kill(mut self) -> Done {
-        self.child.start_kill().expect("it runs");
+        self.child.start_kill().expect("it was not waited for yet");
         self.end().await
     }
 

@@ -248,3 +248,73 @@ async fn a_python_peer_meets_a_beeline_client_through_another() {
         running.terminate().await.expect_code(0);
     }
 }
+
+/// What the page on keeping parcels says is enough: Python leaves a message with Beeline and
+/// fetches one from it, and Beeline leaves one with Python and fetches it there.
+#[tokio::test]
+async fn python_and_beeline_keep_for_each_other() {
+    let served = Served::start_with(&[]).await;
+    let pia = PyHome::joined(&served, "pia").await;
+    let carol = Home::joined(served.invite(), "carol", &[]).await;
+    // Both were there once, so their keys are known.
+    let mut listen = carol.listening(&[]).await;
+    pia.run(&["send", "carol", "hello"]).await.expect_code(0);
+    assert_eq!(listen.event("message").await["text"], "hello");
+    listen.terminate().await.expect_code(0);
+
+    let left = pia
+        .run(&["leave", "coordinator_1", "carol", "from Python"])
+        .await;
+    left.expect_code(0);
+    assert_eq!(left.states(), ["queued", "stored"], "{left}");
+    let mut listen = carol.listening(&["--count", "1"]).await;
+    let heard = listen.event("message").await;
+    assert_eq!(
+        (&heard["text"], &heard["path"]),
+        (&"from Python".into(), &"stored".into())
+    );
+    listen.end().await.expect_code(0);
+
+    let sent = carol
+        .run(&["send", "pia", "from Beeline", "--wait", "stored"])
+        .await;
+    sent.expect_code(0);
+    let mut python = pia
+        .listening(&["--call", "coordinator_1", "--count", "1"])
+        .await;
+    assert_eq!(python.event("message").await["text"], "from Beeline");
+    python.end().await.expect_code(0);
+}
+
+#[tokio::test]
+async fn python_keeps_what_beeline_clients_leave() {
+    let served = Served::start(&[]).await;
+    let pia = PyHome::joined(&served, "pia").await;
+    let alice = Home::joined(served.invite(), "alice", &[]).await;
+    let carol = Home::joined(served.invite(), "carol", &[]).await;
+    let mut python = pia.listening(&["--keep"]).await;
+    let listen = carol.listening(&["--no-keep"]).await;
+    for home in [&alice, &carol] {
+        home.run(&["send", "pia", "hi"]).await.expect_code(0);
+    }
+    listen.terminate().await.expect_code(0);
+
+    let sent = alice
+        .run(&["send", "carol", "kept by Pia", "--wait", "stored"])
+        .await;
+    sent.expect_code(0);
+    assert_eq!(python.event("kept").await["for"], "carol");
+    let mut listen = carol.listening(&["--no-keep", "--count", "1"]).await;
+    let heard = listen.event("message").await;
+    assert_eq!(
+        (&heard["text"], &heard["path"]),
+        (&"kept by Pia".into(), &"stored".into())
+    );
+    let deleted = python.event("deleted").await;
+    assert_eq!(
+        (&deleted["count"], &deleted["left"]),
+        (&1.into(), &0.into())
+    );
+    listen.end().await.expect_code(0);
+    python.terminate().await.expect_code(0);
+}

@@ -32,8 +32,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "beeline-registry",
             "beeline-gateway",
             "beeline",
+            "beeline-vfs",
         ],
     ),
+    ("beeline-vfs", &[]),
 ];
 
 /// What the client's core may take from outside: no I/O, no clock, no chance of its own.

@@ -18,6 +18,9 @@ use beeline_proto::limits::{DEVICES_PER_USER_MAX, MESSAGE_EXPIRY_MS};
 use beeline_proto::time::Now;
 use std::collections::BTreeSet;
 
+/// Why a message expired, for people.
+pub(crate) const STOPPED_TRYING: &str = "we stopped trying: not delivered in 30 days";
+
 impl PeerManager {
     /// Whether the registry is being asked for a user.
     pub(crate) fn is_asking_for(&self, label: &Label) -> bool {
@@ -55,14 +58,7 @@ impl PeerManager {
                 self.on_peer_found(now, &label, &peer);
             }
             (Request::Peer(label), answer) => {
-                let error = answer.err();
-                let error = match &error {
-                    Some(RegistryError::Refused { code, .. }) if *code == ErrorCode::NotFound => {
-                        format!("the registry knows no user {label}")
-                    }
-                    Some(error) => describe(error),
-                    None => "the registry gave an unfitting answer".to_owned(),
-                };
+                let error = why_unknown(&label, answer.err());
                 self.tell_note(now, &label, &error);
                 self.after_attempt(now, &label, &error);
             }
@@ -101,6 +97,15 @@ impl PeerManager {
             (Request::Coordinators, Ok(RegistryAnswer::Coordinators(listed))) => {
                 self.on_coordinators_listed(now, &listed);
             }
+            (Request::DeviceList, Ok(RegistryAnswer::DeviceList(version))) => {
+                self.on_list_published(Some(version));
+            }
+            (Request::DeviceList, Err(RegistryError::Refused { code, detail })) => {
+                let detail = format!("{code}: {detail}");
+                self.out.warn(now, "list-not-published", detail);
+                self.on_list_published(None);
+            }
+            (Request::DeviceList, _) => self.out.counters.count("registry-failed"),
             (Request::Network | Request::Renew | Request::Coordinators, _) => {
                 self.out.counters.count("registry-failed")
             }
@@ -126,7 +131,10 @@ impl PeerManager {
             return self.after_attempt(now, label, "no device of the user was ever online");
         }
         self.seal_and_write(label);
-        self.dial_routes(now, label, Rung::Registry);
+        // Nothing to say to our own devices is no reason to call them.
+        if *label != self.me.user_label || self.is_serving(label) {
+            self.dial_routes(now, label, Rung::Registry);
+        }
         self.pump_user(now, label);
         self.climb(now, label);
     }
@@ -152,6 +160,7 @@ impl PeerManager {
         let contact = self.contacts.get(label)?;
         let devices = &contact.chain.devices.devices;
         match read_record(bytes, self.me.network(), contact.row.user, devices) {
+            Ok(record) if record.device == self.me.device => None,
             Ok(record) => {
                 let device = record.device;
                 let row = self.routes.learn(contact, record, found_by, false, now);
@@ -200,7 +209,17 @@ impl PeerManager {
                 self.on_queued(now, id, result);
             }
             Write::Seal(ids) => self.on_sealed(now, &ids, detail),
+            Write::Stored(ids) => {
+                self.on_stored_written(now, &ids, detail.is_none());
+                if let Some(detail) = detail {
+                    self.out.warn(now, "store-failed", detail);
+                }
+            }
             Write::Inbox => self.on_inbox_written(now, detail.map_or(Ok(results), Err)),
+            Write::Copy(copied) => {
+                let result = detail.map_or_else(|| Ok(results.into_iter().next()), Err);
+                self.on_copy_written(now, &copied, result);
+            }
             Write::Bundle(row) => self.on_bundle_written(now, *row, detail.is_none()),
             Write::Keep(deposits) => self.on_kept(now, deposits, failure.map_or(Ok(results), Err)),
             Write::ReadKept(link) => {
@@ -210,6 +229,9 @@ impl PeerManager {
             Write::ExpireKept => self.on_gone(now, &results, true),
             Write::Accept(command, row, incarnation) => {
                 self.on_accepted(now, command, *row, incarnation, failure);
+            }
+            Write::ReadReceipts(command, user, before) => {
+                self.on_read_receipts_set(command, &user, before, failure);
             }
         }
     }
@@ -233,6 +255,7 @@ impl PeerManager {
                 // Another write has recorded what came after it.
                 StoreOp::SetState { id, state, .. } if self.outbox.is_beyond(&id, state) => None,
                 StoreOp::SetIncarnation(_) => Some(StoreOp::SetIncarnation(self.me.incarnation)),
+                StoreOp::SetAcked { id, .. } if self.outbox.get(&id).is_none() => None,
                 other => Some(other),
             });
         }
@@ -246,6 +269,7 @@ impl PeerManager {
     /// restart.
     fn on_sealed(&mut self, now: Now, ids: &[MessageId], failure: Option<String>) {
         let mut users = BTreeSet::new();
+        let mut copied = Vec::new();
         for id in ids {
             let Some(entry) = self
                 .outbox
@@ -256,6 +280,7 @@ impl PeerManager {
             };
             entry.phase = Phase::Sealed;
             users.insert(entry.row.to.clone());
+            copied.push((entry.order, entry.left.clone()));
             if failure.is_some() && planted!(SealStuck) {
                 entry.phase = Phase::Sealing;
             } else if failure.is_some() {
@@ -265,7 +290,9 @@ impl PeerManager {
         if let Some(detail) = failure {
             return self.out.warn(now, "store-failed", detail);
         }
+        users.extend(self.rewind_copies(copied));
         for user in users {
+            self.placing.touch(&user, false);
             self.pump_user(now, &user);
             // A batch at a time: what is left goes on at the end of this input.
             self.unsealed.insert(user);
@@ -274,19 +301,27 @@ impl PeerManager {
 
     /// Gives up messages older than a month.
     pub(crate) fn expire_messages(&mut self, now: Now) {
-        let old = |queued_ms: u64| queued_ms.saturating_add(MESSAGE_EXPIRY_MS) < now.wall_ms;
-        let ids = self.outbox.ids(|entry| old(entry.row.queued_ms));
+        let steady_ms = self.steady_ms(now);
+        let old = |born_ms: u64| born_ms.saturating_add(MESSAGE_EXPIRY_MS) < steady_ms;
+        let ids = self.outbox.ids(|entry| old(entry.row.born_ms));
         let mut ops = Vec::new();
         for id in ids {
-            ops.extend(self.end_message(
-                now,
-                id,
-                DeliveryState::Expired,
-                "not delivered in 30 days",
-            ));
+            ops.extend(self.end_message(now, id, DeliveryState::Expired, STOPPED_TRYING));
         }
         if !ops.is_empty() {
             self.out.write(ops, Write::Plain);
         }
+    }
+}
+
+/// Why the registry could not say where a user is, for people.
+fn why_unknown(label: &Label, error: Option<RegistryError>) -> String {
+    match error {
+        Some(RegistryError::Refused {
+            code: ErrorCode::NotFound,
+            ..
+        }) => format!("the registry knows no user {label}"),
+        Some(error) => describe(&error),
+        None => "the registry gave an unfitting answer".to_owned(),
     }
 }

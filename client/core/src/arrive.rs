@@ -16,7 +16,7 @@ use beeline_proto::pb::peer::v1::nack::Reason;
 use beeline_proto::time::Now;
 
 /// Why a parcel is not taken: what the sender is told, and the message where it could be read.
-type Objection = (Reason, Option<MessageId>);
+pub(crate) type Objection = (Reason, Option<MessageId>);
 
 impl PeerManager {
     /// A MESSAGE parcel came, whichever way.
@@ -29,6 +29,9 @@ impl PeerManager {
         }
         if !self.may_open(now, way) {
             return;
+        }
+        if self.is_own_other(header.from) {
+            return self.on_copy_parcel(now, parcel, way);
         }
         let verdict = self.open_message(now, parcel).and_then(|content| {
             let message = self.read_message(now, header.from, &content, way)?;
@@ -55,6 +58,16 @@ impl PeerManager {
                 }
                 self.settle_kept(now, way, id, fate);
             }
+        }
+    }
+
+    /// One of another device of ours: a copy of what it said to somebody.
+    fn on_copy_parcel(&mut self, now: Now, parcel: &Parcel, way: Way) {
+        let (from, id) = (parcel.header().from, parcel.id());
+        let opened = self.open_message(now, parcel);
+        let taken = opened.and_then(|content| self.take_copy(now, from, &content, (id, way)));
+        if let Err((reason, message)) = taken {
+            self.say_nack(now, from, (id, message), reason, way);
         }
     }
 

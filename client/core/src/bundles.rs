@@ -1,5 +1,7 @@
 //! Our bundles: the keys MESSAGE parcels are sealed to. A new one every 24 hours; an old secret is
-//! erased once its successor has been out for a parcel's whole life and a day.
+//! erased once a newer one has been out for a parcel's whole life and a day, and never by its own
+//! age: while nobody hears of us, others go on sealing to the last one they have. Ages are counted
+//! on the steady clock.
 
 use crate::crypto::{Crypto, random_id};
 use crate::limits::BUNDLES_MAX;
@@ -33,14 +35,21 @@ impl Bundles {
         row.map(|row| &row.secret)
     }
 
-    /// Whether there is none, or the newest is a day old.
-    pub(crate) fn wants_new(&self, wall_ms: u64) -> bool {
-        let due = |row: &BundleRow| row.made_ms.saturating_add(BUNDLE_ROTATE_MS) <= wall_ms;
+    /// Whether there is none, or the newest is out and a day old. One that nobody has cannot have
+    /// been sealed to.
+    pub(crate) fn wants_new(&self, steady_ms: u64) -> bool {
+        let old = |row: &BundleRow| row.born_ms.saturating_add(BUNDLE_ROTATE_MS) <= steady_ms;
+        let due = |row: &BundleRow| row.published_ms != 0 && old(row);
         self.newest().is_none_or(due)
     }
 
     /// Makes the next bundle; it is used once the store has it.
-    pub(crate) fn make(&self, me: &Me, crypto: &mut dyn Crypto, wall_ms: u64) -> BundleRow {
+    pub(crate) fn make(
+        &self,
+        me: &Me,
+        crypto: &mut dyn Crypto,
+        (wall_ms, steady_ms): (u64, u64),
+    ) -> BundleRow {
         let mut secret = Zeroizing::new([0u8; 32]);
         crypto.random(secret.as_mut());
         let secret = SealSecret::from_bytes(*secret);
@@ -56,7 +65,8 @@ impl Bundles {
         BundleRow {
             key_id,
             made_ms,
-            superseded_ms: 0,
+            born_ms: steady_ms,
+            published_ms: 0,
             secret,
             envelope: me.sign(crypto, &payload),
         }
@@ -64,24 +74,35 @@ impl Bundles {
 
     /// Puts a stored bundle to use.
     pub(crate) fn insert(&mut self, row: BundleRow) {
-        for old in self.rows.iter_mut().filter(|old| old.superseded_ms == 0) {
-            old.superseded_ms = row.made_ms;
-        }
         self.rows.insert(0, row);
         self.rows.truncate(BUNDLES_MAX);
     }
 
-    /// Takes out the bundles whose secrets are due to be erased.
-    pub(crate) fn take_outlived(&mut self, wall_ms: u64) -> Vec<KeyId> {
-        let outlived = |row: &BundleRow| {
-            row.superseded_ms != 0 && row.superseded_ms.saturating_add(BUNDLE_KEEP_MS) < wall_ms
+    /// Somebody has this bundle now; whether nobody had it before.
+    pub(crate) fn publish(&mut self, key_id: KeyId, steady_ms: u64) -> bool {
+        let unpublished = |row: &&mut BundleRow| row.key_id == key_id && row.published_ms == 0;
+        let Some(row) = self.rows.iter_mut().find(unpublished) else {
+            return false;
         };
-        let due: Vec<KeyId> = self
-            .rows
-            .iter()
-            .filter(|r| outlived(r))
-            .map(|r| r.key_id)
-            .collect();
+        row.published_ms = steady_ms.max(1);
+        true
+    }
+
+    /// Takes out the bundles whose secrets are due to be erased.
+    pub(crate) fn take_outlived(&mut self, steady_ms: u64) -> Vec<KeyId> {
+        let mut due = Vec::new();
+        // When the first of the newer ones came out.
+        let mut newer_ms: Option<u64> = None;
+        for row in &self.rows {
+            let out = |ms: u64| ms.saturating_add(BUNDLE_KEEP_MS) < steady_ms;
+            if newer_ms.is_some_and(out) {
+                due.push(row.key_id);
+            }
+            if row.published_ms != 0 {
+                let first = newer_ms.map_or(row.published_ms, |ms| ms.min(row.published_ms));
+                newer_ms = Some(first);
+            }
+        }
         self.rows.retain(|row| !due.contains(&row.key_id));
         due
     }
@@ -91,29 +112,51 @@ impl Bundles {
 mod tests {
     use super::*;
 
-    fn row(n: u8, made_ms: u64, superseded_ms: u64) -> BundleRow {
+    fn row(n: u8, made_ms: u64) -> BundleRow {
         BundleRow {
             key_id: KeyId([n; 16]),
             made_ms,
-            superseded_ms,
+            born_ms: made_ms,
+            published_ms: 0,
             secret: SealSecret::from_bytes([n; 32]),
             envelope: Vec::new(),
         }
     }
 
+    fn id(n: u8) -> KeyId {
+        KeyId([n; 16])
+    }
+
     #[test]
     fn a_bundle_lives_its_day_and_its_secret_a_parcel_longer() {
-        let mut bundles = Bundles::new(vec![row(1, 10, 0)]);
+        let mut bundles = Bundles::new(vec![row(1, 10)]);
         assert!(Bundles::default().wants_new(0));
+        assert!(bundles.publish(id(1), 10) && !bundles.publish(id(1), 11));
         assert!(!bundles.wants_new(10 + BUNDLE_ROTATE_MS - 1));
         assert!(bundles.wants_new(10 + BUNDLE_ROTATE_MS));
-        bundles.insert(row(2, 10 + BUNDLE_ROTATE_MS, 0));
-        let gone = 10 + BUNDLE_ROTATE_MS + BUNDLE_KEEP_MS + 1;
+        bundles.insert(row(2, 10 + BUNDLE_ROTATE_MS));
+        assert!(bundles.publish(id(2), 20 + BUNDLE_ROTATE_MS));
+        let gone = 20 + BUNDLE_ROTATE_MS + BUNDLE_KEEP_MS + 1;
         assert_eq!(bundles.take_outlived(gone - 1), []);
-        assert!(bundles.secret(KeyId([1; 16])).is_some());
-        assert_eq!(bundles.take_outlived(gone), [KeyId([1; 16])]);
-        assert!(bundles.secret(KeyId([1; 16])).is_none());
-        assert_eq!(bundles.newest().map(|row| row.key_id), Some(KeyId([2; 16])));
+        assert!(bundles.secret(id(1)).is_some());
+        assert_eq!(bundles.take_outlived(gone), [id(1)]);
+        assert!(bundles.secret(id(1)).is_none());
+        assert_eq!(bundles.newest().map(|row| row.key_id), Some(id(2)));
         assert_eq!(bundles.take_outlived(u64::MAX), []);
+    }
+
+    #[test]
+    fn a_secret_outlives_any_number_of_successors_that_nobody_has() {
+        let mut bundles = Bundles::new(vec![row(1, 10)]);
+        bundles.publish(id(1), 10);
+        bundles.insert(row(2, 20));
+        assert!(!bundles.wants_new(u64::MAX), "nobody has the newest");
+        assert_eq!(bundles.take_outlived(u64::MAX), []);
+        bundles.insert(row(3, 30));
+        bundles.publish(id(3), 40);
+        bundles.publish(id(2), 50);
+        assert_eq!(bundles.take_outlived(40 + BUNDLE_KEEP_MS), []);
+        let due = bundles.take_outlived(41 + BUNDLE_KEEP_MS);
+        assert_eq!(due, [id(2), id(1)]);
     }
 }

@@ -7,6 +7,7 @@ use crate::limits::{REDIAL_CONNECTING_MS, REDIAL_UNANSWERED_MS, REDIALS_MAX};
 use crate::link::{Before, Flow, Link, Stage};
 use crate::manager::PeerManager;
 use crate::negotiation::{Negotiation, Side};
+use crate::nets::Nets;
 use crate::output::{RtcCommand, SignalKind};
 use crate::peer::Move;
 use crate::timer::Timer;
@@ -77,6 +78,7 @@ impl PeerManager {
                 side: Side::Offerer,
                 found_by: Some(rung),
                 redials,
+                nets: Nets::default(),
                 stage,
             },
         );
@@ -129,7 +131,8 @@ impl PeerManager {
         }
         let rung = link.found_by.unwrap_or(Rung::Cache);
         let wanted = self.peers.get(&user).is_some_and(|peer| peer.wanted);
-        if wanted || self.outbox.has_waiting(&user) || rung == Rung::Coordinators {
+        let waits = self.outbox.has_waiting(&user) || self.outbox.is_left(device);
+        if wanted || waits || rung == Rung::Coordinators {
             let detail = format!(
                 "{user}, device {}: no link in time, called anew",
                 device.short()
@@ -151,6 +154,8 @@ impl PeerManager {
         let (session, hash, sdp) = offer;
         let redials = self.links.count_call(device.0);
         let id = self.out.fresh_link();
+        let mut nets = Nets::default();
+        nets.note_sdp(&sdp);
         self.add_link(
             now,
             Link {
@@ -162,6 +167,7 @@ impl PeerManager {
                 side: Side::Answerer,
                 found_by: before.found_by,
                 redials: before.redials.max(redials),
+                nets,
                 stage: Stage::Negotiating(Negotiation::answering(hash)),
             },
         );
@@ -285,9 +291,12 @@ impl PeerManager {
             return;
         };
         let early = negotiation.accept_answer();
+        if let Some(link) = self.links.get_mut(id) {
+            link.nets.note_sdp(&sdp);
+        }
         self.out.command(id, RtcCommand::AcceptAnswer { sdp });
         for candidate in early {
-            self.out.command(id, RtcCommand::AddCandidate(candidate));
+            self.add_candidate(id, candidate);
         }
         self.described(now, id);
     }
@@ -299,8 +308,15 @@ impl PeerManager {
             .get_mut(id)
             .and_then(|link| link.negotiation_mut());
         if let Some(candidate) = negotiation.and_then(|n| n.remote(index, candidate)) {
-            self.out.command(id, RtcCommand::AddCandidate(candidate));
+            self.add_candidate(id, candidate);
         }
+    }
+
+    fn add_candidate(&mut self, id: LinkId, candidate: Candidate) {
+        if let Some(link) = self.links.get_mut(id) {
+            link.nets.note_candidate(&candidate.candidate);
+        }
+        self.out.command(id, RtcCommand::AddCandidate(candidate));
     }
 
     /// A signalling server refused a frame. An offer ends at once when nobody is there for it at

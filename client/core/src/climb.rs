@@ -165,7 +165,10 @@ impl PeerManager {
             Rung::Peers => self.ask_peers(now, label, rung),
             Rung::Coordinators => self.ask_coordinators(now, label),
             Rung::Registry => self.look_up(label),
-            Rung::StoreAndForward => self.request_relay(now, label),
+            Rung::StoreAndForward => {
+                let placed = self.start_placing(now, label);
+                self.request_relay(now, label) || placed
+            }
         };
         if tried {
             self.tell_tried(now, label, rung);
@@ -210,7 +213,7 @@ impl PeerManager {
     pub(crate) fn tell_trying_one(&mut self, now: Now, id: MessageId, rung: Rung) {
         // A state never goes back: a relayed message is not told what else is tried for it.
         let further =
-            |entry: &Entry| entry.row.state > DeliveryState::Trying && !planted!(StateGoesBack);
+            |entry: &Entry| entry.state() > DeliveryState::Trying && !planted!(StateGoesBack);
         if self.outbox.get(&id).is_some_and(further) {
             return;
         }
@@ -231,7 +234,7 @@ impl PeerManager {
     /// Tells the messages of a user why nothing came of what was tried, each reason once.
     pub(crate) fn tell_note(&mut self, now: Now, label: &Label, note: &str) {
         let fresh = |entry: &&Entry| {
-            let trying = entry.row.state <= DeliveryState::Trying;
+            let trying = entry.state() <= DeliveryState::Trying;
             let durable = entry.phase != Phase::Committing;
             trying && durable && entry.note.as_deref() != Some(note)
         };
@@ -314,18 +317,8 @@ impl PeerManager {
             // The climb under way plans the next one.
             return;
         }
-        let devices = self
-            .contacts
-            .get(label)
-            .map(|contact| &contact.chain.devices.devices);
-        let devices: Vec<_> = devices.into_iter().flatten().map(Device::fp).collect();
-        for device in devices {
-            self.drop_relays(device);
-            let own = self.links.ready_to(device);
-            let link = own.and_then(|id| self.links.get_mut(id));
-            if let Some(flow) = link.and_then(|link| link.flow_mut(device)) {
-                flow.restart();
-            }
+        for device in self.devices_of(label) {
+            self.restart_flows(device);
         }
         self.start_climb(now, label);
         self.pump_user(now, label);
@@ -344,6 +337,9 @@ impl PeerManager {
                 self.start_climb(now, &label);
             }
         }
+        for label in self.served_users() {
+            self.serve_anew(now, &label);
+        }
     }
 
     /// A device was heard of, by a parcel of its own or from a neighbour: what waits for it is
@@ -356,7 +352,8 @@ impl PeerManager {
 
     /// The same for a user, who may be one we never met.
     pub(crate) fn heard_of_user(&mut self, now: Now, label: &Label) {
-        if !self.outbox.has_waiting(label) {
+        let waiting = self.outbox.has_waiting(label);
+        if !waiting && !self.is_serving(label) {
             return;
         }
         let peer = self.peer(now, label);
@@ -366,7 +363,10 @@ impl PeerManager {
         }
         peer.heard_ms = now.mono_ms;
         peer.attempt = 0;
-        self.on_retry(now, label);
+        if waiting {
+            self.on_retry(now, label);
+        }
+        self.serve_anew(now, label);
     }
 
     /// An attempt for a user ended: goes on climbing, or comes to rest.

@@ -5,8 +5,8 @@
 
 use crate::input::LinkId;
 use crate::limits::{
-    COLLECT_AGAIN_MS, COLLECT_PAGES_MAX, COLLECT_SETTLED_MAX, COLLECT_UNDER_WAY_MAX, KEEP_BUSY_MS,
-    KEEP_FULL_MS,
+    COLLECT_AGAIN_MS, COLLECT_DOUBLINGS_MAX, COLLECT_PAGES_MAX, COLLECT_SETTLED_MAX,
+    COLLECT_UNDER_WAY_MAX, KEEP_BUSY_MS, KEEP_FULL_MS,
 };
 use crate::manager::PeerManager;
 use crate::timer::Timer;
@@ -42,6 +42,8 @@ struct Collecting {
     at: Vec<u8>,
     /// Pages asked for in this pass.
     pages: u32,
+    /// Refusals in a row.
+    refusals: u32,
     /// Parcels that may still come of the page asked for.
     expected: usize,
     /// Parcels handed to the inbox and not yet committed.
@@ -270,6 +272,7 @@ impl PeerManager {
         if collecting.asked.take().is_none() {
             return self.out.counters.count("page-unasked");
         }
+        collecting.refusals = 0;
         let came = STORE_PAGE_MAX - collecting.expected;
         collecting.expected = 0;
         // One that promises more and gives nothing would never end.
@@ -297,7 +300,11 @@ impl PeerManager {
         collecting.expected = 0;
         if refusal.retry_after_ms > 0 {
             collecting.next = Some(collecting.at.clone());
-            let wait_ms = u64::from(refusal.retry_after_ms).clamp(KEEP_BUSY_MS, KEEP_FULL_MS);
+            // Longer each time: whoever always says "soon" must not keep us busy.
+            let least_ms = KEEP_BUSY_MS << collecting.refusals.min(COLLECT_DOUBLINGS_MAX);
+            collecting.refusals = collecting.refusals.saturating_add(1);
+            let said_ms = u64::from(refusal.retry_after_ms);
+            let wait_ms = said_ms.max(least_ms).min(KEEP_FULL_MS);
             self.timers.arm(Timer::Collect(id), now.mono_ms + wait_ms);
         }
         true

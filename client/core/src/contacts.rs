@@ -4,16 +4,31 @@ use crate::limits::CONTACTS_MAX;
 use crate::state::ContactRow;
 use beeline_proto::chain::{Device, VerifiedChain};
 use beeline_proto::id::{DeviceFp, Label, NetworkFp, UserFp};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A pinned user.
 #[derive(Debug, Clone)]
 pub(crate) struct Contact {
     pub(crate) row: ContactRow,
     pub(crate) chain: VerifiedChain,
+    /// Devices that have acknowledged our lists in this process, where there are several.
+    pub(crate) knows: BTreeSet<DeviceFp>,
 }
 
 impl Contact {
+    pub(crate) fn new(row: ContactRow, chain: VerifiedChain) -> Self {
+        let knows = BTreeSet::new();
+        Self { row, chain, knows }
+    }
+
+    /// Whether a device holds our lists of these versions: our chain need not go with a message.
+    pub(crate) fn knows_us(&self, device: DeviceFp, versions: (u64, u64)) -> bool {
+        let known = self.row.knows_us;
+        let user = known.0 >= versions.0 && known.1 >= versions.1;
+        let only = self.chain.devices.devices.len() == 1;
+        user && (only || self.knows.contains(&device))
+    }
+
     /// Sending is blocked until a person accepts the changed key.
     pub(crate) fn is_blocked(&self) -> bool {
         self.row.claimed_chain.is_some()
@@ -66,7 +81,7 @@ impl Contacts {
         let mut refused = Vec::new();
         for row in rows.into_iter().take(CONTACTS_MAX) {
             match VerifiedChain::open(&row.chain, network) {
-                Ok(chain) if chain.user() == row.user => contacts.insert(Contact { row, chain }),
+                Ok(chain) if chain.user() == row.user => contacts.insert(Contact::new(row, chain)),
                 _ => refused.push(row.label),
             }
         }
@@ -151,7 +166,7 @@ impl Contacts {
             .collect();
         let mut row = contact.row.clone();
         row.chain = chain.to_bytes();
-        self.insert(Contact { row, chain });
+        self.insert(Contact::new(row, chain));
         Sighting::Newer { removed: gone }
     }
 
@@ -166,8 +181,9 @@ impl Contacts {
             verified: false,
             claimed_chain: None,
             knows_us: (0, 0),
+            read_receipts: true,
         };
-        self.insert(Contact { row, chain });
+        self.insert(Contact::new(row, chain));
         Sighting::Pinned
     }
 

@@ -5,7 +5,7 @@
 use crate::input::{LinkId, StoreFailure};
 use crate::limits::{
     KEEP_BUSY_MS, KEEP_EXPIRE_BATCH, KEEP_EXPIRE_MS, KEEP_FULL_MS, KEEP_IN_FLIGHT_MAX,
-    KEEP_RESTART_MS_MAX,
+    REST_COUNTED_MS_MAX,
 };
 use crate::manager::PeerManager;
 use crate::outputs::Write;
@@ -53,13 +53,19 @@ impl Deposit {
 /// Why something is not taken: the code, and after how long another try may help, milliseconds.
 pub(crate) type NotTaken = (ErrorCode, u64);
 
-/// How long is kept what came in a moment ago, by the clock of keeping.
-fn expires_ms(clock_ms: u64, keep_s: u32) -> u64 {
-    let keep_ms = u64::from(keep_s) * 1_000 + KEEP_RESTART_MS_MAX;
-    clock_ms.saturating_add(keep_ms)
+/// Until when is kept what came in a moment ago, on the steady clock. A wall clock that is wrong at
+/// a restart may end it early by as much as a rest counts: so much longer than promised it is kept.
+fn expires_ms(steady_ms: u64, keep_s: u32) -> u64 {
+    let keep_ms = u64::from(keep_s) * 1_000 + REST_COUNTED_MS_MAX;
+    steady_ms.saturating_add(keep_ms)
 }
 
 impl PeerManager {
+    /// Whether we say that we keep: we do, or there is still something that others shall fetch.
+    pub(crate) fn has_to_keep(&self) -> bool {
+        self.me.config.can_store || self.keeping.total().parcels > 0
+    }
+
     /// Somebody wants a parcel kept.
     pub(crate) fn on_store_message(&mut self, now: Now, id: LinkId, store: StoreMessage) {
         let read = match store.parcel.len() {
@@ -155,7 +161,7 @@ impl PeerManager {
                 recipient,
                 user: deposit.user,
                 id,
-                expires_ms: expires_ms(self.keeping.clock_ms(now), deposit.keep_s),
+                expires_ms: expires_ms(self.steady_ms(now), deposit.keep_s),
                 parcel: bytes,
             })
         };
@@ -184,7 +190,7 @@ impl PeerManager {
             Err(failure) => return self.on_not_kept(now, &deposits, &failure),
         };
         for (deposit, result) in deposits.into_iter().zip(results) {
-            let clock_ms = self.keeping.clock_ms(now);
+            let steady_ms = self.steady_ms(now);
             match result {
                 StoreResult::Inserted { .. } => {
                     self.say_receipt(&deposit, deposit.keep_s);
@@ -194,8 +200,8 @@ impl PeerManager {
                     if !deposit.only_find {
                         self.keeping.release(&deposit.sum());
                     }
-                    let left_ms = expires_ms.saturating_sub(KEEP_RESTART_MS_MAX);
-                    let left_s = left_ms.saturating_sub(clock_ms) / 1_000;
+                    let left_ms = expires_ms.saturating_sub(REST_COUNTED_MS_MAX);
+                    let left_s = left_ms.saturating_sub(steady_ms) / 1_000;
                     let left_s = u32::try_from(left_s).unwrap_or(u32::MAX);
                     self.say_receipt(&deposit, left_s.min(PARCEL_TTL_MAX_S));
                 }
@@ -208,6 +214,7 @@ impl PeerManager {
     }
 
     fn on_not_kept(&mut self, now: Now, deposits: &[Deposit], failure: &StoreFailure) {
+        self.keeping.doubt();
         let detail = format!("parcels of others were not kept: {}", failure.detail);
         self.out.warn(now, "store-failed", detail);
         let code = if failure.transient {
@@ -293,11 +300,10 @@ impl PeerManager {
         self.out.write(vec![op], Write::DropKept);
     }
 
-    /// Deletes what has ended, a little at a time, and notes the clock.
+    /// Deletes what has ended, a little at a time.
     pub(crate) fn expire_kept(&mut self, now: Now) {
         let op = StoreOp::ExpireKept {
-            clock_ms: self.keeping.clock_ms(now),
-            wall_ms: now.wall_ms,
+            steady_ms: self.steady_ms(now),
             limit: KEEP_EXPIRE_BATCH,
         };
         self.out.write(vec![op], Write::ExpireKept);

@@ -4,11 +4,9 @@
 
 use crate::limits::CUSTODIANS_MAX;
 use crate::manager::PeerManager;
-use beeline_proto::id::{DeviceFp, Label, UserFp, sha256};
+pub(crate) use beeline_proto::custody::place;
+use beeline_proto::id::{DeviceFp, Label, UserFp};
 use std::collections::BTreeMap;
-
-/// Separates this hash from every other.
-const DOMAIN: &[u8] = b"beeline/custody/v1";
 
 /// A member that keeps parcels, with the device that does.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,19 +21,32 @@ pub(crate) struct Custodian {
     pub(crate) coordinator: bool,
 }
 
-/// The place of a member in the order for a recipient device: the lowest comes first.
-pub(crate) fn place(recipient: DeviceFp, salt: &[u8]) -> [u8; 32] {
-    sha256(&[DOMAIN, &recipient.0, salt].concat())
-}
-
 impl PeerManager {
     /// The first [`CUSTODIANS_MAX`] members that keep, in the order for `recipient`: one device of
     /// each user. Neither the recipient's own user nor we ourselves are among them, nobody revoked,
     /// and nobody whose key is in doubt.
     pub(crate) fn custodians_for(&self, recipient: DeviceFp) -> Vec<Custodian> {
+        let mut order = self.in_order(recipient, self.routes.keepers());
+        order.truncate(CUSTODIANS_MAX);
+        order
+    }
+
+    /// The coordinators known that keep, in the order for `recipient`: senders ask one of them
+    /// first, wherever it stands.
+    pub(crate) fn coordinators_for(&self, recipient: DeviceFp) -> Vec<Custodian> {
+        let known = self.known_coordinators().into_iter();
+        let keeps = |device: &DeviceFp| self.routes.get(*device).is_some_and(|r| r.can_store);
+        self.in_order(recipient, known.filter(keeps))
+    }
+
+    fn in_order(
+        &self,
+        recipient: DeviceFp,
+        devices: impl Iterator<Item = DeviceFp>,
+    ) -> Vec<Custodian> {
         let owner = self.contacts.of_device(recipient).map(|c| c.row.user);
         let mut order: BTreeMap<([u8; 32], UserFp), Custodian> = BTreeMap::new();
-        for device in self.routes.keepers() {
+        for device in devices {
             let Some(contact) = self.contacts.of_device(device) else {
                 continue;
             };
@@ -59,7 +70,7 @@ impl PeerManager {
                 order.insert(key, custodian);
             }
         }
-        order.into_values().take(CUSTODIANS_MAX).collect()
+        order.into_values().collect()
     }
 
     /// Whether `device` rather than `other` of one user is to be asked.
@@ -67,23 +78,5 @@ impl PeerManager {
         let seen = |device| self.routes.get(device).map_or(0, |route| route.row.seen_ms);
         let rank = |device| (self.is_linked(device), seen(device));
         rank(device) > rank(other)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_place_is_the_hash_of_domain_recipient_and_salt() {
-        let mut input = b"beeline/custody/v1".to_vec();
-        input.extend([7; 32]);
-        input.extend([9; 16]);
-        assert_eq!(place(DeviceFp([7; 32]), &[9; 16]), sha256(&input));
-        assert_ne!(
-            place(DeviceFp([7; 32]), &[9; 16]),
-            place(DeviceFp([8; 32]), &[9; 16]),
-            "each recipient has an order of its own"
-        );
     }
 }

@@ -9,7 +9,6 @@ use crate::outputs::Write;
 use crate::state::StoreOp;
 use crate::timer::Timer;
 use crate::ways::Way;
-use beeline_proto::chain::Device;
 use beeline_proto::envelope::Verified;
 use beeline_proto::id::{DeviceFp, EnvelopeHash, Label, MessageId};
 use beeline_proto::limits::ACK_ITEMS_MAX;
@@ -48,10 +47,10 @@ impl PeerManager {
             let (Ok(id), Ok(hash)) = (id, hash) else {
                 continue;
             };
-            if let Some(op) = self.on_delivered(now, &label, opened, (id, hash)) {
-                ops.push(op);
-                reused |= item.seq_reused;
-            }
+            let of_now = self.is_of_this_incarnation(&id);
+            let (proven, of_item) = self.on_acked(now, &label, opened, (id, hash));
+            ops.extend(of_item);
+            reused |= proven && item.seq_reused && of_now;
         }
         if reused {
             self.new_incarnation();
@@ -63,46 +62,83 @@ impl PeerManager {
             return;
         }
         self.note_way(now, opened.from, opened.way);
-        self.learn_known(&label, &ack, &mut ops);
+        self.learn_known(&label, opened.from, &ack, &mut ops);
         self.out.write(ops, Write::Plain);
-        self.after_ack(now, &label);
+        self.after_ack(now, &label, opened.from);
     }
 
-    /// One message is acknowledged: DELIVERED, if the proof is good.
-    fn on_delivered(
+    /// Whether a message of ours was numbered since the last new incarnation: what is said of older
+    /// numbers has had its consequence.
+    fn is_of_this_incarnation(&self, id: &MessageId) -> bool {
+        let entry = self.outbox.get(id);
+        entry.is_some_and(|entry| entry.row.incarnation == self.me.incarnation)
+    }
+
+    /// One message is acknowledged by one device: whether the proof is good, and what to write.
+    fn on_acked(
         &mut self,
         now: Now,
         label: &Label,
         opened: &Opened,
         acked: (MessageId, EnvelopeHash),
-    ) -> Option<StoreOp> {
-        let (id, path) = (acked.0, Some(opened.way.path()));
-        let proven = match self.outbox.get(&id) {
-            Some(_) => self.settle_delivered(now, label, opened, acked)?,
-            None => self.late_ack(label, opened.from, id, acked.1)?,
+    ) -> (bool, Vec<StoreOp>) {
+        let (id, device) = (acked.0, opened.from);
+        let Some(entry) = self.outbox.get(&id) else {
+            let Some(proven) = self.late_ack(label, device, id, acked.1) else {
+                return (false, Vec::new());
+            };
+            return (
+                true,
+                vec![self.tell_delivered(now, label, opened, id, proven)],
+            );
         };
+        // A device of ours has a copy: that delivers nothing.
+        let first = entry.is_open() && entry.row.to == *label;
+        let Some(proven) = self.settle_device(now, label, opened, acked) else {
+            return (false, Vec::new());
+        };
+        if first {
+            self.start_serving(now, id, label, device);
+        }
+        let [before, after] = self.note_acked(id, device);
+        let told = first.then(|| self.tell_delivered(now, label, opened, id, proven));
+        self.bound_served();
+        (true, before.into_iter().chain(told).chain(after).collect())
+    }
+
+    /// DELIVERED, with its proof.
+    fn tell_delivered(
+        &mut self,
+        now: Now,
+        label: &Label,
+        opened: &Opened,
+        id: MessageId,
+        proven: Proven,
+    ) -> StoreOp {
+        let path = Some(opened.way.path());
         self.out.event(Event::MessageState(MessageState {
             id,
             to: label.clone(),
             state: DeliveryState::Delivered,
             rung: None,
+            kept: None,
             path,
             found_by: Some(proven.found_by),
             reason: None,
             elapsed_ms: now.mono_ms.saturating_sub(proven.queued_mono_ms),
         }));
-        Some(StoreOp::SetState {
+        StoreOp::SetState {
             id,
             state: DeliveryState::Delivered,
             rung: Some(proven.found_by),
             path,
             reason: None,
             at_ms: now.wall_ms,
-        })
+        }
     }
 
-    /// Takes an acknowledged message out of the outbox and off the links.
-    fn settle_delivered(
+    /// Takes an acknowledged message off the links to the device that has it, if the proof is good.
+    fn settle_device(
         &mut self,
         now: Now,
         label: &Label,
@@ -112,14 +148,15 @@ impl PeerManager {
         let ((id, hash), device) = (acked, opened.from);
         let entry = self.outbox.get(&id)?;
         let sealed_to = entry.parcel(device).is_some();
-        if entry.row.to != *label
-            || (entry.hash != Some(hash) && !planted!(HashUnchecked))
-            || !sealed_to
-        {
-            self.out.counters.count("ack-mismatch");
+        let theirs = entry.row.to == *label || *label == self.me.user_label;
+        if !theirs || (entry.hash != Some(hash) && !planted!(HashUnchecked)) || !sealed_to {
+            // A copy of an ACK is none of that.
+            if !entry.row.acked.contains(&device) {
+                self.out.counters.count("ack-mismatch");
+            }
             return None;
         }
-        let order = entry.order;
+        let (order, queued_mono_ms) = (entry.order, entry.queued_mono_ms);
         let came = match opened.way {
             Way::Direct(link) | Way::Relay(link) => Some(link),
             Way::Socket(_) | Way::Kept(_) => None,
@@ -134,9 +171,8 @@ impl PeerManager {
             .find_map(of_device);
         let found_by = by_way.copied().or(any);
         self.credit_flows(now, came, device, order);
-        let entry = self.outbox.settle(id, DeliveryState::Delivered)?;
         Some(Proven {
-            queued_mono_ms: entry.queued_mono_ms,
+            queued_mono_ms,
             found_by: found_by.unwrap_or(Rung::Connected),
         })
     }
@@ -186,7 +222,13 @@ impl PeerManager {
     }
 
     /// Notes which of our lists the user has, so that our chain need not travel again.
-    fn learn_known(&mut self, label: &Label, ack: &Verified<Ack>, ops: &mut Vec<StoreOp>) {
+    fn learn_known(
+        &mut self,
+        label: &Label,
+        by: DeviceFp,
+        ack: &Verified<Ack>,
+        ops: &mut Vec<StoreOp>,
+    ) {
         let Some(known) = ack.payload().known else {
             return;
         };
@@ -195,25 +237,31 @@ impl PeerManager {
             known.descriptor.min(ours.descriptor),
             known.device_list.min(ours.device_list),
         );
-        if let Some(contact) = self.contacts.get_mut(label)
-            && contact.row.knows_us != seen
-        {
+        let ourselves = *label == self.me.user_label;
+        let Some(contact) = self.contacts.get_mut(label) else {
+            return;
+        };
+        if seen.0 >= ours.descriptor && seen.1 >= ours.device_list {
+            contact.knows.insert(by);
+        }
+        if contact.row.knows_us != seen {
             contact.row.knows_us = seen;
-            ops.push(StoreOp::PutContact(contact.row.clone()));
+            // Of ourselves there is no row.
+            ops.extend((!ourselves).then(|| StoreOp::PutContact(contact.row.clone())));
         }
     }
 
     /// An end-to-end ACK: the only thing that stops the ladder.
-    fn after_ack(&mut self, now: Now, label: &Label) {
+    fn after_ack(&mut self, now: Now, label: &Label, by: DeviceFp) {
         self.peer(now, label).attempt = 0;
         self.timers.cancel(&Timer::Retry(label.clone()));
         self.stop_climb(now, label);
-        let contact = self.contacts.get(label);
-        let devices = contact.map(|contact| &contact.chain.devices.devices);
-        let devices: Vec<_> = devices.into_iter().flatten().map(Device::fp).collect();
-        for device in devices {
+        self.stop_placing(label);
+        for device in self.devices_of(label) {
             for id in self.links.ids(|link| link.flow(device).is_some()) {
-                self.timers.cancel(&Timer::Route(id, device));
+                if device == by {
+                    self.timers.cancel(&Timer::Route(id, device));
+                }
                 self.watch_flow(now, id, label, device);
                 self.dirty.insert(id);
             }

@@ -135,6 +135,8 @@ pub struct MessageState {
     pub state: DeliveryState,
     /// The rung being tried, for `Trying`.
     pub rung: Option<Rung>,
+    /// Who keeps it, for `Stored`.
+    pub kept: Option<Kept>,
     /// How it travelled, from `Relayed` on.
     pub path: Option<Path>,
     /// Which rung found the peer, from `Delivered` on.
@@ -143,6 +145,22 @@ pub struct MessageState {
     pub reason: Option<String>,
     /// Milliseconds since the message was queued, in this process.
     pub elapsed_ms: u64,
+}
+
+/// How many custodians hold a message for its recipient.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kept {
+    /// Custodians whose signed receipts we hold, for the device that is served best.
+    pub n: u32,
+    /// Custodians wanted for it, as many as can be had now: 3 at most.
+    pub k: u32,
+}
+
+impl Kept {
+    /// Whether that is enough to call it stored: two receipts, or one where no more can be had.
+    pub fn is_enough(self) -> bool {
+        self.n >= self.k.clamp(1, 2)
+    }
 }
 
 /// States of a message, in the order they can be reached.

@@ -83,7 +83,7 @@ impl PeerManager {
                 .map(|r| r.bytes.clone())
                 .unwrap_or_default(),
             can_relay: self.me.config.can_relay,
-            can_store: self.me.config.can_store || self.keeping.total().parcels > 0,
+            can_store: self.has_to_keep(),
             protocol: PROTOCOL,
         };
         let envelope = self.me.sign(self.crypto.as_mut(), &hello);
@@ -179,6 +179,10 @@ impl PeerManager {
         }
         let moves = [Move::Discover, Move::Signal, Move::Connect, Move::Open];
         self.move_peer(now, &user, &moves, "HELLO verified");
+        // Ours went before theirs could come, or right before this.
+        if let Some(key_id) = self.me.record.as_ref().map(|record| record.key_id) {
+            self.publish_bundle(now, key_id);
+        }
         self.peer(now, &user).wanted = false;
         let record = hello.payload().record.clone();
         self.learn_live(now, id, &record, found_by.unwrap_or(Rung::Connected));

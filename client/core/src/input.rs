@@ -61,7 +61,8 @@ pub enum Command {
         /// A repeated key returns the first call's message instead of a new one.
         idempotency_key: Option<String>,
     },
-    /// Say that messages were read by a person.
+    /// Say that messages were read by a person. Nothing is said to users for whom
+    /// [`Command::SetReadReceipts`] has switched it off.
     MarkRead {
         /// Their ids with the user they came from.
         messages: Vec<(UserFp, MessageId)>,
@@ -72,6 +73,24 @@ pub enum Command {
         command: CommandId,
         /// The contact.
         user: Label,
+    },
+    /// Put a newer list of our own devices in force, signed by our user key, and publish it.
+    /// Answered by `Event::Done`, or `Event::Refused`.
+    PutDeviceList {
+        /// Names the call.
+        command: CommandId,
+        /// Its envelope.
+        device_list: Vec<u8>,
+    },
+    /// Say, or do not say any more, to a contact that its messages were read. Answered by
+    /// `Event::Done` after the commit, or `Event::Refused`.
+    SetReadReceipts {
+        /// Names the call.
+        command: CommandId,
+        /// The contact.
+        user: Label,
+        /// Whether to say it.
+        on: bool,
     },
     /// Open a link to a user without sending anything.
     Connect {

@@ -1,16 +1,13 @@
 //! Accounts of what is kept for others: who has how much of whose space. One small record for each
-//! (recipient, user), so that memory does not grow with the parcels. The clock by which they end
-//! runs with the process: setting the wall clock ends nothing.
+//! (recipient, user), so that memory does not grow with the parcels.
 
 use crate::bounded::Bucket;
 use crate::config::{Keep, Space};
 use crate::limits::{
-    KEEP_BURST_S, KEEP_DEPOSITORS_MAX, KEEP_OPEN_PARTS, KEEP_PAIRS_MAX, KEEP_RESTART_MS_MAX,
-    KEEP_USER_PARTS,
+    KEEP_BURST_S, KEEP_DEPOSITORS_MAX, KEEP_OPEN_PARTS, KEEP_PAIRS_MAX, KEEP_USER_PARTS,
 };
 use crate::state::{KeptLoad, KeptSum};
 use beeline_proto::id::{DeviceFp, UserFp};
-use beeline_proto::time::Now;
 use std::collections::BTreeMap;
 
 impl Space {
@@ -44,13 +41,6 @@ impl Space {
     }
 }
 
-/// The clock by which kept parcels end, milliseconds of its own.
-#[derive(Debug, Clone, Copy, Default)]
-struct Clock {
-    base_ms: u64,
-    start_mono_ms: u64,
-}
-
 /// All accounts.
 #[derive(Debug)]
 pub(crate) struct Keeping {
@@ -61,7 +51,8 @@ pub(crate) struct Keeping {
     pairs: BTreeMap<(DeviceFp, UserFp), Space>,
     rates: BTreeMap<UserFp, Bucket>,
     order: u64,
-    clock: Clock,
+    /// A write failed: there may be more on disk than is accounted for.
+    doubtful: bool,
     /// Deposits not yet committed.
     pub(crate) in_flight: usize,
 }
@@ -76,13 +67,8 @@ fn take_from<K: Ord>(accounts: &mut BTreeMap<K, Space>, key: K, amount: Space) {
 }
 
 impl Keeping {
-    /// Takes what the store has in sums. While the process was away its clock went on by what the
-    /// wall clock says, up to a bound.
-    pub(crate) fn load(limits: Keep, loaded: &KeptLoad, now: Now) -> Self {
-        let away_ms = match loaded.wall_ms {
-            0 => 0,
-            wall_ms => now.wall_ms.saturating_sub(wall_ms),
-        };
+    /// Takes what the store has in sums.
+    pub(crate) fn load(limits: Keep, loaded: &KeptLoad) -> Self {
         let mut keeping = Self {
             limits,
             total: Space::default(),
@@ -91,12 +77,7 @@ impl Keeping {
             pairs: BTreeMap::new(),
             rates: BTreeMap::new(),
             order: loaded.order,
-            clock: Clock {
-                base_ms: loaded
-                    .clock_ms
-                    .saturating_add(away_ms.min(KEEP_RESTART_MS_MAX)),
-                start_mono_ms: now.mono_ms,
-            },
+            doubtful: false,
             in_flight: 0,
         };
         for sum in &loaded.sums {
@@ -175,10 +156,14 @@ impl Keeping {
         self.order
     }
 
-    /// The clock by which kept parcels end.
-    pub(crate) fn clock_ms(&self, now: Now) -> u64 {
-        let ran_ms = now.mono_ms.saturating_sub(self.clock.start_mono_ms);
-        self.clock.base_ms.saturating_add(ran_ms)
+    /// A write failed, and may have reached the disk all the same.
+    pub(crate) fn doubt(&mut self) {
+        self.doubtful = true;
+    }
+
+    /// Whether anything may be kept for a device.
+    pub(crate) fn has_any(&self, recipient: DeviceFp) -> bool {
+        self.doubtful || self.recipients.contains_key(&recipient)
     }
 
     /// What is kept in all, with what is not yet committed.

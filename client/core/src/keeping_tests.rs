@@ -1,6 +1,7 @@
-//! Accounts under test: every share at its limit, what is given back, the clock.
+//! Accounts under test: every share at its limit, what is given back.
 
 use super::*;
+use crate::limits::{KEEP_RECIPIENT_BYTES_MAX, KEEP_RECIPIENT_PARCELS_MAX};
 
 /// The largest amount there is.
 const HUGE: u64 = 1 << 40;
@@ -15,10 +16,6 @@ fn user(n: u64) -> UserFp {
     UserFp(device(n).0)
 }
 
-fn at(mono_ms: u64, wall_ms: u64) -> Now {
-    Now { mono_ms, wall_ms }
-}
-
 fn space(parcels: u64, bytes: u64) -> Space {
     Space { parcels, bytes }
 }
@@ -29,7 +26,7 @@ fn empty(total: Space, recipient: Space) -> Keeping {
         recipient,
         per_s: 4,
     };
-    Keeping::load(keep, &KeptLoad::default(), at(0, 0))
+    Keeping::load(keep, &KeptLoad::default())
 }
 
 /// How many parcels of `bytes` there is room for, one after another.
@@ -91,6 +88,20 @@ fn each_share_ends_where_it_says() {
 }
 
 #[test]
+fn a_thousand_users_at_once_share_the_open_half_and_all_devices_of_one_its_part() {
+    let recipient = space(KEEP_RECIPIENT_PARCELS_MAX, KEEP_RECIPIENT_BYTES_MAX);
+    let mut keeping = empty(space(HUGE, HUGE), recipient);
+    // In turn, a parcel of 16,000 bytes each: 524 fit into 8 MiB.
+    let thousand = |n| (device(1), user(n % 1_000));
+    assert_eq!(taken(&mut keeping, 16_000, thousand), 524);
+    // Another recipient is not touched; one user alone gets 65 there, however many devices it has.
+    let one = |_| (device(2), user(1));
+    assert_eq!(taken(&mut keeping, 16_000, one), 65);
+    assert!(keeping.has_room(device(2), user(2), 16_000));
+    assert_eq!(keeping.len().0, 525);
+}
+
+#[test]
 fn what_is_given_back_is_room_again_and_accounts_at_nothing_go() {
     let mut keeping = empty(space(16, 16_000), space(HUGE, HUGE));
     keeping.reserve(device(1), user(1), 1_000);
@@ -107,6 +118,15 @@ fn what_is_given_back_is_room_again_and_accounts_at_nothing_go() {
     // Nothing goes below nothing.
     keeping.release(&sum);
     assert_eq!(keeping.total(), Space::default());
+}
+
+#[test]
+fn who_has_nothing_is_known_until_a_write_was_in_doubt() {
+    let mut keeping = empty(space(HUGE, HUGE), space(HUGE, HUGE));
+    keeping.reserve(device(1), user(1), 1);
+    assert!(keeping.has_any(device(1)) && !keeping.has_any(device(2)));
+    keeping.doubt();
+    assert!(keeping.has_any(device(2)), "the disk is asked from now on");
 }
 
 #[test]
@@ -139,35 +159,6 @@ fn the_rate_is_the_users_and_says_how_long_to_wait() {
 }
 
 #[test]
-fn the_clock_runs_with_the_process_and_a_restart_adds_a_day_at_most() {
-    let keep = Keep::default();
-    let loaded = |clock_ms, wall_ms| KeptLoad {
-        clock_ms,
-        wall_ms,
-        ..KeptLoad::default()
-    };
-    const DAY: u64 = KEEP_RESTART_MS_MAX;
-    for (clock_ms, was_ms, is_ms, after) in [
-        (0, 0, 1_800_000_000_000, 0),
-        (50, 1_000, 1_000, 50),
-        (50, 1_000, 4_000, 3_050),
-        // The clock went back, or was never set.
-        (50, 1_000, 0, 50),
-        (50, 1_000, DAY + 1_000, DAY + 50),
-        (50, 1_000, DAY + 1_001, DAY + 50),
-        (50, 1_000, u64::MAX, DAY + 50),
-        (u64::MAX, 1, u64::MAX, u64::MAX),
-    ] {
-        let keeping = Keeping::load(keep, &loaded(clock_ms, was_ms), at(7, is_ms));
-        assert_eq!(keeping.clock_ms(at(7, is_ms)), after);
-        // While it runs only the monotonic clock counts.
-        let later = keeping.clock_ms(at(107, is_ms.saturating_add(400 * DAY)));
-        assert_eq!(later, after.saturating_add(100));
-        assert_eq!(keeping.clock_ms(at(107, 0)), later);
-    }
-}
-
-#[test]
 fn sums_are_taken_over_from_the_store() {
     let sum = |n, parcels| KeptSum {
         recipient: device(n),
@@ -178,13 +169,12 @@ fn sums_are_taken_over_from_the_store() {
     let loaded = KeptLoad {
         sums: vec![sum(1, 2), sum(2, 3)],
         order: 9,
-        ..KeptLoad::default()
     };
     let keep = Keep {
         total: space(96, HUGE),
         ..Keep::default()
     };
-    let mut keeping = Keeping::load(keep, &loaded, at(0, 0));
+    let mut keeping = Keeping::load(keep, &loaded);
     assert_eq!(keeping.total(), space(5, 50));
     assert_eq!(keeping.next_order(), 10);
     assert!(keeping.has_room(device(3), user(1), 1));

@@ -1,5 +1,13 @@
 //! Every bound of the core, with its reason. The wire's own are in `beeline_proto::limits`.
 
+mod keeping;
+mod placing;
+
+pub use keeping::*;
+pub use placing::*;
+
+pub use beeline_proto::limits::CUSTODIANS_MAX;
+
 use beeline_proto::limits::CANDIDATES_MAX;
 
 /// Messages of ours not yet final: a month of a busy program. Of 200 bytes each they take 300 MiB.
@@ -10,6 +18,10 @@ pub const OUTBOX_BYTES_MAX: usize = 384 * 1024 * 1024;
 
 /// Users they are for.
 pub const OUTBOX_USERS_MAX: usize = 10_000;
+
+/// Delivered messages that are still served to further devices, about 40 MiB; beyond it the oldest
+/// are let go: a device away that long finds the rest at its user's other devices.
+pub const SERVED_MAX: usize = 10_000;
 
 /// Messages with one link that wait for an ACK: fills 100 ms of a link at 5,000 messages/s.
 pub const LINK_WINDOW: usize = 512;
@@ -155,8 +167,16 @@ pub const ACK_TRIES_MAX: u32 = 128;
 /// Delivered and expired messages remembered, so that a READ or a late ACK finds them.
 pub const SETTLED_MAX: usize = 4_096;
 
-/// Seals of one message for one device because of NACKs; more would be a loop.
+/// Messages whose reading waits to be told, over all users: an evening's, read without a network.
+pub const READS_WAITING_MAX: usize = 1_024;
+
+/// Seals of one message because of NACKs, each within [`RESEALS_AGAIN_MS`] of the one before; more
+/// would be a loop.
 pub const RESEALS_MAX: u8 = 5;
+
+/// After this long without one a message may be sealed anew again, milliseconds: the longest pause
+/// between two tries.
+pub const RESEALS_AGAIN_MS: u64 = RETRY_MS_MAX;
 
 /// A parcel that comes again is answered with another NACK after this long at most: the last one
 /// may have been lost, and without it the message never arrives. About the pause between tries.
@@ -275,114 +295,6 @@ pub const COORDINATORS_LISTED_MAX: usize = 16;
 /// Coordinators dialled for one lookup beside those that are linked.
 pub const COORDINATORS_DIALLED_MAX: usize = 2;
 
-/// Bytes kept for others in all: what nobody notices on a disk of today.
-pub const KEEP_BYTES_MAX: u64 = 256 * 1024 * 1024;
-
-/// Parcels kept for others in all: most have 1 KiB or more, and each costs a row besides.
-pub const KEEP_PARCELS_MAX: u64 = 262_144;
-
-/// Bytes kept for one recipient device: two weeks away, with a thousand messages a day.
-pub const KEEP_RECIPIENT_BYTES_MAX: u64 = 16 * 1024 * 1024;
-
-/// Parcels kept for one recipient device.
-pub const KEEP_RECIPIENT_PARCELS_MAX: u64 = 16_384;
-
-/// One user's part of a recipient's space, and of the whole: a sixteenth, so that nobody alone can
-/// use up either.
-pub const KEEP_USER_PARTS: u64 = 16;
-
-/// Half of a recipient's space is for whoever holds a ticket of the recipient: strangers cannot
-/// keep out those it wants to hear from.
-pub const KEEP_OPEN_PARTS: u64 = 2;
-
-/// Pairs of a recipient and a user that anything is kept for: about 10 MiB of accounts.
-pub const KEEP_PAIRS_MAX: usize = 65_536;
-
-/// Deposits of one user taken per second: a person's devices, or a program that is not in a hurry.
-pub const KEEP_PER_S: u64 = 64;
-
-/// Seconds of deposits that may come in one burst: an outbox that has waited.
-pub const KEEP_BURST_S: u64 = 16;
-
-/// Most deposits of one user per second that can be configured: more than a disk commits.
-pub const KEEP_PER_S_MAX: u64 = 1_000_000;
-
-/// Users whose rate of deposits is followed; those idle longest are forgotten.
-pub const KEEP_DEPOSITORS_MAX: usize = 4_096;
-
-/// Deposits not yet committed: some 16 MiB at most, and more than one group commit takes.
-pub const KEEP_IN_FLIGHT_MAX: usize = 1_024;
-
-/// When whoever found no room may ask again, milliseconds.
-pub const KEEP_FULL_MS: u64 = 10 * 60 * 1_000;
-
-/// When whoever met a store that does not follow may ask again, milliseconds.
-pub const KEEP_BUSY_MS: u64 = 1_000;
-
-/// Most time that a restart may add to the age of what is kept, milliseconds: a clock that was set
-/// wrong must not end a promise. Everything is kept so much longer than promised.
-pub const KEEP_RESTART_MS_MAX: u64 = 24 * 3_600 * 1_000;
-
-/// Parcels that end in one write: what is due may be much, and others wait for the disk.
-pub const KEEP_EXPIRE_BATCH: u32 = 256;
-
-/// Pause between two such writes, milliseconds.
-pub const KEEP_EXPIRE_MS: u64 = 50;
-
-/// Bytes of one page of what is kept, unless its first parcel alone is larger: what one link holds
-/// in memory.
-pub const PAGE_BYTES_MAX: u64 = 128 * 1024;
-
-/// Items of a page that wait in a link's queue: enough to fill frames, few enough to hold back.
-pub const PAGE_AHEAD: usize = 16;
-
-/// STORE_FETCH and STORE_DELETE of one link looked at per second: each costs a verification and a
-/// look at the disk.
-pub const STORE_ASKS_PER_S: u64 = 200;
-
-/// The same in one burst: all that can be kept for one device at the default.
-pub const STORE_ASKS_BURST: u64 = 1_024;
-
-/// Kept parcels of one link that are received and not yet committed: two pages.
-pub const COLLECT_UNDER_WAY_MAX: usize = 128;
-
-/// Committed parcels of one link that wait to be named in a STORE_DELETE.
-pub const COLLECT_SETTLED_MAX: usize = 1_024;
-
-/// Pages asked for in one pass: more than anybody keeps for one device by default; a custodian
-/// that never comes to an end is left alone until the next link.
-pub const COLLECT_PAGES_MAX: u32 = 4_096;
-
-/// When a pass is repeated because something of it could not be stored, milliseconds.
-pub const COLLECT_AGAIN_MS: u64 = 30_000;
-
-/// Members that keep for us called at once.
-pub const VISITS_AT_ONCE: usize = 2;
-
-/// How long a call for a visit is waited for before the next one, milliseconds: one that is there
-/// answers in a fraction of it.
-pub const VISIT_STEP_MS: u64 = 2_000;
-
-/// How often each is called on, milliseconds: sixteen calls to nobody cost some 50 KiB.
-pub const VISIT_AGAIN_MS: u64 = 6 * 3_600 * 1_000;
-
-/// One that others say is there is called again no sooner than this, milliseconds.
-pub const VISIT_HEARD_MS: u64 = 5 * 60 * 1_000;
-
-/// One whose link was lost is called again after this long, milliseconds: it may have had more.
-pub const VISIT_LOST_MS: u64 = 30_000;
-
-/// How long a link made for a visit stays, milliseconds.
-pub const VISIT_STAY_MS: u64 = 60_000;
-
-/// Members that keep for us we stay linked to: as many as a sender leaves parcels with, beside a
-/// coordinator.
-pub const VISIT_LINKS: usize = 2;
-
-/// Members that keep for one recipient device, counted from the front of its order: enough that
-/// sender and recipient meet though each misses some, few enough to ask each.
-pub const CUSTODIANS_MAX: usize = 16;
-
 /// How long a start waits for the gateway before it dials coordinators at their own sockets,
 /// milliseconds.
 pub const COORDINATOR_START_MS: u64 = 100;
@@ -432,6 +344,17 @@ pub const HEARD_MS: u64 = 5_000;
 
 /// How often expiry and old bundles are looked for, milliseconds.
 pub const SWEEP_MS: u64 = 60 * 60 * 1_000;
+
+/// Of a rest between two processes this much counts for the age of messages and secrets,
+/// milliseconds: a week. The wall clock alone cannot tell a longer one from a wrong clock.
+pub const REST_COUNTED_MS_MAX: u64 = 7 * 24 * 3_600 * 1_000;
+
+/// A longer rest is taken for a wrong clock and told, milliseconds: a year in a drawer.
+pub const REST_PLAUSIBLE_MS_MAX: u64 = 365 * 24 * 3_600 * 1_000;
+
+/// After this long in one process the wall clock is taken for set, milliseconds: machines without a
+/// battery ask for the time when they are up.
+pub const CLOCK_SETTLES_MS: u64 = 3_600 * 1_000;
 
 /// A membership is renewed this long before its end, milliseconds.
 pub const RENEW_BEFORE_MS: u64 = 30 * 24 * 3_600 * 1_000;
@@ -484,12 +407,12 @@ pub const REDIAL_CONNECTING_MS: u64 = 8_000;
 /// How often a call is made anew before its session is left to end.
 pub const REDIALS_MAX: u32 = 3;
 
-/// Timers armed at once: four per link, one for the ACKs of each device, two per recipient of a
+/// Timers armed at once: four per link, one for the ACKs of each device, three per recipient of a
 /// message and one per relay to its devices, one per stream that holds messages, and a handful of
 /// our own.
 pub const TIMERS_MAX: usize = 4 * LINKS_MAX
     + ACK_DEVICES_MAX
-    + (2 + RELAYS_AT_ONCE) * (PEERS_MAX + OUTBOX_USERS_MAX)
+    + (3 + RELAYS_AT_ONCE) * (PEERS_MAX + OUTBOX_USERS_MAX)
     + HELD_TOTAL_MAX
     + 16
     + FABRIC_TIMERS_MAX;

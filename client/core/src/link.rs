@@ -5,6 +5,7 @@ use crate::frames::SendQueue;
 use crate::input::LinkId;
 use crate::limits::{HANDED_MAX, LINKS_MAX, ROUTE_ACK_MS_MAX, ROUTE_ACK_MS_MIN};
 use crate::negotiation::{Negotiation, Side};
+use crate::nets::Nets;
 use beeline_proto::id::{DeviceFp, Label, ParcelId, SessionId};
 use beeline_proto::pb::peer::v1::Hello;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -22,6 +23,8 @@ pub(crate) struct Link {
     pub(crate) found_by: Option<Rung>,
     /// How many calls with the device came to nothing before it.
     pub(crate) redials: u32,
+    /// Public networks the other end is in, as its candidates say.
+    pub(crate) nets: Nets,
     pub(crate) stage: Stage,
 }
 

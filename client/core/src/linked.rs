@@ -2,7 +2,6 @@
 
 use crate::event::Rung;
 use crate::input::LinkId;
-use crate::limits::VISIT_STEP_MS;
 use crate::manager::PeerManager;
 use crate::timer::Timer;
 use beeline_proto::id::DeviceFp;
@@ -11,14 +10,16 @@ use beeline_proto::time::Now;
 impl PeerManager {
     /// Both HELLOs of a link verified.
     pub(crate) fn on_link_ready(&mut self, now: Now, id: LinkId) {
-        let Some(device) = self.links.get(id).map(|link| link.device) else {
+        let link = self.links.get(id);
+        let Some((device, user)) = link.map(|link| (link.device, link.user.clone())) else {
             return;
         };
         self.links.forget_calls(device);
+        self.say_waiting_reads(now, &user);
         self.talks.start(id, now.mono_ms);
         self.pages.start(id, now.mono_ms);
         self.start_collecting(now, id);
-        self.visit_soon(now, VISIT_STEP_MS);
+        self.visit_done(now, device);
         self.start_telling(now, id);
         self.note_neighbour(now, device, true);
         let rung = if self.is_coordinator(device) {
@@ -30,6 +31,7 @@ impl PeerManager {
         if rung == Rung::Coordinators {
             self.on_coordinator_linked(now, device);
         }
+        self.on_custodian_link(now, device, true);
     }
 
     /// A link ended that was open, or (`opened`) never came to be.
@@ -48,6 +50,9 @@ impl PeerManager {
             self.visit_lost(now, device);
             self.neighbours.forget(device);
             self.note_neighbour(now, device, false);
+        }
+        if !self.is_linked(device) {
+            self.on_custodian_link(now, device, false);
         }
         if !self.is_coordinator(device) {
             return;

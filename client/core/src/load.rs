@@ -1,10 +1,11 @@
 //! Start from what the store loaded: routes are checked again, messages go on where they were.
 
-use crate::limits::{OUTBOX_MAX, ROUTES_MAX};
+use crate::event::DeliveryState;
+use crate::limits::{OUTBOX_MAX, ROUTES_MAX, SERVED_MAX};
 use crate::manager::PeerManager;
 use crate::outbox::Phase;
 use crate::routes::read_record;
-use crate::state::{OutboxRow, RouteRow, StoreOp};
+use crate::state::{CustodyRow, OutboxRow, RouteRow, StoreOp};
 use beeline_proto::time::Now;
 
 impl PeerManager {
@@ -38,8 +39,11 @@ impl PeerManager {
     }
 
     /// Takes the stored messages and starts looking for their recipients.
-    pub(crate) fn load_outbox(&mut self, rows: Vec<OutboxRow>, now: Now) {
-        for row in rows.into_iter().take(OUTBOX_MAX) {
+    pub(crate) fn load_outbox(&mut self, rows: Vec<OutboxRow>, custody: Vec<CustodyRow>, now: Now) {
+        let open = |row: &OutboxRow| row.state < DeliveryState::Delivered;
+        let (open, served): (Vec<_>, Vec<_>) = rows.into_iter().partition(open);
+        let served = served.into_iter().take(SERVED_MAX);
+        for row in served.chain(open.into_iter().take(OUTBOX_MAX)) {
             let sealed = row.envelope.is_some();
             let phase = if sealed {
                 Phase::Sealed
@@ -48,7 +52,9 @@ impl PeerManager {
             };
             self.outbox.insert(row, phase, None, now.mono_ms);
         }
+        self.load_custody(custody, now);
         self.expire_messages(now);
+        self.resume_serving();
         for label in self.outbox.recipients() {
             if self.is_blocked(&label) {
                 self.reject_all(now, &label, crate::people::KEY_CHANGED);

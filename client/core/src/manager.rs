@@ -26,16 +26,20 @@ use crate::output::Output;
 use crate::outputs::Outputs;
 use crate::pages::Pages;
 use crate::peer::Peer;
+use crate::placing::Placing;
 use crate::presence::Presence;
 use crate::queries::Queries;
+use crate::reads::Reads;
 use crate::relay::Carried;
 use crate::routes::Routes;
 use crate::sought::Sought;
 use crate::state::{Identity, Loaded, StoreOp};
+use crate::steady::Steady;
 use crate::talk::Talks;
 use crate::timer::{Timer, Timers};
 use crate::vias::Vias;
 use crate::visits::Visits;
+use crate::ways::Way;
 use beeline_proto::id::{DeviceFp, Label, ParcelId, SessionId};
 use beeline_proto::time::Now;
 use std::collections::{BTreeMap, BTreeSet};
@@ -46,6 +50,7 @@ pub struct PeerManager {
     pub(crate) crypto: Box<dyn Crypto>,
     pub(crate) out: Outputs,
     pub(crate) timers: Timers,
+    pub(crate) steady: Steady,
     pub(crate) bundles: Bundles,
     pub(crate) contacts: Contacts,
     pub(crate) routes: Routes,
@@ -53,8 +58,10 @@ pub struct PeerManager {
     pub(crate) peers: BTreeMap<Label, Peer>,
     pub(crate) links: Links,
     pub(crate) outbox: Outbox,
+    pub(crate) placing: Placing,
     pub(crate) inbox: Inbox,
     pub(crate) acks: Acks,
+    pub(crate) reads: Reads,
     pub(crate) presence: Presence,
     pub(crate) early: EarlyCandidates,
     pub(crate) talks: Talks,
@@ -67,8 +74,8 @@ pub struct PeerManager {
     pub(crate) sessions_seen: Seen<(DeviceFp, SessionId)>,
     /// Parcels opened before.
     pub(crate) parcels_seen: Seen<ParcelId>,
-    /// Parcels answered with a NACK before, and in which stretch of `NACK_AGAIN_MS`.
-    pub(crate) nacked: Seen<(ParcelId, u64)>,
+    /// Parcels answered with a NACK before, in which stretch of `NACK_AGAIN_MS`, and which way.
+    pub(crate) nacked: Seen<(ParcelId, u64, Way)>,
     pub(crate) opens: Bucket,
     pub(crate) nacks: Bucket,
     pub(crate) relay_requests: Bucket,
@@ -99,15 +106,16 @@ impl PeerManager {
         now: Now,
     ) -> Result<Self, StartError> {
         config.check()?;
+        let keeping = Keeping::load(config.keep, &loaded.kept);
         let me = Me::new(config, identity, loaded.incarnation)?;
         me.check_role()?;
         let (contacts, unverified) = Contacts::load(loaded.contacts, me.network());
-        let keeping = Keeping::load(me.config.keep, &loaded.kept, now);
         let mut manager = Self {
             me,
             crypto,
             out: Outputs::new(now),
             timers: Timers::default(),
+            steady: Steady::start(loaded.clock, now),
             bundles: Bundles::new(loaded.bundles),
             contacts,
             routes: Routes::default(),
@@ -115,8 +123,10 @@ impl PeerManager {
             peers: BTreeMap::new(),
             links: Links::default(),
             outbox: Outbox::new(loaded.seqs),
+            placing: Placing::default(),
             inbox: Inbox::load(&loaded.streams, loaded.held),
             acks: Acks::default(),
+            reads: Reads::default(),
             presence: Presence::default(),
             early: EarlyCandidates::default(),
             talks: Talks::default(),
@@ -141,18 +151,29 @@ impl PeerManager {
             dirty: BTreeSet::new(),
             draining: false,
         };
-        for label in unverified {
-            let detail = format!("the stored chain of {label} does not verify; it is not used");
-            manager.out.warn(now, "stored-contact", detail);
-        }
+        manager.warn_loaded(now, unverified, loaded.copied);
+        manager.know_ourselves();
+        manager.check_clock(now);
         manager.load_routes(loaded.routes, now);
         manager.start_presence(now);
         manager.start_tending(now);
         manager.start_heartbeat(now);
-        manager.load_outbox(loaded.outbox, now);
+        manager.outbox.load_settled(loaded.settled, now.mono_ms);
+        manager.load_outbox(loaded.outbox, loaded.custody, now);
         manager.resume_streams(now);
         manager.settle(now);
         Ok(manager)
+    }
+
+    /// Says what was wrong with what the store loaded.
+    fn warn_loaded(&mut self, now: Now, unverified: Vec<Label>, copied: Option<String>) {
+        for label in unverified {
+            let detail = format!("the stored chain of {label} does not verify; it is not used");
+            self.out.warn(now, "stored-contact", detail);
+        }
+        if let Some(detail) = copied {
+            self.out.warn(now, "home-copied", detail);
+        }
     }
 
     /// Takes one input. Mutates once, never blocks, never fails.
@@ -198,7 +219,14 @@ impl PeerManager {
             } => self.on_send(now, command, to, text, idempotency_key),
             Command::MarkRead { messages } => self.on_mark_read(now, &messages),
             Command::AcceptKey { command, user } => self.on_accept_key(now, command, &user),
+            Command::SetReadReceipts { command, user, on } => {
+                self.on_set_read_receipts(command, &user, on);
+            }
             Command::Connect { to } => self.on_connect(now, &to),
+            Command::PutDeviceList {
+                command,
+                device_list,
+            } => self.on_put_device_list(now, command, &device_list),
         }
     }
 
@@ -255,6 +283,8 @@ impl PeerManager {
             match timer {
                 Timer::Ladder(user) => self.climb(now, &user),
                 Timer::Retry(user) => self.on_retry(now, &user),
+                Timer::Serve(user) => self.on_serve(now, &user),
+                Timer::Custody(user) => self.on_custody_timer(&user),
                 Timer::Session(link) => self.on_session_timeout(now, link),
                 Timer::Redial(link) => self.on_redial(now, link),
                 Timer::Route(link, to) => self.on_route_doubt(now, link, to),
@@ -284,6 +314,7 @@ impl PeerManager {
         self.flush_inbox();
         self.flush_deposits();
         self.flush_unsealed();
+        self.settle_placing(now);
         self.flush_frames(now);
     }
 }

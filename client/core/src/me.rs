@@ -6,7 +6,7 @@ use crate::error::StartError;
 use crate::state::{Identity, StoreOp};
 use beeline_proto::chain::{ChainError, Descriptor, DeviceList, VerifiedChain};
 use beeline_proto::envelope::{Context, Verified};
-use beeline_proto::id::{BootId, DeviceFp, Label, MessageId, NetworkFp, SessionId, UserFp};
+use beeline_proto::id::{BootId, DeviceFp, KeyId, Label, MessageId, NetworkFp, SessionId, UserFp};
 use beeline_proto::keys::{SealSecret, SigningKey};
 use beeline_proto::payload::Payload;
 use beeline_proto::pb::envelope::v1::Context as PbContext;
@@ -16,6 +16,8 @@ use beeline_proto::pb::identity::v1::{Revocations, Role, Versions};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct OwnRecord {
     pub(crate) version: u64,
+    /// The bundle in it.
+    pub(crate) key_id: KeyId,
     pub(crate) bytes: Vec<u8>,
 }
 
@@ -31,6 +33,8 @@ pub(crate) struct Me {
     pub(crate) incarnation: u64,
     pub(crate) chain: VerifiedChain,
     pub(crate) record: Option<OwnRecord>,
+    /// Our user took this device off the list.
+    pub(crate) removed: bool,
     device_key: SigningKey,
     revocations: Option<Verified<Revocations>>,
 }
@@ -65,6 +69,7 @@ impl Me {
             incarnation,
             chain,
             record: None,
+            removed: false,
             device_key: identity.device_key,
             revocations,
         })
@@ -185,7 +190,12 @@ impl Me {
     pub(crate) fn adopt_device_list(&mut self, bytes: &[u8]) -> Result<bool, ChainError> {
         let key = self.chain.membership.user_key;
         let list = DeviceList::open(bytes, self.network(), &key)?;
-        if list.version() <= self.chain.devices.version() {
+        let known = &self.chain.devices;
+        if list.version() == known.version() && bytes != known.verified.bytes() {
+            let why = "another one of the same version is in force";
+            return Err(ChainError::Invalid("device list", why));
+        }
+        if list.version() <= known.version() {
             return Ok(false);
         }
         if list.device(self.device).is_none() {

@@ -1,13 +1,16 @@
 //! Our messages on their way: what is queued, in which order, and how each stands. The rows are the
 //! store's; this is their working copy.
 
-use crate::event::{DeliveryState, Rung};
+mod room;
+
+use crate::event::{DeliveryState, Kept, Rung};
 use crate::input::{CommandId, LinkId};
-use crate::limits::{OUTBOX_BYTES_MAX, OUTBOX_MAX, OUTBOX_USERS_MAX, SETTLED_MAX};
-use crate::state::OutboxRow;
+use crate::limits::SETTLED_MAX;
+use crate::placement::Placement;
+use crate::state::{OutboxRow, SettledRow};
 use beeline_proto::id::{DeviceFp, EnvelopeHash, Label, MessageId, ParcelId, sha256};
 use beeline_proto::parcel::Parcel;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// How far a message is towards being sendable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,20 +36,51 @@ pub(crate) struct Entry {
     pub(crate) hash: Option<EnvelopeHash>,
     /// Which rung gave the route that each device's copy last took over each link.
     pub(crate) via: BTreeMap<(DeviceFp, LinkId), Rung>,
-    /// Seals made because of NACKs.
+    /// Seals made because of NACKs, shortly one after the other.
     pub(crate) reseals: u8,
+    /// When the last of them was made, by the monotonic clock.
+    pub(crate) resealed_ms: u64,
     /// The rung last told about.
     pub(crate) told: Option<Rung>,
     /// What was told last of why nothing came of a rung.
     pub(crate) note: Option<String>,
+    /// Where copies for devices that are away are kept, by recipient device.
+    pub(crate) custody: BTreeMap<DeviceFp, Placement>,
+    /// How many custodians hold it, as told last.
+    pub(crate) kept: Option<Kept>,
+    /// The same, being written.
+    pub(crate) keeping: Option<Kept>,
     /// The call that waits for its commit.
     pub(crate) command: Option<CommandId>,
+    /// Devices that are still to get it whatever its state: the recipient's others once one has it.
+    pub(crate) left: BTreeSet<DeviceFp>,
+    /// Bytes it counts for; see [`room`].
+    weight: usize,
 }
 
 impl Entry {
+    /// Whether no device of the recipient has it yet, as far as we know.
+    pub(crate) fn is_open(&self) -> bool {
+        self.row.state < DeliveryState::Delivered
+    }
+
+    /// Where it stands, counting what is being written: no earlier state may be written after it.
+    pub(crate) fn state(&self) -> DeliveryState {
+        match self.keeping {
+            Some(_) => self.row.state.max(DeliveryState::Stored),
+            None => self.row.state,
+        }
+    }
+
     pub(crate) fn parcel(&self, device: DeviceFp) -> Option<&Vec<u8>> {
         let found = self.row.parcels.iter().find(|(to, _)| *to == device);
         found.map(|(_, parcel)| parcel)
+    }
+
+    /// The id of the parcel for a device.
+    pub(crate) fn parcel_id(&self, device: DeviceFp) -> Option<ParcelId> {
+        let parcel = Parcel::parse(self.parcel(device)?);
+        parcel.ok().map(|parcel| parcel.id())
     }
 }
 
@@ -60,6 +94,19 @@ pub(crate) struct Settled {
     pub(crate) queued_mono_ms: u64,
 }
 
+impl Settled {
+    fn of(entry: &Entry, state: DeliveryState) -> Self {
+        let devices = entry.row.parcels.iter().map(|(device, _)| *device);
+        Self {
+            to: entry.row.to.clone(),
+            state,
+            hash: entry.hash,
+            devices: devices.collect(),
+            queued_mono_ms: entry.queued_mono_ms,
+        }
+    }
+}
+
 /// A call of `send` that waits for the answer to an earlier one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Waiting {
@@ -68,11 +115,17 @@ pub(crate) struct Waiting {
     pub(crate) key: Option<String>,
 }
 
-/// All messages of ours that are not final.
+/// All messages of ours that some device is still to get. Those that none has yet are *open*: only
+/// they are waited for. The others are delivered, and served to the devices left.
 #[derive(Debug)]
 pub(crate) struct Outbox {
     entries: BTreeMap<MessageId, Entry>,
+    /// The open ones.
     by_peer: BTreeMap<Label, BTreeMap<u64, MessageId>>,
+    /// The delivered ones, the oldest first.
+    served: BTreeMap<u64, MessageId>,
+    /// What each device is still to get whatever its state.
+    left: BTreeMap<DeviceFp, BTreeMap<u64, MessageId>>,
     by_parcel: BTreeMap<ParcelId, MessageId>,
     /// Bytes of all texts, envelopes and parcels.
     bytes: usize,
@@ -90,6 +143,8 @@ impl Outbox {
         Self {
             entries: BTreeMap::new(),
             by_peer: BTreeMap::new(),
+            served: BTreeMap::new(),
+            left: BTreeMap::new(),
             by_parcel: BTreeMap::new(),
             bytes: 0,
             seqs: seqs.into_iter().collect(),
@@ -110,10 +165,6 @@ impl Outbox {
     ) {
         let (id, order) = (row.id, self.next_order);
         self.next_order += 1;
-        self.by_peer
-            .entry(row.to.clone())
-            .or_default()
-            .insert(order, id);
         let entry = Entry {
             order,
             phase,
@@ -124,22 +175,29 @@ impl Outbox {
                 .map(|bytes| EnvelopeHash(sha256(bytes))),
             via: BTreeMap::new(),
             reseals: 0,
+            resealed_ms: 0,
             told: None,
             note: None,
+            custody: BTreeMap::new(),
+            kept: None,
+            keeping: None,
             command,
+            left: BTreeSet::new(),
+            weight: room::weight(&row),
             row,
         };
+        if entry.is_open() {
+            let of_peer = self.by_peer.entry(entry.row.to.clone());
+            of_peer.or_default().insert(order, id);
+        } else {
+            self.served.insert(order, id);
+            if !self.settled.contains_key(&id) {
+                self.remember(id, Settled::of(&entry, entry.row.state));
+            }
+        }
         self.index_parcels(id, &entry.row.parcels);
-        self.bytes += bytes_of(&entry.row);
+        self.bytes += entry.weight;
         self.entries.insert(id, entry);
-    }
-
-    /// Whether another message for a user has no room.
-    pub(crate) fn is_full_for(&self, to: &Label) -> bool {
-        let new_user = !self.by_peer.contains_key(to);
-        self.entries.len() >= OUTBOX_MAX
-            || self.bytes >= OUTBOX_BYTES_MAX
-            || (new_user && self.by_peer.len() >= OUTBOX_USERS_MAX)
     }
 
     fn index_parcels(&mut self, id: MessageId, parcels: &[(DeviceFp, Vec<u8>)]) {
@@ -183,14 +241,18 @@ impl Outbox {
         let Some(entry) = self.entries.get_mut(&id) else {
             return;
         };
-        self.bytes -= bytes_of(&entry.row);
         entry.hash = Some(EnvelopeHash(sha256(envelope)));
         entry.row.envelope = Some(envelope.to_vec());
         entry.phase = Phase::Sealing;
         let old = std::mem::replace(&mut entry.row.parcels, parcels.clone());
-        self.bytes += bytes_of(&entry.row);
+        let same = |device: &DeviceFp| {
+            let before = old.iter().find(|(to, _)| to == device);
+            before.is_some() && before == parcels.iter().find(|(to, _)| to == device)
+        };
+        entry.custody.retain(|device, _| same(device));
         self.forget_parcels(&old);
         self.index_parcels(id, &parcels);
+        self.weigh(&id);
     }
 
     /// Takes back envelope and parcels that could not be written.
@@ -198,48 +260,114 @@ impl Outbox {
         let Some(entry) = self.entries.get_mut(id) else {
             return;
         };
-        self.bytes -= bytes_of(&entry.row);
         entry.phase = Phase::Unsealed;
         entry.hash = None;
         entry.row.envelope = None;
         let parcels = std::mem::take(&mut entry.row.parcels);
-        self.bytes += bytes_of(&entry.row);
+        self.weigh(id);
         self.forget_parcels(&parcels);
     }
 
     /// Takes a message out.
     pub(crate) fn remove(&mut self, id: &MessageId) -> Option<Entry> {
         let entry = self.entries.remove(id)?;
-        self.bytes -= bytes_of(&entry.row);
-        if let Some(orders) = self.by_peer.get_mut(&entry.row.to) {
-            orders.remove(&entry.order);
-            if orders.is_empty() {
-                self.by_peer.remove(&entry.row.to);
-            }
+        self.bytes -= entry.weight;
+        self.close(&entry.row.to, entry.order);
+        self.served.remove(&entry.order);
+        for device in &entry.left {
+            self.unindex(*device, entry.order);
         }
         self.forget_parcels(&entry.row.parcels);
         Some(entry)
     }
 
+    /// A message is not open any more.
+    fn close(&mut self, to: &Label, order: u64) {
+        if let Some(orders) = self.by_peer.get_mut(to) {
+            orders.remove(&order);
+            if orders.is_empty() {
+                self.by_peer.remove(to);
+            }
+        }
+    }
+
+    fn unindex(&mut self, device: DeviceFp, order: u64) {
+        if let Some(orders) = self.left.get_mut(&device) {
+            orders.remove(&order);
+            if orders.is_empty() {
+                self.left.remove(&device);
+            }
+        }
+    }
+
     /// Takes a message out for good, remembering it for late ACKs and READs.
     pub(crate) fn settle(&mut self, id: MessageId, state: DeliveryState) -> Option<Entry> {
         let entry = self.remove(&id)?;
-        self.remember(
-            id,
-            Settled {
-                to: entry.row.to.clone(),
-                state,
-                hash: entry.hash,
-                devices: entry
-                    .row
-                    .parcels
-                    .iter()
-                    .map(|(device, _)| *device)
-                    .collect(),
-                queued_mono_ms: entry.queued_mono_ms,
-            },
-        );
+        self.remember(id, Settled::of(&entry, state));
         Some(entry)
+    }
+
+    /// A first device has an open message: it is DELIVERED, and `left` are served from now on.
+    pub(crate) fn deliver(&mut self, id: MessageId, left: &[DeviceFp]) {
+        let Some(entry) = self.entries.get_mut(&id).filter(|entry| entry.is_open()) else {
+            return;
+        };
+        let settled = Settled::of(entry, DeliveryState::Delivered);
+        entry.row.state = DeliveryState::Delivered;
+        let (to, order) = (entry.row.to.clone(), entry.order);
+        self.close(&to, order);
+        self.served.insert(order, id);
+        self.remember(id, settled);
+        for device in left {
+            self.leave(id, *device);
+        }
+    }
+
+    /// A device is to get a message whatever its state, unless it has it.
+    pub(crate) fn leave(&mut self, id: MessageId, device: DeviceFp) {
+        let Some(entry) = self.entries.get_mut(&id) else {
+            return;
+        };
+        if !entry.row.acked.contains(&device) && entry.left.insert(device) {
+            let of_device = self.left.entry(device).or_default();
+            of_device.insert(entry.order, id);
+        }
+    }
+
+    /// A device is to get a message no more; whether it was to. Its parcel is dropped.
+    pub(crate) fn unleave(&mut self, id: MessageId, device: DeviceFp) -> bool {
+        let Some(entry) = self.entries.get_mut(&id) else {
+            return false;
+        };
+        let (order, was) = (entry.order, entry.left.remove(&device));
+        let (gone, kept) = std::mem::take(&mut entry.row.parcels)
+            .into_iter()
+            .partition::<Vec<_>, _>(|(to, _)| *to == device);
+        entry.row.parcels = kept;
+        self.forget_parcels(&gone);
+        self.weigh(&id);
+        self.unindex(device, order);
+        was || !gone.is_empty()
+    }
+
+    /// Whether a message is delivered and nobody is left to get it.
+    pub(crate) fn is_done(&self, id: &MessageId) -> bool {
+        let entry = self.entries.get(id);
+        entry.is_some_and(|entry| !entry.is_open() && entry.left.is_empty())
+    }
+
+    /// Takes what earlier processes settled, the oldest first.
+    pub(crate) fn load_settled(&mut self, rows: Vec<SettledRow>, now_ms: u64) {
+        for row in rows {
+            let settled = Settled {
+                to: row.to,
+                state: row.state,
+                hash: Some(row.hash),
+                devices: row.devices,
+                queued_mono_ms: now_ms,
+            };
+            self.remember(row.id, settled);
+        }
     }
 
     fn remember(&mut self, id: MessageId, settled: Settled) {
@@ -259,12 +387,12 @@ impl Outbox {
 
     /// Whether a message is known to be further than `state`.
     pub(crate) fn is_beyond(&self, id: &MessageId, state: DeliveryState) -> bool {
-        let waiting = self.entries.get(id).map(|entry| entry.row.state);
-        let known = waiting.or_else(|| self.settled.get(id).map(|settled| settled.state));
+        let settled = self.settled.get(id).map(|settled| settled.state);
+        let known = settled.or_else(|| self.entries.get(id).map(Entry::state));
         known.is_some_and(|known| known > state)
     }
 
-    /// Messages for a user after `order`, in order.
+    /// Open messages for a user after `order`, in order.
     pub(crate) fn after(&self, to: &Label, order: u64) -> impl Iterator<Item = &Entry> {
         let orders = self.by_peer.get(to);
         let rest = orders.map(|orders| orders.range(order.saturating_add(1)..));
@@ -272,7 +400,34 @@ impl Outbox {
         ids.filter_map(|(_, id)| self.entries.get(id))
     }
 
-    /// Whether durable messages wait for a user.
+    /// What a device of a user is to get after `order`, in order, at most `max`.
+    pub(crate) fn due(&self, to: &Label, device: DeviceFp, order: u64, max: usize) -> Vec<&Entry> {
+        let left = self.left_to(device, order).take(max);
+        let mut due: Vec<&Entry> = self.after(to, order).take(max).chain(left).collect();
+        due.sort_unstable_by_key(|entry| entry.order);
+        due.truncate(max);
+        due
+    }
+
+    /// What a device is still to get whatever its state, after `order`, in order.
+    pub(crate) fn left_to(&self, device: DeviceFp, order: u64) -> impl Iterator<Item = &Entry> {
+        let orders = self.left.get(&device);
+        let rest = orders.map(|orders| orders.range(order.saturating_add(1)..));
+        let ids = rest.into_iter().flatten();
+        ids.filter_map(|(_, id)| self.entries.get(id))
+    }
+
+    /// Whether a device is still to get something whatever its state.
+    pub(crate) fn is_left(&self, device: DeviceFp) -> bool {
+        self.left.contains_key(&device)
+    }
+
+    /// Devices that are still to get something whatever its state.
+    pub(crate) fn left_devices(&self) -> impl Iterator<Item = DeviceFp> {
+        self.left.keys().copied()
+    }
+
+    /// Whether open durable messages wait for a user.
     pub(crate) fn has_waiting(&self, to: &Label) -> bool {
         self.after(to, 0)
             .any(|entry| entry.phase != Phase::Committing)
@@ -282,13 +437,24 @@ impl Outbox {
         self.by_peer.get(to).map_or(0, BTreeMap::len)
     }
 
-    /// Users with messages.
+    /// Users with open messages.
     pub(crate) fn recipients(&self) -> Vec<Label> {
         self.by_peer.keys().cloned().collect()
     }
 
+    /// How many are open.
     pub(crate) fn len(&self) -> usize {
-        self.entries.len()
+        self.entries.len() - self.served.len()
+    }
+
+    /// How many are delivered and still served.
+    pub(crate) fn served_len(&self) -> usize {
+        self.served.len()
+    }
+
+    /// The delivered message served longest.
+    pub(crate) fn oldest_served(&self) -> Option<MessageId> {
+        self.served.first_key_value().map(|(_, id)| *id)
     }
 
     pub(crate) fn ids(&self, which: impl Fn(&Entry) -> bool) -> Vec<MessageId> {
@@ -318,13 +484,6 @@ impl Outbox {
     pub(crate) fn settled_len(&self) -> usize {
         self.settled.len()
     }
-}
-
-/// What a row weighs: a full outbox of long texts must not fill the memory.
-fn bytes_of(row: &OutboxRow) -> usize {
-    let envelope = row.envelope.as_ref().map_or(0, Vec::len);
-    let parcels: usize = row.parcels.iter().map(|(_, parcel)| parcel.len()).sum();
-    row.text.len() + envelope + parcels
 }
 
 #[cfg(test)]

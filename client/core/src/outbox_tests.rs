@@ -1,6 +1,7 @@
 //! The bounds of the outbox, and that what leaves it leaves no weight behind.
 
 use super::*;
+use crate::limits::{OUTBOX_BYTES_MAX, OUTBOX_MAX, OUTBOX_USERS_MAX};
 
 fn row(n: u32, to: &str, text: usize) -> OutboxRow {
     let mut id = [0; 16];
@@ -12,8 +13,10 @@ fn row(n: u32, to: &str, text: usize) -> OutboxRow {
         incarnation: 1,
         text: "x".repeat(text),
         queued_ms: 1,
+        born_ms: 1,
         envelope: None,
         parcels: Vec::new(),
+        acked: Vec::new(),
         state: DeliveryState::Queued,
         idempotency_key: None,
     }
@@ -38,7 +41,7 @@ fn it_holds_a_hundred_thousand_messages_and_then_no_more() {
         assert!(!outbox.is_full_for(&carol()), "full at {n}");
         add(&mut outbox, n, "carol", 1);
     }
-    assert!(OUTBOX_MAX > 100_000);
+    const { assert!(OUTBOX_MAX > 100_000) };
     assert!(outbox.is_full_for(&carol()));
     outbox.remove(&row(7, "carol", 1).id);
     assert!(!outbox.is_full_for(&carol()));

@@ -1,6 +1,7 @@
 //! Where the parts leave what they want done, and what each answer will be for.
 
 use crate::bounded::{Bucket, Counters};
+use crate::copies::Copied;
 use crate::custodian::Deposit;
 use crate::event::{DeliveryState, Event};
 use crate::input::{CommandId, LinkId, SocketId};
@@ -24,10 +25,16 @@ pub(crate) enum Write {
     Seal(Vec<MessageId>),
     /// A batch of the inbox.
     Inbox,
+    /// A copy of what another device of ours said.
+    Copy(Box<Copied>),
+    /// Custodians hold these messages, as said.
+    Stored(Vec<MessageId>),
     /// A bundle may be published.
     Bundle(Box<BundleRow>),
     /// A key is accepted: the row to put in force, and the new incarnation if the key had changed.
     Accept(CommandId, Box<ContactRow>, Option<u64>),
+    /// A contact is told that its messages were read, or not: what it was before.
+    ReadReceipts(CommandId, Label, bool),
     /// Parcels are kept for others.
     Keep(Vec<Deposit>),
     /// A page is read for the recipient at the other end of a link.
@@ -49,6 +56,8 @@ pub(crate) enum Request {
     Network,
     /// Our renewed membership.
     Renew,
+    /// Our device list is published.
+    DeviceList,
     /// Coordinators whose lease runs.
     Coordinators,
     /// We live as a coordinator.
@@ -73,16 +82,25 @@ fn in_force(op: &StoreOp) -> bool {
         | StoreOp::RemoveRoute(_)
         | StoreOp::PutOwnChain { .. }
         | StoreOp::SetIncarnation(_)
+        | StoreOp::SetAcked { .. }
+        | StoreOp::EndServing(_)
+        | StoreOp::DropParcelsFor(_)
+        | StoreOp::PutCustody(_)
+        | StoreOp::RemoveCustody { .. }
+        | StoreOp::PublishBundle { .. }
         | StoreOp::EraseBundle(_) => true,
         StoreOp::QueueMessage(_)
         | StoreOp::SetSealed { .. }
+        | StoreOp::SetStored { .. }
         | StoreOp::Receive(_)
+        | StoreOp::KeepCopy(_)
         | StoreOp::Release { .. }
         | StoreOp::Keep(_)
         | StoreOp::FindKept { .. }
         | StoreOp::ReadKept { .. }
         | StoreOp::DropKept { .. }
         | StoreOp::ExpireKept { .. }
+        | StoreOp::KeepClock(_)
         | StoreOp::PutBundle(_) => false,
     }
 }
@@ -176,7 +194,8 @@ impl Outputs {
         let skip = self.lazy.len();
         let mut all = std::mem::take(&mut self.lazy);
         all.extend(ops);
-        let repeat = |op: &&StoreOp| in_force(op) && !matches!(purpose, Write::Accept(..));
+        let asked = matches!(purpose, Write::Accept(..) | Write::ReadReceipts(..));
+        let repeat = |op: &&StoreOp| in_force(op) && !asked;
         let kept = all.iter().filter(repeat).cloned().collect();
         let pending = Pending {
             purpose,

@@ -109,9 +109,10 @@ impl PeerManager {
         let Some(fetch) = fetch else {
             return self.out.counters.count("too-many-fetches");
         };
-        let Some(fetch) = fetch else {
+        let (Some(fetch), Some(link)) = (fetch, self.links.get(id)) else {
             return;
         };
+        let recipient = link.device;
         let subject = fetch.context().message_id.to_vec();
         let after = read_cursor(&fetch.payload().after);
         let limit = fetch.payload().limit;
@@ -130,6 +131,12 @@ impl PeerManager {
         if serving.reading.is_some() || serving.page.is_some() {
             self.out.counters.count("fetch-in-fetch");
             return self.refuse_item(id, subject, (ErrorCode::RateLimited, KEEP_BUSY_MS));
+        }
+        if !self.keeping.has_any(recipient) {
+            // Most who ask: nothing is read for them.
+            let next = cursor(after);
+            self.say(id, Kind::StorePage(StorePage { next, more: false }));
+            return;
         }
         if serving.owed.is_some_and(|owed| after < owed) {
             // It is among what was asked for.

@@ -58,6 +58,8 @@ pub(crate) struct Peer {
     pub(crate) ladder: Option<Ladder>,
     /// Climbs that ended without an ACK since the last one.
     pub(crate) attempt: u32,
+    /// Tries for devices left since the last reason to hope.
+    pub(crate) serves: u32,
     /// A link was asked for without a message.
     pub(crate) wanted: bool,
     /// Why the last attempt ended, for people.
@@ -77,6 +79,7 @@ impl Peer {
             state: PeerState::Disconnected,
             ladder: None,
             attempt: 0,
+            serves: 0,
             wanted: false,
             last_error: None,
             heard_ms: 0,

@@ -29,6 +29,9 @@ impl PeerManager {
             }
         };
         let label = chain.membership.handle.clone();
+        if label == self.me.user_label && chain.user() == self.me.user {
+            return self.see_own_chain(now, &chain);
+        }
         if label == self.me.user_label || chain.user() == self.me.user {
             let detail = format!("a chain under our own user id {label} was refused");
             self.out.warn(now, "own-user", detail);
@@ -41,8 +44,11 @@ impl PeerManager {
                 Some(label)
             }
             Sighting::Newer { removed } => {
+                let ops = self.forget_devices(&removed);
+                self.write_some(ops);
                 self.keep_contact(&label);
                 self.drop_devices(now, &removed);
+                self.serve_listed(now, &label);
                 Some(label)
             }
             Sighting::Older => {
@@ -94,11 +100,12 @@ impl PeerManager {
     }
 
     /// Devices that left a user's list are revoked: no link and no route to them stays.
-    fn drop_devices(&mut self, now: Now, removed: &[DeviceFp]) {
+    pub(crate) fn drop_devices(&mut self, now: Now, removed: &[DeviceFp]) {
         for device in removed {
             self.routes.remove(*device);
             self.keep_route(now, None);
             for id in self.links.ids(|link| link.device == *device) {
+                self.hand_over_last_list(id);
                 self.close_link(now, id, "the device was removed by its user");
             }
         }
@@ -128,7 +135,8 @@ impl PeerManager {
 
     /// A person compared the safety number and accepts the user's key as it is now.
     pub(crate) fn on_accept_key(&mut self, now: Now, command: CommandId, user: &Label) {
-        let Some(contact) = self.contacts.get(user) else {
+        let contact = self.contacts.get(user);
+        let Some(contact) = contact.filter(|_| *user != self.me.user_label) else {
             return self.out.event(Event::Refused {
                 command,
                 code: ErrorCode::NotFound,
@@ -152,7 +160,7 @@ impl PeerManager {
             // The new key is a new recipient, which has seen nothing yet: counting starts again.
             row.chain = claimed;
             row.knows_us = (0, 0);
-            incarnation = Some(random_u64(self.crypto.as_mut()));
+            incarnation = Some(random_u64(self.crypto.as_mut()).max(1));
         }
         let mut ops = vec![StoreOp::PutContact(row.clone())];
         ops.extend(incarnation.map(StoreOp::SetIncarnation));
@@ -191,13 +199,14 @@ impl PeerManager {
             self.me.incarnation = incarnation;
             self.outbox.restart_seqs();
         }
-        self.contacts.insert(Contact { row, chain });
+        self.contacts.insert(Contact::new(row, chain));
         self.out.event(Event::Done { command });
     }
 
     /// Starts counting anew.
     pub(crate) fn new_incarnation(&mut self) {
-        self.me.incarnation = random_u64(self.crypto.as_mut());
+        // 0 stands for "none" on the wire.
+        self.me.incarnation = random_u64(self.crypto.as_mut()).max(1);
         self.outbox.restart_seqs();
     }
 

@@ -13,7 +13,7 @@ use crate::state::{BundleRow, RouteRow, StoreOp};
 use crate::timer::Timer;
 use beeline_proto::code::ErrorCode;
 use beeline_proto::envelope::{Expect, Verified, open};
-use beeline_proto::id::Label;
+use beeline_proto::id::{KeyId, Label};
 use beeline_proto::limits::PRESENCE_TTL_S;
 use beeline_proto::pb::identity::v1::DeviceRecord;
 use beeline_proto::pb::signal::v1::SocketProof;
@@ -38,6 +38,12 @@ pub(crate) struct Presence {
     pub(crate) online: bool,
     /// A bundle is being written.
     making_bundle: bool,
+    /// Version of our device list that the registry is known to hold.
+    pub(crate) list_published: u64,
+    /// Whether this process has asked the registry for our own chain.
+    pub(crate) looked_ourselves_up: bool,
+    /// The bundle in the record that the registry is being told.
+    announcing: Option<KeyId>,
     /// Version of the last record, also of earlier processes.
     record_version: u64,
 }
@@ -80,20 +86,21 @@ impl PeerManager {
     /// Looks at everything that ages: the bundle, old secrets, messages.
     pub(crate) fn sweep(&mut self, now: Now) {
         self.timers.arm(Timer::Sweep, now.mono_ms + SWEEP_MS);
-        if self.bundles.wants_new(now.wall_ms) && !self.presence.making_bundle {
+        self.keep_clock(now);
+        let steady_ms = self.steady_ms(now);
+        if self.bundles.wants_new(steady_ms) && !self.presence.making_bundle {
             self.presence.making_bundle = true;
-            let row = self
-                .bundles
-                .make(&self.me, self.crypto.as_mut(), now.wall_ms);
+            let at = (now.wall_ms, steady_ms);
+            let row = self.bundles.make(&self.me, self.crypto.as_mut(), at);
             let op = StoreOp::PutBundle(row.clone());
             self.out.write(vec![op], Write::Bundle(Box::new(row)));
         }
-        let outlived = self.bundles.take_outlived(now.wall_ms);
+        let outlived = self.bundles.take_outlived(steady_ms);
         if !outlived.is_empty() {
             let ops = outlived.into_iter().map(StoreOp::EraseBundle).collect();
             self.out.write(ops, Write::Plain);
         }
-        if self.me.config.can_store || self.keeping.total().parcels > 0 {
+        if self.has_to_keep() {
             self.expire_kept(now);
         }
         self.expire_messages(now);
@@ -124,9 +131,18 @@ impl PeerManager {
         }
     }
 
+    /// Somebody has the bundle of our record now.
+    pub(crate) fn publish_bundle(&mut self, now: Now, key_id: KeyId) {
+        let at_ms = self.steady_ms(now);
+        if self.bundles.publish(key_id, at_ms) {
+            self.lazily(now, StoreOp::PublishBundle { key_id, at_ms });
+        }
+    }
+
     /// Signs a new record around the newest bundle, and keeps it for its version.
     fn make_record(&mut self, now: Now) {
-        let Some(bundle) = self.bundles.newest().map(|row| row.envelope.clone()) else {
+        let newest = self.bundles.newest();
+        let Some((key_id, bundle)) = newest.map(|row| (row.key_id, row.envelope.clone())) else {
             return;
         };
         let version = now
@@ -141,11 +157,12 @@ impl PeerManager {
             can_relay: self.me.config.can_relay,
             unlisted: self.me.config.unlisted,
             bundle,
-            can_store: self.me.config.can_store,
+            can_store: self.has_to_keep(),
         };
         let bytes = self.me.sign(self.crypto.as_mut(), &record);
         self.me.record = Some(OwnRecord {
             version,
+            key_id,
             bytes: bytes.clone(),
         });
         let row = RouteRow {
@@ -220,10 +237,17 @@ impl PeerManager {
             return;
         }
         self.renew_membership(now);
+        self.publish_own_list();
         if self.out.asking(&Request::Announce) {
             return;
         }
-        if let Some(record) = self.me.record.as_ref().map(|record| record.bytes.clone()) {
+        if let Some(OwnRecord {
+            bytes: record,
+            key_id,
+            ..
+        }) = self.me.record.clone()
+        {
+            self.presence.announcing = Some(key_id);
             self.coordinators.named = self.coordinators_named();
             let call = RegistryCall::Announce {
                 record,
@@ -245,12 +269,16 @@ impl PeerManager {
     pub(crate) fn on_announced(&mut self, now: Now, after_s: u32, lists: (u64, u64)) {
         self.presence.failures = 0;
         self.presence.announced = true;
+        if let Some(key_id) = self.presence.announcing.take() {
+            self.publish_bundle(now, key_id);
+        }
         let after_ms = u64::from(after_s.clamp(1, PRESENCE_TTL_S)) * 1_000;
         if self.presence.gateway_up() {
             self.timers.arm(Timer::Announce, now.mono_ms + after_ms);
         }
         self.tell_online(now, "announced");
         self.list_coordinators(now);
+        self.look_ourselves_up();
         let ours = self.me.versions();
         let behind = lists.0 > ours.descriptor || lists.1 > ours.revocations;
         if behind && !self.out.asking(&Request::Network) {
@@ -335,6 +363,7 @@ impl PeerManager {
         self.presence.sockets.clear();
         self.presence.announced = false;
         self.tell_online(now, "the process ends");
+        self.keep_clock(now);
         self.out.flush_lazy();
         self.timers.clear();
     }

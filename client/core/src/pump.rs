@@ -9,7 +9,6 @@ use crate::manager::PeerManager;
 use crate::outbox::{Entry, Phase};
 use crate::timer::Timer;
 use crate::ways::Way;
-use beeline_proto::chain::Device;
 use beeline_proto::id::{DeviceFp, Label, MessageId};
 use beeline_proto::pb::peer::v1::peer_item::Kind;
 use beeline_proto::time::Now;
@@ -43,14 +42,14 @@ impl PeerManager {
     /// Relay first, direct soon: until a device's own link has carried an ACK, its messages go
     /// through peers that are linked to it as well.
     pub(crate) fn pump_relays(&mut self, now: Now, user: &Label) {
-        if self.draining || self.is_blocked(user) || !self.outbox.has_waiting(user) {
+        if self.draining || self.is_blocked(user) {
             return;
         }
-        let Some(contact) = self.contacts.get(user) else {
-            return;
-        };
-        let devices = contact.chain.devices.devices.iter().map(Device::fp);
-        for to in devices.collect::<Vec<_>>() {
+        let waiting = self.outbox.has_waiting(user);
+        for to in self.devices_of(user) {
+            if !waiting && !self.outbox.is_left(to) {
+                continue;
+            }
             if self.is_proven(to) {
                 self.drop_relays(to);
                 continue;
@@ -111,17 +110,22 @@ impl PeerManager {
         let Some((cursor, room)) = self.room(id, to) else {
             return;
         };
+        // Copies for a device of ours are of many streams: none waits for another.
+        let copies = *user == self.me.user_label;
         let mut unsealed = false;
         let mut batch = Vec::new();
-        for entry in self.outbox.after(user, cursor).take(room) {
+        for entry in self.outbox.due(user, to, cursor, room) {
             match (entry.phase, entry.parcel(to)) {
                 (Phase::Sealed, Some(parcel)) => {
                     batch.push((entry.row.id, entry.order, parcel.clone()));
                 }
                 (Phase::Sealed | Phase::Unsealed, _) => {
                     unsealed = true;
-                    break;
+                    if !copies {
+                        break;
+                    }
                 }
+                (Phase::Committing | Phase::Sealing, _) if copies => {}
                 (Phase::Committing | Phase::Sealing, _) => break,
             }
         }
@@ -181,14 +185,14 @@ impl PeerManager {
         }
     }
 
-    /// Starts the wait for an ACK while durable messages wait for the user.
+    /// Starts the wait for an ACK while durable messages wait for the user, or the device.
     pub(crate) fn watch_flow(&mut self, now: Now, id: LinkId, user: &Label, to: DeviceFp) {
         let flow = self.links.get(id).and_then(|link| link.flow(to));
         let Some(flow) = flow.filter(|flow| !flow.doubted) else {
             return;
         };
         let timer = Timer::Route(id, to);
-        if self.outbox.has_waiting(user) {
+        if self.outbox.has_waiting(user) || self.outbox.is_left(to) {
             let at_ms = now.mono_ms + flow.patience_ms();
             self.timers.arm_if_idle(timer, at_ms);
         } else {
@@ -238,6 +242,9 @@ pub(crate) fn state_of(
         to: entry.row.to.clone(),
         state: entry.row.state,
         rung,
+        kept: entry
+            .kept
+            .filter(|_| entry.row.state == DeliveryState::Stored),
         path,
         found_by: None,
         reason: None,

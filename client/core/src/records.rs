@@ -36,6 +36,22 @@ impl PeerManager {
         }
     }
 
+    /// A device that left its user's list is handed that list, as the last thing on its link.
+    pub(crate) fn hand_over_last_list(&mut self, id: LinkId) {
+        let link = self.links.get(id).filter(|link| link.is_ready());
+        let Some(contact) = link.and_then(|link| self.contacts.get(&link.user)) else {
+            return;
+        };
+        let device_list = contact.chain.devices.verified.bytes().to_vec();
+        self.say_last(
+            id,
+            Kind::Records(Records {
+                device_list,
+                ..Records::default()
+            }),
+        );
+    }
+
     /// Newer lists from the other side.
     pub(crate) fn on_records(&mut self, now: Now, id: LinkId, records: &Records) {
         self.take_lists(now, &records.descriptor, &records.revocations);
@@ -48,11 +64,13 @@ impl PeerManager {
         let Some(user) = self.links.get(id).map(|link| link.user.clone()) else {
             return;
         };
-        match self.me.adopt_device_list(&records.device_list) {
-            Ok(true) => self.keep_own_chain(),
-            Ok(false) => {}
+        match self.take_own_list(now, &records.device_list) {
+            Ok(_) | Err(ChainError::UnknownDevice) => {}
             // Not ours: the speaker's own newer list.
-            Err(_) => self.take_device_list(now, &user, &records.device_list),
+            Err(_) if user != self.me.user_label => {
+                self.take_device_list(now, &user, &records.device_list);
+            }
+            Err(error) => self.out.warn(now, "own-list-refused", error.to_string()),
         }
     }
 
@@ -126,5 +144,6 @@ impl PeerManager {
 
     pub(crate) fn keep_own_chain(&mut self) {
         self.out.write(vec![self.me.keep()], Write::Plain);
+        self.know_ourselves();
     }
 }

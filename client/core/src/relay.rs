@@ -182,7 +182,7 @@ impl PeerManager {
     /// Something we sent on a link was refused: a relay that does not hand on is not waited for.
     pub(crate) fn on_refusal(&mut self, now: Now, id: LinkId, refusal: &Refusal) {
         self.out.counters.count("refused-by-peer");
-        if self.on_fetch_refused(now, id, refusal) {
+        if self.on_fetch_refused(now, id, refusal) || self.on_deposit_refused(now, id, refusal) {
             return;
         }
         if planted!(NoRouteIgnored) {
@@ -245,13 +245,17 @@ impl PeerManager {
 
     /// A relay says that a message of ours is on the link to its recipient.
     pub(crate) fn on_relayed(&mut self, now: Now, id: LinkId, subject: &[u8]) {
-        let Some((message, _)) = self.relayed_over(id, subject) else {
+        let Some((message, to)) = self.relayed_over(id, subject) else {
             return self.out.counters.count("relayed-unasked");
         };
+        // A copy that is on its way says nothing of the message.
+        if self.is_own_other(to) {
+            return;
+        }
         let fresh = self
             .outbox
             .get(&message)
-            .is_some_and(|entry| entry.row.state < DeliveryState::Relayed);
+            .is_some_and(|entry| entry.state() < DeliveryState::Relayed);
         if !fresh {
             return;
         }
@@ -292,7 +296,8 @@ impl PeerManager {
         let mut tried = false;
         let mut batch = Vec::new();
         for entry in self.outbox.after(label, 0).take(RELAY_REQUEST_BATCH) {
-            batch.extend(entry.row.parcels.iter().cloned());
+            let theirs = |(to, _): &&(DeviceFp, Vec<u8>)| !self.is_own_other(*to);
+            batch.extend(entry.row.parcels.iter().filter(theirs).cloned());
         }
         for (to, parcel) in batch {
             let device = self.contacts.of_device(to).and_then(|c| c.device(to));

@@ -15,6 +15,7 @@ use beeline_proto::keys::SealPublic;
 use beeline_proto::limits::PARCEL_TTL_MAX_S;
 use beeline_proto::parcel::{Content, Header, Kind, SealError};
 use beeline_proto::pb::peer::v1::ChatMessage;
+use std::collections::BTreeSet;
 
 /// What one message still needs.
 struct Needs {
@@ -77,8 +78,9 @@ impl PeerManager {
         self.me.sign(self.crypto.as_mut(), &message)
     }
 
-    /// Seals a message's envelope to one device, with our chain beside it until the user has
-    /// acknowledged it, where both fit. (Where they do not, the link's offer has carried it.)
+    /// Seals a message's envelope to one device, with our chain beside it until the device has
+    /// acknowledged it, where both fit. (Where they do not, the link's offer has carried it.) With
+    /// a copy for a device of ours goes the recipient's chain instead.
     pub(crate) fn seal_message(
         &mut self,
         to: &Label,
@@ -86,17 +88,7 @@ impl PeerManager {
         key: (KeyId, SealPublic),
         envelope: &[u8],
     ) -> Option<Vec<u8>> {
-        let versions = self.me.versions();
-        let known = self
-            .contacts
-            .get(to)
-            .map_or((0, 0), |contact| contact.row.knows_us);
-        let knows_us = known.0 >= versions.descriptor && known.1 >= versions.device_list;
-        let chain = if knows_us {
-            Vec::new()
-        } else {
-            self.me.chain.to_bytes()
-        };
+        let chain = self.chain_beside(to, device);
         let header = self.header(device, Kind::Message, key.0, PARCEL_TTL_MAX_S);
         let mut content = Content {
             envelope: envelope.to_vec(),
@@ -111,6 +103,19 @@ impl PeerManager {
             self.out.counters.count("seal-failed");
         }
         sealed.ok()
+    }
+
+    fn chain_beside(&self, to: &Label, device: DeviceFp) -> Vec<u8> {
+        let contact = self.contacts.get(to);
+        if self.is_own_other(device) {
+            return contact.map(|c| c.row.chain.clone()).unwrap_or_default();
+        }
+        let versions = self.me.versions();
+        let ours = (versions.descriptor, versions.device_list);
+        match contact.is_some_and(|c| c.knows_us(device, ours)) {
+            true => Vec::new(),
+            false => self.me.chain.to_bytes(),
+        }
     }
 
     /// Signs and seals what waits for a user, as far as keys are known: the operations to write and
@@ -170,11 +175,11 @@ impl PeerManager {
         if self.is_blocked(&row.to) {
             return;
         }
-        let keys = if self.out.writes_open() < SEAL_FIRST_MAX {
-            self.seal_keys(&row.to)
-        } else {
-            Vec::new()
-        };
+        let mut keys = self.seal_keys(&self.me.user_label);
+        // Copies to our own other devices are sealed here only.
+        if !keys.is_empty() || self.out.writes_open() < SEAL_FIRST_MAX {
+            keys.extend(self.seal_keys(&row.to));
+        }
         self.seal_row(row, None, &keys);
     }
 
@@ -195,15 +200,20 @@ impl PeerManager {
             return Vec::new();
         }
         let keys = self.seal_keys(to);
-        let wanting = self.outbox.after(to, 0).filter_map(|entry| {
-            let missing = |(device, _): &&(DeviceFp, SealKey)| entry.parcel(*device).is_none();
+        let left = keys.iter().map(|(device, _)| *device);
+        let left = left.flat_map(|device| self.outbox.left_to(device, 0));
+        // A delivered one is met once for each device left, and sealed for all of them at once.
+        let mut met = BTreeSet::new();
+        let wanting = self.outbox.after(to, 0).chain(left).filter_map(|entry| {
+            let has = |device| entry.parcel(device).is_some() || entry.row.acked.contains(&device);
+            let missing = |(device, _): &&(DeviceFp, SealKey)| !has(*device);
             let devices: Vec<_> = keys.iter().filter(missing).copied().collect();
             let wants = match entry.phase {
                 Phase::Unsealed => true,
                 Phase::Sealed => !devices.is_empty(),
                 Phase::Committing | Phase::Sealing => false,
             };
-            wants.then(|| Needs {
+            (wants && met.insert(entry.order)).then(|| Needs {
                 id: entry.row.id,
                 envelope: entry.row.envelope.clone(),
                 devices,

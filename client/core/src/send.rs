@@ -55,6 +55,10 @@ impl PeerManager {
         if self.draining {
             return Some((ErrorCode::Unavailable, "this process is ending".to_owned()));
         }
+        if self.me.removed {
+            let detail = "this device was removed from its user's device list".to_owned();
+            return Some((ErrorCode::Revoked, detail));
+        }
         let contact = self.contacts.get(to);
         if contact.is_some_and(|contact| self.me.revokes(&contact.chain)) {
             return Some((ErrorCode::Revoked, format!("{to} is no longer a member")));
@@ -85,8 +89,10 @@ impl PeerManager {
             incarnation: self.me.incarnation,
             text,
             queued_ms: now.wall_ms,
+            born_ms: self.steady_ms(now),
             envelope: None,
             parcels: Vec::new(),
+            acked: Vec::new(),
             state: DeliveryState::Queued,
             idempotency_key: key,
             to,
@@ -179,6 +185,7 @@ impl PeerManager {
             repeated: false,
         });
         self.tell_state(now, id, DeliveryState::Queued, None);
+        self.leave_copies(id);
         if self.is_blocked(&to) {
             let ops = self.reject(now, id, KEY_CHANGED);
             return self.out.write(ops, Write::Plain);
@@ -192,7 +199,10 @@ impl PeerManager {
             Some(None) => {}
             None => self.start_climb(now, &to),
         }
+        self.placing.touch(&to, false);
         self.pump_user(now, &to);
+        let own = self.me.user_label.clone();
+        self.serve_new(now, &own);
     }
 
     /// Lets the calls go on that waited behind one with an idempotency key.
@@ -225,7 +235,8 @@ impl PeerManager {
         self.stop_climb(now, to);
     }
 
-    /// Takes a message to `rejected` or `expired`. One not durable yet is left for its commit.
+    /// Takes a message to `rejected` or `expired`. One not durable yet is left for its commit; one
+    /// that is delivered stays so, and is served no more.
     pub(crate) fn end_message(
         &mut self,
         now: Now,
@@ -239,6 +250,10 @@ impl PeerManager {
             .is_none_or(|entry| entry.phase == Phase::Committing)
         {
             return Vec::new();
+        }
+        if self.outbox.get(&id).is_some_and(|entry| !entry.is_open()) {
+            self.outbox.remove(&id);
+            return vec![StoreOp::EndServing(id)];
         }
         let Some(mut entry) = self.outbox.settle(id, state) else {
             return Vec::new();

@@ -1,11 +1,12 @@
 //! Pictures of the manager for `status`, `peers` and `routes`.
 
 use crate::limits::{
-    ACK_DEVICES_MAX, COLLECT_SETTLED_MAX, CONTACTS_MAX, COORDINATORS_MAX, CUSTODIANS_MAX,
-    EARLY_CANDIDATES_MAX, HEARD_MAX, HELD_TOTAL_MAX, KEEP_DEPOSITORS_MAX, KEEP_IN_FLIGHT_MAX,
-    KEEP_PAIRS_MAX, LINKS_MAX, NEIGHBOURS_MAX, OUTBOX_MAX, PARCELS_SEEN_MAX, PEERS_MAX,
-    QUERIES_MAX, RECEIVE_PENDING_MAX, RELAY_PAIRS_MAX, REQUESTS_MAX, ROUTES_MAX, SESSIONS_SEEN_MAX,
-    SETTLED_MAX, SOUGHT_PER_LINK_MAX, STREAMS_MAX, TIMERS_MAX, VIAS_MAX,
+    ACK_DEVICES_MAX, COLLECT_SETTLED_MAX, CONTACTS_MAX, COORDINATORS_MAX, CUSTODIAN_PAIRS_MAX,
+    CUSTODIANS_MAX, CUSTODIANS_REMEMBERED_MAX, EARLY_CANDIDATES_MAX, HEARD_MAX, HELD_TOTAL_MAX,
+    KEEP_DEPOSITORS_MAX, KEEP_IN_FLIGHT_MAX, KEEP_PAIRS_MAX, LINKS_MAX, NEIGHBOURS_MAX, OUTBOX_MAX,
+    PARCELS_SEEN_MAX, PEERS_MAX, QUERIES_MAX, READS_WAITING_MAX, RECEIVE_PENDING_MAX,
+    RELAY_PAIRS_MAX, REQUESTS_MAX, ROUTES_MAX, SESSIONS_SEEN_MAX, SETTLED_MAX, SOUGHT_PER_LINK_MAX,
+    STREAMS_MAX, TIMERS_MAX, VIAS_MAX, VISIT_COORDINATORS_MAX,
 };
 use crate::link::Link;
 use crate::manager::PeerManager;
@@ -14,6 +15,11 @@ use crate::timer::Timer;
 use beeline_proto::id::Label;
 use beeline_proto::time::Now;
 use std::collections::BTreeSet;
+
+/// A number as one of things in memory.
+fn count(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
 
 impl PeerManager {
     /// The whole, in numbers, at `now`.
@@ -74,9 +80,13 @@ impl PeerManager {
     /// How full the bounded collections are: none is ever beyond its bound.
     pub fn fill(&self) -> Vec<Fill> {
         let fill = |what, len, max| Fill { what, len, max };
+        let (now, most) = (self.keeping.total(), self.me.config.keep.total);
+        let of = |now, most| (count(now), count(most));
+        let (kept, bytes) = (of(now.parcels, most.parcels), of(now.bytes, most.bytes));
         vec![
             fill("outbox", self.outbox.len(), OUTBOX_MAX),
             fill("settled", self.outbox.settled_len(), SETTLED_MAX),
+            fill("reads", self.reads.len(), READS_WAITING_MAX),
             fill("contacts", self.contacts.len(), CONTACTS_MAX),
             fill("routes", self.routes.len(), ROUTES_MAX),
             fill("peers", self.peers.len(), PEERS_MAX),
@@ -93,8 +103,17 @@ impl PeerManager {
             fill("queries", self.queries.len(), QUERIES_MAX),
             fill("acks", self.acks.len(), ACK_DEVICES_MAX),
             fill("vias", self.vias.len(), VIAS_MAX),
+            fill("placing", self.placing.len(), OUTBOX_MAX),
+            fill(
+                "custodians",
+                self.placing.custodians.len().0,
+                CUSTODIANS_REMEMBERED_MAX,
+            ),
+            fill("full", self.placing.custodians.len().1, CUSTODIAN_PAIRS_MAX),
             fill("carried", self.carried.len(), RELAY_PAIRS_MAX),
             fill("deposits", self.keeping.in_flight, KEEP_IN_FLIGHT_MAX),
+            fill("kept", kept.0, kept.1),
+            fill("kept-bytes", bytes.0, bytes.1),
             fill("kept-pairs", self.keeping.len().0, KEEP_PAIRS_MAX),
             fill("depositors", self.keeping.len().1, KEEP_DEPOSITORS_MAX),
             fill("pages", self.pages.len(), LINKS_MAX),
@@ -104,7 +123,11 @@ impl PeerManager {
                 self.collected.len().1,
                 COLLECT_SETTLED_MAX * LINKS_MAX,
             ),
-            fill("visits", self.visits.len(), CUSTODIANS_MAX),
+            fill(
+                "visits",
+                self.visits.len(),
+                CUSTODIANS_MAX + VISIT_COORDINATORS_MAX,
+            ),
             fill("arrived", self.inbox.len(), RECEIVE_PENDING_MAX),
             fill("requests", self.out.requests_open(), REQUESTS_MAX + 5),
             fill("timers", self.timers.len(), TIMERS_MAX),

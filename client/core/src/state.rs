@@ -2,7 +2,7 @@
 //! what the store answers. The store holds no decisions: it runs these in order, all or nothing,
 //! and commits them durably (SQLite WAL, `synchronous=FULL`) before it answers.
 
-use crate::event::{DeliveryState, Path, Rung};
+use crate::event::{DeliveryState, Kept, Path, Rung};
 use beeline_proto::id::{DeviceFp, EnvelopeHash, KeyId, Label, MessageId, ParcelId, UserFp};
 use beeline_proto::keys::{SealSecret, SigningKey};
 
@@ -36,16 +36,51 @@ pub struct Loaded {
     pub contacts: Vec<ContactRow>,
     /// Routes to devices.
     pub routes: Vec<RouteRow>,
-    /// Messages not in a final state, by (to, seq).
+    /// Messages not in a final state, and delivered ones some device is still to get, by (to, seq).
     pub outbox: Vec<OutboxRow>,
+    /// Receipts of custodians for the parcels of these messages.
+    pub custody: Vec<CustodyRow>,
     /// Highest seq used per recipient within the incarnation in force.
     pub seqs: Vec<(Label, u64)>,
     /// Per sender device and incarnation: the next seq whose turn to be shown it is.
     pub streams: Vec<StreamRow>,
     /// Messages committed but not yet released to be shown, by (device, incarnation, seq).
     pub held: Vec<InboxRow>,
+    /// Messages of ours that ended as delivered or expired, the oldest first, at most
+    /// [`crate::limits::SETTLED_MAX`]: a late ACK or a READ may still come.
+    pub settled: Vec<SettledRow>,
+    /// The steady clock as it was kept last; `None` in a database that was just made.
+    pub clock: Option<ClockRow>,
+    /// What shows that this home was copied or restored since it was last open, for people. The
+    /// store has given it a new incarnation then.
+    pub copied: Option<String>,
     /// What is kept for others.
     pub kept: KeptLoad,
+}
+
+/// The steady clock when it was last kept. It counts the time this device lives, whatever becomes
+/// of its wall clock; how long things last is counted by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClockRow {
+    /// What it showed, milliseconds. It began with the wall clock's reading.
+    pub steady_ms: u64,
+    /// What the wall clock showed, Unix ms.
+    pub wall_ms: u64,
+}
+
+/// A message of ours that is not tried for any more, and what a late word on it must prove.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SettledRow {
+    /// The message.
+    pub id: MessageId,
+    /// The recipient as addressed.
+    pub to: Label,
+    /// `Delivered`, `Read` or `Expired`.
+    pub state: DeliveryState,
+    /// Hash of its envelope.
+    pub hash: EnvelopeHash,
+    /// The devices it was sealed to.
+    pub devices: Vec<DeviceFp>,
 }
 
 /// What is kept for others, in sums: it costs the same however many parcels there are.
@@ -55,11 +90,6 @@ pub struct KeptLoad {
     pub sums: Vec<KeptSum>,
     /// Highest order in use; 0 for none.
     pub order: u64,
-    /// The clock of keeping when it was last written, milliseconds of its own; see
-    /// [`StoreOp::ExpireKept`].
-    pub clock_ms: u64,
-    /// The wall clock at that moment, Unix ms; 0 for never.
-    pub wall_ms: u64,
 }
 
 /// Parcels kept for one device that one user deposited.
@@ -87,7 +117,7 @@ pub struct KeptRow {
     pub user: UserFp,
     /// Its id: unique for the recipient.
     pub id: ParcelId,
-    /// Until when it is kept, by the clock of keeping, milliseconds.
+    /// Until when it is kept, on the steady clock.
     pub expires_ms: u64,
     /// Its bytes.
     pub parcel: Vec<u8>,
@@ -109,8 +139,10 @@ pub struct BundleRow {
     pub key_id: KeyId,
     /// When it was made, Unix ms.
     pub made_ms: u64,
-    /// When a newer one was first published, Unix ms; 0 while it is the newest.
-    pub superseded_ms: u64,
+    /// The same moment on the steady clock, for its age.
+    pub born_ms: u64,
+    /// When somebody first had it, on the steady clock; 0 while nobody has.
+    pub published_ms: u64,
     /// Opens MESSAGE parcels.
     pub secret: SealSecret,
     /// Its envelope.
@@ -138,6 +170,8 @@ pub struct ContactRow {
     pub claimed_chain: Option<Vec<u8>>,
     /// Versions of our own lists the user has acknowledged: our chain need not travel again.
     pub knows_us: (u64, u64),
+    /// Whether the user is told that a person has read its messages.
+    pub read_receipts: bool,
 }
 
 /// A way to a device: a row of `peer_routes`.
@@ -178,14 +212,40 @@ pub struct OutboxRow {
     pub text: String,
     /// When it was queued, Unix ms.
     pub queued_ms: u64,
+    /// The same moment on the steady clock, for its age.
+    pub born_ms: u64,
     /// The signed envelope, once the recipient's key is pinned; never changes afterwards.
     pub envelope: Option<Vec<u8>>,
     /// The sealed parcels by recipient device, byte-identical on every retry until a NACK.
     pub parcels: Vec<(DeviceFp, Vec<u8>)>,
+    /// Devices that have acknowledged it while others are still to get it.
+    pub acked: Vec<DeviceFp>,
     /// Where it stands.
     pub state: DeliveryState,
     /// The caller's idempotency key.
     pub idempotency_key: Option<String>,
+}
+
+/// What one custodian has promised for one parcel of ours: one row for each message, recipient
+/// device and custodian.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CustodyRow {
+    /// The message.
+    pub message: MessageId,
+    /// The recipient device.
+    pub device: DeviceFp,
+    /// The custodian's device.
+    pub custodian: DeviceFp,
+    /// The custodian's user.
+    pub user: UserFp,
+    /// The parcel it keeps.
+    pub parcel: ParcelId,
+    /// When its first receipt came, Unix ms.
+    pub since_ms: u64,
+    /// When its last receipt came, Unix ms.
+    pub heard_ms: u64,
+    /// Until when it promised to keep it, Unix ms.
+    pub until_ms: u64,
 }
 
 /// A message for us.
@@ -214,6 +274,33 @@ pub struct InboxRow {
     /// Clamped sender's time, Unix ms.
     pub sent_at_ms: u64,
     /// When it was received, Unix ms.
+    pub received_ms: u64,
+}
+
+/// A message of ours that another device of ours sent.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CopyRow {
+    /// The message.
+    pub id: MessageId,
+    /// Which of our devices sent it: dedup is by (device, id), for ever.
+    pub device: DeviceFp,
+    /// The recipient's userId.
+    pub to: Label,
+    /// The recipient.
+    pub user: UserFp,
+    /// Hash of the envelope as received.
+    pub hash: EnvelopeHash,
+    /// The envelope as received.
+    pub envelope: Vec<u8>,
+    /// The sending device's incarnation.
+    pub incarnation: u64,
+    /// Its order.
+    pub seq: u64,
+    /// The text.
+    pub text: String,
+    /// The sending device's time, Unix ms.
+    pub sent_at_ms: u64,
+    /// When it came here, Unix ms.
     pub received_ms: u64,
 }
 
@@ -258,9 +345,43 @@ pub enum StoreOp {
         /// When, Unix ms.
         at_ms: u64,
     },
+    /// A device has a message of ours; others are still to get it. Its parcel is dropped; the
+    /// others' outlive `SetState` to `Delivered` and `Read`.
+    SetAcked {
+        /// The message.
+        id: MessageId,
+        /// The device.
+        device: DeviceFp,
+    },
+    /// Nobody is left to get this message of ours: its parcels, and who has it, are dropped.
+    EndServing(MessageId),
+    /// A device is not its user's any more: every parcel for it is dropped.
+    DropParcelsFor(DeviceFp),
+    /// Insert or replace what a custodian promised, if the message is there.
+    PutCustody(CustodyRow),
+    /// Remove what a custodian promised for one recipient device of a message.
+    RemoveCustody {
+        /// The message.
+        id: MessageId,
+        /// The recipient device.
+        device: DeviceFp,
+        /// The custodian's device; `None` for every custodian.
+        custodian: Option<DeviceFp>,
+    },
+    /// Record that custodians hold a message of ours, for `why` and `history`.
+    SetStored {
+        /// The message.
+        id: MessageId,
+        /// How many, of how many wanted.
+        kept: Kept,
+        /// When, Unix ms.
+        at_ms: u64,
+    },
     /// Insert a message for us. Answers `Inserted`, `Duplicate` (same hash), `Conflict` (another
     /// hash under the same id), with `seq_reused` where another id has the same seq.
     Receive(InboxRow),
+    /// Insert a copy of what another device of ours said. Answers as `Receive` does.
+    KeepCopy(CopyRow),
     /// Release a received message to be shown, and advance its stream.
     Release {
         /// The sending device.
@@ -277,8 +398,15 @@ pub enum StoreOp {
     PutRoute(RouteRow),
     /// Remove the route to this device, if there is one.
     RemoveRoute(DeviceFp),
-    /// Insert a new bundle of ours; the older ones are superseded at its `made_ms`.
+    /// Insert a new bundle of ours.
     PutBundle(BundleRow),
+    /// Note that somebody has a bundle of ours now, unless somebody had it before.
+    PublishBundle {
+        /// The bundle.
+        key_id: KeyId,
+        /// When, on the steady clock.
+        at_ms: u64,
+    },
     /// Erase a bundle's secret.
     EraseBundle(KeyId),
     /// Replace our own chain and revocations.
@@ -290,6 +418,8 @@ pub enum StoreOp {
     },
     /// Start a new incarnation after a restored backup was noticed.
     SetIncarnation(u64),
+    /// Keep the steady clock.
+    KeepClock(ClockRow),
     /// Keep a parcel for somebody else. Answers `Inserted`, or `Kept` where it is here already.
     Keep(KeptRow),
     /// Look whether a parcel is kept. Answers `Kept` or `Missing`.
@@ -317,12 +447,10 @@ pub enum StoreOp {
         /// Their ids.
         ids: Vec<ParcelId>,
     },
-    /// Note the clock of keeping, and delete the parcels that ended by it. Answers `Gone`.
+    /// Delete kept parcels whose time has passed. Answers `Gone`.
     ExpireKept {
-        /// The clock of keeping, milliseconds: it runs while the process does.
-        clock_ms: u64,
-        /// The wall clock, Unix ms: says how long the process was away.
-        wall_ms: u64,
+        /// What the steady clock shows.
+        steady_ms: u64,
         /// At most this many.
         limit: u32,
     },
@@ -346,7 +474,7 @@ pub enum StoreResult {
     Conflict,
     /// For `Keep` and `FindKept`: the parcel is kept already.
     Kept {
-        /// Until when, by the clock of keeping, milliseconds.
+        /// Until when, on the steady clock.
         expires_ms: u64,
     },
     /// For `FindKept`: it is not kept.

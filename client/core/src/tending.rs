@@ -102,7 +102,7 @@ impl PeerManager {
     }
 
     /// Whether a link with a coordinator is being made, or its socket.
-    fn is_making(&self, device: DeviceFp) -> bool {
+    pub(crate) fn is_making(&self, device: DeviceFp) -> bool {
         let calling = self.links.of_device(device).any(|link| !link.is_ready());
         let opening = self.coordinators.socket_at(device);
         !self.is_linked(device) && (calling || opening.is_some_and(|(_, own)| !own.up))

@@ -12,10 +12,14 @@ pub(crate) enum Timer {
     Ladder(Label),
     /// Messages for the user are tried again.
     Retry(Label),
+    /// Devices of the user are still to get something delivered: they are tried again.
+    Serve(Label),
     /// A session has no link yet, or a link no HELLO: it ends.
     Session(LinkId),
     /// A session is slower than a healthy one: the device is called anew.
     Redial(LinkId),
+    /// What custodians keep for the user is looked after.
+    Custody(Label),
     /// Nothing sent over the link to the device was acknowledged: the route is doubted.
     Route(LinkId, DeviceFp),
     /// Held messages of the stream (device, incarnation) are shown with their gap.

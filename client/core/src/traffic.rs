@@ -79,6 +79,7 @@ impl PeerManager {
             Kind::Goodbye(envelope) => self.on_goodbye(now, id, &envelope),
             Kind::Relay(bytes) => self.on_relay(now, id, bytes),
             Kind::Relayed(subject) => self.on_relayed(now, id, &subject),
+            Kind::StoreReceipt(envelope) => self.on_receipt(now, id, &envelope),
             Kind::StoreMessage(store) => self.on_store_message(now, id, store),
             Kind::StoreFetch(envelope) => self.on_store_fetch(now, id, &envelope),
             Kind::StoreDelete(envelope) => self.on_store_delete(now, id, &envelope),
@@ -164,9 +165,12 @@ impl PeerManager {
             reason: reason.to_owned(),
         };
         let envelope = self.me.sign(self.crypto.as_mut(), &goodbye);
-        let item = PeerItem {
-            kind: Some(Kind::Goodbye(envelope)),
-        };
+        self.say_last(id, Kind::Goodbye(envelope));
+    }
+
+    /// Says something on an open link that closes right after it, past what is queued.
+    pub(crate) fn say_last(&mut self, id: LinkId, kind: Kind) {
+        let item = PeerItem { kind: Some(kind) };
         let frame = PeerFrame { items: vec![item] }.encode_to_vec();
         self.out.command(id, RtcCommand::Send(frame));
     }

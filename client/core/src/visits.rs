@@ -1,12 +1,15 @@
 //! Visits: after coming online the members that would keep parcels for us are called on, one after
-//! another in our own order, for each may have some that nobody else has. A link to one asks by
-//! itself. The first two stay linked, so that what comes to them comes on; others are let go.
+//! another in our own order, and coordinators after them, for each may have some that nobody else
+//! has. A link to one asks by itself. The first two stay linked, so that what comes to them comes
+//! on; others are let go.
 
+use crate::crypto::random_u64;
+use crate::custody::Custodian;
 use crate::event::Rung;
 use crate::input::LinkId;
 use crate::limits::{
-    VISIT_AGAIN_MS, VISIT_HEARD_MS, VISIT_LINKS, VISIT_LOST_MS, VISIT_STAY_MS, VISIT_STEP_MS,
-    VISITS_AT_ONCE,
+    VISIT_AFTER_MS, VISIT_AGAIN_MS, VISIT_COORDINATORS_MAX, VISIT_DOUBLINGS_MAX, VISIT_HEARD_MS,
+    VISIT_LINKS, VISIT_LOST_MS, VISIT_STAY_MS, VISIT_STEP_MS, VISITS_AT_ONCE,
 };
 use crate::manager::PeerManager;
 use crate::negotiation::Side;
@@ -21,9 +24,25 @@ struct Call {
     at_ms: u64,
     /// When it is called again, unless it is linked then.
     due_ms: u64,
+    /// Calls that came to nothing, in a row.
+    failures: u32,
 }
 
-/// The calls on members that keep for us: no more than are in our order.
+impl Call {
+    /// The next call after one that came to nothing: soon, for it may only be starting anew, then
+    /// less and less.
+    fn again(before: Option<Self>, now_ms: u64, random: u64) -> Self {
+        let failures = before.map_or(0, |call| call.failures);
+        let pause_ms = VISIT_LOST_MS << (2 * failures.min(VISIT_DOUBLINGS_MAX));
+        Self {
+            at_ms: now_ms,
+            due_ms: now_ms + pause_ms.min(VISIT_AGAIN_MS) + random % VISIT_LOST_MS,
+            failures: failures.saturating_add(1),
+        }
+    }
+}
+
+/// The calls on members that keep for us: no more than are visited.
 #[derive(Debug, Default)]
 pub(crate) struct Visits {
     calls: BTreeMap<DeviceFp, Call>,
@@ -36,11 +55,13 @@ impl Visits {
 }
 
 impl PeerManager {
-    /// We can be reached again, perhaps after a long sleep: those called on before it are due.
+    /// We can be reached again, perhaps after a long sleep: those called on before it are due. What
+    /// we want to send comes first.
     pub(crate) fn visit_anew(&mut self, now: Now) {
         let lately = |call: &Call| call.at_ms + VISIT_HEARD_MS > now.mono_ms;
         self.visits.calls.retain(|_, call| lately(call));
-        self.visit_soon(now, 1);
+        let sending = self.outbox.len() > 0;
+        self.visit_soon(now, if sending { VISIT_AFTER_MS } else { 1 });
     }
 
     /// Looks within `ms` milliseconds whom to call on.
@@ -65,12 +86,38 @@ impl PeerManager {
         self.visit_soon(now, VISIT_STEP_MS);
     }
 
+    /// A link to one that was called is open: the visit is done.
+    pub(crate) fn visit_done(&mut self, now: Now, device: DeviceFp) {
+        if let Some(call) = self.visits.calls.get_mut(&device) {
+            call.due_ms = now.mono_ms + VISIT_AGAIN_MS;
+            call.failures = 0;
+        }
+        self.visit_soon(now, VISIT_STEP_MS);
+    }
+
     /// A link to one that keeps for us was lost: it may have had more.
     pub(crate) fn visit_lost(&mut self, now: Now, device: DeviceFp) {
-        if let Some(call) = self.visits.calls.get_mut(&device) {
-            call.due_ms = call.due_ms.min(now.mono_ms + VISIT_LOST_MS);
-            self.visit_soon(now, VISIT_LOST_MS);
+        if !self.visits.calls.contains_key(&device) {
+            return;
         }
+        // Everybody who was linked to it lost it now: each comes back at a time of its own.
+        let pause_ms = VISIT_LOST_MS + random_u64(self.crypto.as_mut()) % VISIT_LOST_MS;
+        if let Some(call) = self.visits.calls.get_mut(&device) {
+            call.due_ms = call.due_ms.min(now.mono_ms + pause_ms);
+            self.visit_soon(now, pause_ms);
+        }
+    }
+
+    /// Whom to call on: the first of our order, and coordinators, whom senders ask first.
+    fn to_visit(&self) -> Vec<Custodian> {
+        let mut order = self.custodians_for(self.me.device);
+        let coordinators = self.coordinators_for(self.me.device).into_iter();
+        for coordinator in coordinators.take(VISIT_COORDINATORS_MAX) {
+            if !order.iter().any(|known| known.user == coordinator.user) {
+                order.push(coordinator);
+            }
+        }
+        order
     }
 
     /// Calls on the next members that keep for us, a few at a time, each once in a while.
@@ -80,7 +127,7 @@ impl PeerManager {
         if self.draining || !reached {
             return;
         }
-        let order = self.custodians_for(self.me.device);
+        let order = self.to_visit();
         let devices: Vec<DeviceFp> = order.iter().map(|custodian| custodian.device).collect();
         self.visits
             .calls
@@ -94,18 +141,32 @@ impl PeerManager {
         for custodian in order {
             let device = custodian.device;
             let due_ms = self.visits.calls.get(&device).map_or(0, |call| call.due_ms);
-            if self.links.of_device(device).next().is_some() {
+            if self.is_linked(device) {
                 continue;
             }
+            if self.links.of_device(device).next().is_some() {
+                // A call under way: if it comes to nothing, the next one has its time.
+                next_ms = next_ms.min(due_ms.max(now.mono_ms + VISIT_STEP_MS));
+                continue;
+            }
+            let blocked = custodian.coordinator && !self.may_start(now, device);
             if due_ms > now.mono_ms {
                 next_ms = next_ms.min(due_ms);
+            } else if blocked {
+                next_ms = next_ms.min(now.mono_ms + VISIT_LOST_MS);
             } else if free == 0 {
                 next_ms = next_ms.min(now.mono_ms + VISIT_STEP_MS);
             } else {
                 free -= 1;
-                let (at_ms, due_ms) = (now.mono_ms, now.mono_ms + VISIT_AGAIN_MS);
-                self.visits.calls.insert(device, Call { at_ms, due_ms });
-                self.dial(now, &custodian.label, device, Rung::Cache);
+                let before = self.visits.calls.get(&device).copied();
+                let random = random_u64(self.crypto.as_mut());
+                let call = Call::again(before, now.mono_ms, random);
+                self.visits.calls.insert(device, call);
+                if custodian.coordinator {
+                    self.start_coordinator(now, device);
+                } else {
+                    self.dial(now, &custodian.label, device, Rung::Cache);
+                }
                 next_ms = next_ms.min(now.mono_ms + VISIT_STEP_MS);
             }
         }

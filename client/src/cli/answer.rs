@@ -3,25 +3,31 @@
 
 use super::fail::Failure;
 use super::line::{
-    CoordinatorPart, HistoryLine, Line, LinkPart, PeerLine, RouteLine, StatusLine, VerifyLine,
-    WhyLine,
+    AboutPart, CoordinatorPart, HistoryLine, KeeperPart, Line, LinkPart, PeerLine, RouteLine,
+    StatusLine, VerifyLine, WhyLine,
 };
 use beeline::Client;
 use beeline::error::QueryError;
 use beeline::report::{
     CoordinatorInfo, Counts, HistoryItem, LinkInfo, PeerInfo, RouteInfo, SafetyNumber, Story,
-    StoryStep, Who,
+    StoryKeeper, StoryStep, Who,
 };
 use beeline::store::Reader;
 use beeline_proto::code::ErrorCode;
 use beeline_proto::id::{Label, MessageId};
 use beeline_proto::safety::grouped;
 use beeline_proto::time::Timestamp;
-use client_core::event::PeerState;
+use client_core::event::{DeliveryState, PeerState};
 use std::collections::BTreeSet;
+
+/// The state of a message that another device of ours sent: there it is known.
+const COPIED: &str = "copied";
 
 /// Messages of one `history`.
 const HISTORY_LINES_MAX: usize = 1_000;
+
+/// Of tries in a row so many first and so many last ones are told: one climb of the ladder each.
+const TRIES_SHOWN: usize = 6;
 
 /// What can be asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +38,15 @@ pub(crate) enum Question {
     Routes,
     /// Messages with a user.
     History(Label),
+    /// Delete the messages with a user.
+    Forget(Label),
+    /// Tell a user of reading, or not.
+    ReadReceipts {
+        /// The user.
+        user: Label,
+        /// Whether to tell.
+        on: bool,
+    },
     /// The life of a message.
     Why(MessageId),
     /// The safety number with a user.
@@ -44,12 +59,23 @@ pub(crate) enum Question {
 }
 
 impl Question {
+    /// Whether the answer changes something, so that only the owner of the home may give it.
+    pub(crate) fn changes(&self) -> bool {
+        match self {
+            Self::Forget(_) | Self::ReadReceipts { .. } => true,
+            Self::Verify { accept, .. } => *accept,
+            Self::Peers | Self::Routes | Self::History(_) | Self::Why(_) => false,
+        }
+    }
+
     /// Its name and subject on the socket.
     pub(crate) fn to_wire(&self) -> (&'static str, String, bool) {
         match self {
             Self::Peers => ("peers", String::new(), false),
             Self::Routes => ("routes", String::new(), false),
             Self::History(user) => ("history", user.to_string(), false),
+            Self::Forget(user) => ("forget", user.to_string(), false),
+            Self::ReadReceipts { user, on } => ("read-receipts", user.to_string(), *on),
             Self::Why(id) => ("why", id.to_text(), false),
             Self::Verify { user, accept } => ("verify", user.to_string(), *accept),
         }
@@ -65,6 +91,11 @@ impl Question {
             "peers" => Ok(Self::Peers),
             "routes" => Ok(Self::Routes),
             "history" => Ok(Self::History(user()?)),
+            "forget" => Ok(Self::Forget(user()?)),
+            "read-receipts" => Ok(Self::ReadReceipts {
+                user: user()?,
+                on: accept,
+            }),
             "why" => Ok(Self::Why(message_id(subject)?)),
             "verify" => Ok(Self::Verify {
                 user: user()?,
@@ -99,6 +130,17 @@ pub(crate) async fn answer(client: &Client, question: &Question) -> Result<Vec<L
             let items = client.history(user, HISTORY_LINES_MAX).await;
             history_lines(items.map_err(failure)?)
         }
+        Question::Forget(user) => {
+            let messages = client.forget(user).await.map_err(failure)?;
+            let user = user.to_string();
+            vec![Line::Deleted { user, messages }]
+        }
+        Question::ReadReceipts { user, on } => {
+            let set = client.set_read_receipts(user, *on).await;
+            set.map_err(failure)?;
+            let (user, on) = (user.to_string(), *on);
+            vec![Line::ReadReceipts { user, on }]
+        }
         Question::Why(id) => story_lines(&client.why(*id).await.map_err(failure)?),
         Question::Verify { user, accept } => {
             verify_lines(&client.verify(user, *accept).await.map_err(failure)?)
@@ -119,6 +161,10 @@ pub(crate) fn answer_at_rest(reader: &Reader, question: &Question) -> Result<Vec
         Question::Why(id) => story_lines(&reader.why(*id).map_err(failure)?),
         Question::Verify { user, .. } => {
             verify_lines(&reader.safety_number(user).map_err(failure)?)
+        }
+        Question::Forget(_) | Question::ReadReceipts { .. } => {
+            let text = "only a process that owns the home can do that";
+            return Err(Failure::coded(ErrorCode::Unavailable, text));
         }
     };
     Ok(lines)
@@ -201,37 +247,107 @@ fn route_lines(routes: Vec<RouteInfo>) -> Vec<Line> {
     routes.into_iter().map(line).collect()
 }
 
+/// The line before a message before which some are missing.
+pub(crate) fn gap_line(user: &Label, missing: u64) -> Option<Line> {
+    (missing > 0).then(|| Line::Gap {
+        user: user.to_string(),
+        missing,
+    })
+}
+
 fn history_lines(items: Vec<HistoryItem>) -> Vec<Line> {
     let line = |item: HistoryItem| {
-        Line::History(HistoryLine {
+        let gap = gap_line(&item.with, item.missing);
+        let line = Line::History(HistoryLine {
             id: item.id.to_text(),
             direction: if item.ours { "sent" } else { "received" }.to_owned(),
             user: item.with.to_string(),
             text: item.text,
-            state: item.state.name().to_owned(),
+            state: match item.sent_by {
+                None => item.state.name().to_owned(),
+                Some(_) => COPIED.to_owned(),
+            },
+            device: item.sent_by.map(|device| device.short().to_string()),
             path: item.path.map(|path| path.name().to_owned()),
             reason: item.reason,
             sent_at: at(item.sent_at_ms),
             at: at(item.at_ms),
-        })
+        });
+        gap.into_iter().chain([line])
     };
-    items.into_iter().map(line).collect()
+    items.into_iter().flat_map(line).collect()
 }
 
 fn story_lines(story: &Story) -> Vec<Line> {
     let start = story.steps.first().map_or(0, |step| step.at_ms);
-    let line = |step: &StoryStep| {
-        Line::Why(WhyLine {
-            id: story.item.id.to_text(),
-            state: step.state.clone(),
-            at: at(step.at_ms),
-            rung: step.rung.map(|rung| rung.name().to_owned()),
-            path: step.path.map(|path| path.name().to_owned()),
-            reason: step.reason.clone(),
-            elapsed_ms: step.at_ms.saturating_sub(start),
-        })
+    let mut about = Some(about(&story.item));
+    let line = |step: &StoryStep| WhyLine {
+        about: about.take(),
+        skipped: 0,
+        id: story.item.id.to_text(),
+        state: step.state.clone(),
+        at: at(step.at_ms),
+        rung: step.rung.map(|rung| rung.name().to_owned()),
+        path: step.path.map(|path| path.name().to_owned()),
+        reason: step.reason.clone(),
+        n: step.kept.map(|kept| kept.n),
+        k: step.kept.map(|kept| kept.k),
+        keeper: None,
+        elapsed_ms: step.at_ms.saturating_sub(start),
     };
-    story.steps.iter().map(line).collect()
+    let mut lines: Vec<WhyLine> = story.steps.iter().map(line).collect();
+    leave_out_tries(&mut lines);
+    lines.extend(story.keepers.iter().map(|keeper| WhyLine {
+        id: story.item.id.to_text(),
+        state: "kept".to_owned(),
+        at: at(keeper.since_ms),
+        keeper: Some(keeper_part(keeper)),
+        elapsed_ms: keeper.since_ms.saturating_sub(start),
+        ..WhyLine::default()
+    }));
+    lines.into_iter().map(Line::Why).collect()
+}
+
+fn keeper_part(keeper: &StoryKeeper) -> KeeperPart {
+    let or = |label: &Option<Label>, fp: String| label.as_ref().map_or(fp, ToString::to_string);
+    KeeperPart {
+        user: or(&keeper.user_label, keeper.user.to_string()),
+        device: or(&keeper.device_label, keeper.device.to_string()),
+        recipient: or(&keeper.recipient_label, keeper.recipient.to_string()),
+        heard_at: at(keeper.heard_ms),
+        until: at(keeper.until_ms),
+    }
+}
+
+/// A month of tries is no story: of many in a row the first and the last few stay.
+fn leave_out_tries(lines: &mut Vec<WhyLine>) {
+    let mut kept: Vec<WhyLine> = Vec::with_capacity(lines.len());
+    let is_try = |line: &WhyLine| line.state == DeliveryState::Trying.name();
+    for chunk in lines.chunk_by(|a, b| is_try(a) && is_try(b)) {
+        let skipped = chunk.len().saturating_sub(2 * TRIES_SHOWN);
+        if skipped == 0 {
+            kept.extend_from_slice(chunk);
+            continue;
+        }
+        kept.extend_from_slice(&chunk[..TRIES_SHOWN]);
+        let mut rest = chunk[TRIES_SHOWN + skipped..].to_vec();
+        if let Some(next) = rest.first_mut() {
+            next.skipped = skipped as u64;
+        }
+        kept.extend(rest);
+    }
+    *lines = kept;
+}
+
+fn about(item: &HistoryItem) -> AboutPart {
+    AboutPart {
+        direction: if item.ours { "sent" } else { "received" }.to_owned(),
+        user: item.with.to_string(),
+        text: item.text.clone(),
+        state: item.state.name().to_owned(),
+        reason: item.reason.clone(),
+        at: at(item.at_ms),
+    }
 }
 
 fn verify_lines(number: &SafetyNumber) -> Vec<Line> {
@@ -305,12 +421,39 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_month_of_tries_is_told_in_a_few_lines() {
+        let step = |state: &str| WhyLine {
+            state: state.to_owned(),
+            ..WhyLine::default()
+        };
+        let story = |tries: usize| {
+            let tries = std::iter::repeat_n(step("trying"), tries);
+            let mut lines: Vec<WhyLine> = [step("queued")].into_iter().chain(tries).collect();
+            lines.push(step("expired"));
+            leave_out_tries(&mut lines);
+            let skipped: u64 = lines.iter().map(|line| line.skipped).sum();
+            (lines.len(), skipped)
+        };
+        assert_eq!(story(0), (2, 0));
+        assert_eq!(story(2 * TRIES_SHOWN), (2 + 2 * TRIES_SHOWN, 0));
+        assert_eq!(
+            story(64),
+            (2 + 2 * TRIES_SHOWN, 64 - 2 * TRIES_SHOWN as u64)
+        );
+    }
+
+    #[test]
     fn questions_survive_the_socket() {
         let carol = Label::new("carol").expect("a label");
         for question in [
             Question::Peers,
             Question::Routes,
             Question::History(carol.clone()),
+            Question::Forget(carol.clone()),
+            Question::ReadReceipts {
+                user: carol.clone(),
+                on: false,
+            },
             Question::Why(MessageId([9; 16])),
             Question::Verify {
                 user: carol,

@@ -64,6 +64,8 @@ pub(crate) enum Command {
     Routes,
     /// List messages to and from a user, oldest first
     History(HistoryArgs),
+    /// Tell a user, or do not tell any more, that you have read its messages
+    ReadReceipts(ReadReceiptsArgs),
     /// Show what happened to one message, step by step
     Why(WhyArgs),
     /// Show the safety number shared with a user, or accept a changed key
@@ -200,12 +202,17 @@ Examples:
   beeline listen
   beeline --json listen --count 1
 
-Messages are printed in the order they were sent, each once. A line that a killed process may or may
-not have printed is printed again, with the same id and \"again\":true. Ctrl-C ends it cleanly.")]
+Messages are printed in the order they were sent, each once. Where some are missing a line says so,
+and each is printed when it comes, with \"late\":true. A line that a killed process may or may not
+have printed is printed again, with the same id and \"again\":true. Ctrl-C ends it cleanly.")]
 pub(crate) struct ListenArgs {
     /// End after this many messages
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) count: Option<u64>,
+    /// A person reads along: tell senders that what is printed was read, unless `read-receipts` is
+    /// off for them
+    #[arg(long)]
+    pub(crate) read: bool,
     #[command(flatten)]
     pub(crate) keep: KeepArgs,
     #[command(flatten)]
@@ -273,10 +280,43 @@ impl RunArgs {
 
 /// `history`.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+With --delete the texts are gone from this device for good, and only from this one. What was not
+shown yet, or is still on its way, stays. The ids stay too, without any text: so nothing that comes
+again is shown twice, and no idempotency key sends twice.")]
 pub(crate) struct HistoryArgs {
     /// The other user
     #[arg(value_name = "USER", value_parser = units::label)]
     pub(crate) user: Label,
+    /// Delete the conversation from this device
+    #[arg(long)]
+    pub(crate) delete: bool,
+}
+
+/// On or off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OnOff {
+    /// It is done
+    On,
+    /// It is not done
+    Off,
+}
+
+/// `read-receipts`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  beeline read-receipts carol off
+
+They are on for everybody at first. A message counts as read where a person said so: by
+`listen --read`, or an application. What was told cannot be taken back.")]
+pub(crate) struct ReadReceiptsArgs {
+    /// The other user
+    #[arg(value_name = "USER", value_parser = units::label)]
+    pub(crate) user: Label,
+    /// Whether the user is told
+    #[arg(value_name = "on|off", value_enum)]
+    pub(crate) told: OnOff,
 }
 
 /// `why`.

@@ -221,6 +221,9 @@ impl Told {
         }
         let mut line = self.state_line(state);
         line.path = story.item.path.map(|path| path.name().to_owned());
+        let kept = story.steps.iter().rev().find_map(|step| step.kept);
+        let kept = kept.filter(|_| state == DeliveryState::Stored);
+        (line.n, line.k) = (kept.map(|kept| kept.n), kept.map(|kept| kept.k));
         line.reason = story.item.reason;
         line.elapsed_ms = match (story.steps.first(), story.steps.last()) {
             (Some(first), Some(last)) => last.at_ms.saturating_sub(first.at_ms),
@@ -282,8 +285,8 @@ pub(crate) fn line_of(state: &MessageState) -> StateLine {
         state: state.state.name().to_owned(),
         to: state.to.to_string(),
         rung: state.rung.map(|rung| rung.name().to_owned()),
-        n: None,
-        k: None,
+        n: state.kept.map(|kept| kept.n),
+        k: state.kept.map(|kept| kept.k),
         path: state.path.map(|path| path.name().to_owned()),
         found_by: state.found_by.map(|rung| rung.name().to_owned()),
         reason: state.reason.clone(),

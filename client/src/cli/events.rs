@@ -33,6 +33,7 @@ fn line_of_core(event: &Event, who: &Who) -> Option<Line> {
             path: message.path.name().to_owned(),
             sent_at: Timestamp::from_ms(message.sent_at_ms).to_string(),
             again: false,
+            late: false,
         })),
         Event::PeerState {
             user, to, reason, ..

@@ -4,9 +4,9 @@
 mod status;
 
 use super::line::{
-    HistoryLine, Line, MemberLine, MessageLine, PeerLine, RouteLine, StateLine, StepLine,
-    VerifyLine, WhyLine,
+    Line, MemberLine, MessageLine, PeerLine, RouteLine, StateLine, StepLine, VerifyLine,
 };
+use super::{past, timeline};
 use status::render_status;
 use std::fmt::Write as _;
 
@@ -26,11 +26,11 @@ impl Style {
         }
     }
 
-    fn strong(self, text: &str) -> String {
+    pub(super) fn strong(self, text: &str) -> String {
         self.paint("1", text)
     }
 
-    fn dim(self, text: &str) -> String {
+    pub(super) fn dim(self, text: &str) -> String {
         self.paint("2", text)
     }
 
@@ -39,7 +39,7 @@ impl Style {
         self.paint("1;31", text)
     }
 
-    fn good(self, text: &str) -> String {
+    pub(super) fn good(self, text: &str) -> String {
         self.paint("32", text)
     }
 
@@ -75,10 +75,13 @@ pub(crate) fn render(line: &Line, style: Style) -> String {
         Line::Message(message) => render_message(message, style),
         Line::Peer(peer) => render_peer(peer, style),
         Line::Route(route) => render_route(route, style),
-        Line::History(message) => render_history(message, style),
-        Line::Why(why) => render_why(why, style),
+        Line::History(message) => past::render_history(message, style),
+        Line::Why(why) => timeline::render(why, style),
         Line::Verify(verify) => render_verify(verify, style),
         Line::Status(status) => render_status(status, style),
+        Line::Gap { .. } | Line::Deleted { .. } | Line::ReadReceipts { .. } => {
+            past::render_upkeep(line, style)
+        }
         Line::Token { token, .. } => token.clone(),
         Line::Member(member) => render_member(member, style),
         Line::Revoked { user } => format!("Revoked {}", style.strong(user)),
@@ -166,7 +169,12 @@ fn render_presence(line: &Line, style: Style) -> String {
 }
 
 fn render_state(line: &StateLine, style: Style) -> String {
+    let kept = line.n.zip(line.k);
     let state = match line.state.as_str() {
+        "stored" => match kept {
+            Some((n, k)) => format!("Stored with {n} of {k}"),
+            None => capital("stored"),
+        },
         "delivered" | "read" => style.good(&format!("\u{2713} {}", capital(&line.state))),
         "expired" | "rejected" => style.bad(&capital(&line.state)),
         other => capital(other),
@@ -175,10 +183,8 @@ fn render_state(line: &StateLine, style: Style) -> String {
     if let Some(rung) = &line.rung {
         facts.push(rung.clone());
     }
-    if let (Some(n), Some(k)) = (line.n, line.k) {
-        facts.push(format!("{n} of {k}"));
-    }
-    if let Some(path) = &line.path {
+    // "Stored" says the path.
+    if let Some(path) = line.path.as_ref().filter(|_| kept.is_none()) {
         facts.push(path.clone());
     }
     if let Some(found_by) = &line.found_by {
@@ -204,6 +210,9 @@ fn render_message(line: &MessageLine, style: Style) -> String {
     let mut facts = vec![line.path.clone(), line.id.clone()];
     if line.again {
         facts.push("again".to_owned());
+    }
+    if line.late {
+        facts.push("late: it belongs before others shown already".to_owned());
     }
     let facts = style.dim(&format!("({})", facts.join(", ")));
     format!("{}: {} {facts}", style.strong(&line.from), safe(&line.text))
@@ -253,43 +262,6 @@ fn render_route(line: &RouteLine, style: Style) -> String {
     );
     let addr = safe(&line.signal_addr);
     format!("{:<20} {device}  {addr}  {}", line.user, style.dim(&facts))
-}
-
-fn render_history(line: &HistoryLine, style: Style) -> String {
-    let arrow = if line.direction == "sent" {
-        "\u{2192}"
-    } else {
-        "\u{2190}"
-    };
-    let mut facts = vec![line.state.clone()];
-    facts.extend(line.path.clone());
-    facts.extend(line.reason.as_deref().map(safe));
-    if line.direction != "sent" {
-        facts.push(format!("here since {}", line.at));
-    }
-    facts.push(line.id.clone());
-    let state = format!("({})", facts.join(", "));
-    let at = style.dim(&line.sent_at);
-    let user = style.strong(&line.user);
-    format!(
-        "{at} {arrow} {user}: {} {}",
-        safe(&line.text),
-        style.dim(&state)
-    )
-}
-
-fn render_why(line: &WhyLine, style: Style) -> String {
-    let mut facts = Vec::new();
-    facts.extend(line.rung.clone());
-    facts.extend(line.path.clone());
-    facts.extend(line.reason.as_deref().map(safe));
-    let at = style.dim(&line.at);
-    format!(
-        "{at} {:>8} ms  {:<10} {}",
-        line.elapsed_ms,
-        line.state,
-        facts.join(", ")
-    )
 }
 
 fn render_verify(line: &VerifyLine, style: Style) -> String {

@@ -1,8 +1,11 @@
 //! Every line `--json` prints, as one type: what scripts rely on, what the socket of a running
 //! client carries, and what [`super::human`] turns into text. Absent fields are left out.
 
+mod keeper;
 mod status;
 
+pub(crate) use super::past::{AboutPart, HistoryLine, WhyLine};
+pub(crate) use keeper::KeeperPart;
 use serde::{Deserialize, Serialize};
 pub(crate) use status::{CoordinatorPart, StatusLine};
 
@@ -64,6 +67,27 @@ pub(crate) enum Line {
     Route(RouteLine),
     /// A message of the past.
     History(HistoryLine),
+    /// Messages that are missing right before the next line; they show when they come.
+    Gap {
+        /// Their sender.
+        user: String,
+        /// How many.
+        missing: u64,
+    },
+    /// A conversation was deleted here.
+    Deleted {
+        /// The other user.
+        user: String,
+        /// How many messages that were.
+        messages: u64,
+    },
+    /// Whether a user is told that its messages were read.
+    ReadReceipts {
+        /// The user.
+        user: String,
+        /// Whether it is.
+        on: bool,
+    },
     /// One step of a message's life.
     Why(WhyLine),
     /// What two people compare.
@@ -172,6 +196,9 @@ pub(crate) struct MessageLine {
     /// It may have been printed before, by a process that was killed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) again: bool,
+    /// Later ones of its sender were printed already: it fills a gap.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) late: bool,
 }
 
 /// A user, and the connection to it.
@@ -247,55 +274,6 @@ pub(crate) struct RouteLine {
     /// It failed lately and is passed over for now.
     #[serde(default)]
     pub(crate) demoted: bool,
-}
-
-/// A message of the past.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct HistoryLine {
-    /// The message.
-    pub(crate) id: String,
-    /// `sent` or `received`.
-    pub(crate) direction: String,
-    /// The other user.
-    pub(crate) user: String,
-    /// The text.
-    pub(crate) text: String,
-    /// Where it stands; a received one is `delivered`.
-    pub(crate) state: String,
-    /// How it travelled.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) path: Option<String>,
-    /// Why, for `rejected` and `expired`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) reason: Option<String>,
-    /// By the sender's clock, RFC 3339.
-    pub(crate) sent_at: String,
-    /// When it was queued or received here, RFC 3339.
-    pub(crate) at: String,
-}
-
-/// One step of a message's life.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct WhyLine {
-    /// The message.
-    pub(crate) id: String,
-    /// The state reached; of a message for us `received`, `released`, `showing` or `shown`.
-    pub(crate) state: String,
-    /// When, RFC 3339.
-    pub(crate) at: String,
-    /// The rung.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) rung: Option<String>,
-    /// The path.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) path: Option<String>,
-    /// Why.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) reason: Option<String>,
-    /// Milliseconds since the first step.
-    pub(crate) elapsed_ms: u64,
 }
 
 /// What two people compare.

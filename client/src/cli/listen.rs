@@ -9,6 +9,7 @@ use super::print::Printer;
 use super::reach::{Context, Owned};
 use super::stop::Stop;
 use beeline::Options;
+use beeline::crash;
 use beeline::identity::Identity;
 use beeline::limits::UNSHOWN_MAX;
 use beeline::report::{ClientEvent, Fact, Unshown, Who};
@@ -22,8 +23,13 @@ use tokio::sync::broadcast::error::RecvError;
 pub(crate) enum Show {
     /// Nothing: messages wait for a `listen`.
     Nothing,
-    /// Every message, and no more than this many.
-    Messages(Option<u64>),
+    /// Every message.
+    Messages {
+        /// No more than this many.
+        left: Option<u64>,
+        /// Whether a person reads along.
+        read: bool,
+    },
 }
 
 /// Stays online until a signal, or until enough was shown.
@@ -167,15 +173,27 @@ impl Session<'_> {
         let client = &self.owned.client;
         let key = [message.key];
         client.mark_showing(&key).await.map_err(answer::failure)?;
-        self.printer.line(&line_of(message)).await?;
-        client.mark_shown(&key).await.map_err(answer::failure)?;
-        if let Show::Messages(Some(left)) = &mut self.show {
-            *left = left.saturating_sub(1);
-            if *left == 0 {
-                return Ok(Next::Enough);
-            }
+        crash::at("show.marked");
+        if let Some(gap) = answer::gap_line(&message.from, message.missing) {
+            self.printer.line(&gap).await?;
         }
-        Ok(Next::GoOn)
+        self.printer.line(&line_of(message)).await?;
+        crash::at("show.printed");
+        client.mark_shown(&key).await.map_err(answer::failure)?;
+        crash::at("show.done");
+        let Show::Messages { left, read } = &mut self.show else {
+            return Ok(Next::GoOn);
+        };
+        if *read {
+            let said = client.mark_read(&[(message.user, message.key.id)]).await;
+            said.map_err(answer::failure)?;
+        }
+        *left = left.map(|left| left.saturating_sub(1));
+        Ok(if *left == Some(0) {
+            Next::Enough
+        } else {
+            Next::GoOn
+        })
     }
 }
 
@@ -195,5 +213,6 @@ fn line_of(message: &Unshown) -> Line {
         path: message.path.name().to_owned(),
         sent_at: Timestamp::from_ms(message.sent_at_ms).to_string(),
         again: message.again,
+        late: message.late,
     })
 }

@@ -1,5 +1,5 @@
-//! `status`, `peers`, `routes`, `history`, `why`, `verify`: from the owner of the home where there
-//! is one, else from the store.
+//! `status`, `peers`, `routes`, `history`, `why`, `verify`, `read-receipts`: from the owner of the
+//! home where there is one, else from the store.
 
 use super::answer::{self, Question};
 use super::args::LinkArgs;
@@ -12,8 +12,8 @@ use beeline::store::Reader;
 
 /// Answers a question about the home.
 pub(crate) async fn ask(context: &Context, question: Question) -> Result<Exit, Failure> {
-    if matches!(question, Question::Verify { accept: true, .. }) {
-        return accept(context, &question).await;
+    if question.changes() {
+        return change(context, &question).await;
     }
     if let Some(mut owner) = context.owner().await? {
         match owner.ask(&question).await {
@@ -44,12 +44,13 @@ fn at_rest(context: &Context) -> Result<Reader, Failure> {
     Reader::open(context.home.dir()).map_err(answer::failure)
 }
 
-/// Accepting changes the contact: only the owner of the home may.
-async fn accept(context: &Context, question: &Question) -> Result<Exit, Failure> {
+/// Only the owner of the home may change anything.
+async fn change(context: &Context, question: &Question) -> Result<Exit, Failure> {
     // Nobody is called and nothing is sent just because somebody compares digits.
+    let (command, ..) = question.to_wire();
     let options = Options {
         offline: true,
-        ..context.options("verify", &LinkArgs::default())
+        ..context.options(command, &LinkArgs::default())
     };
     loop {
         match context.reach(options.clone()).await? {

@@ -13,6 +13,7 @@ mod listen;
 mod look;
 mod network;
 mod network_args;
+mod past;
 pub(crate) mod plain;
 pub(crate) mod print;
 pub(crate) mod reach;
@@ -21,11 +22,12 @@ mod send;
 #[cfg(feature = "serve")]
 pub(crate) mod serve_args;
 pub(crate) mod stop;
+mod timeline;
 mod token;
 mod units;
 
 use answer::Question;
-use args::{Cli, Command};
+use args::{Cli, Command, OnOff};
 use beeline::home::Home;
 use fail::{Exit, Failure};
 use listen::Show;
@@ -57,7 +59,11 @@ async fn in_home(context: &Context, command: Command) -> Result<Exit, Failure> {
         Command::Listen(args) => {
             let mut options = context.options("listen", &args.link);
             options.keep = args.keep.keep();
-            listen::stay(context, options, Show::Messages(args.count)).await
+            let show = Show::Messages {
+                left: args.count,
+                read: args.read,
+            };
+            listen::stay(context, options, show).await
         }
         Command::Run(args) => {
             let mut options = context.options("run", &args.link);
@@ -69,7 +75,14 @@ async fn in_home(context: &Context, command: Command) -> Result<Exit, Failure> {
         Command::Status => look::status(context).await,
         Command::Peers => look::ask(context, Question::Peers).await,
         Command::Routes => look::ask(context, Question::Routes).await,
+        Command::History(args) if args.delete => {
+            look::ask(context, Question::Forget(args.user)).await
+        }
         Command::History(args) => look::ask(context, Question::History(args.user)).await,
+        Command::ReadReceipts(args) => {
+            let (user, on) = (args.user, args.told == OnOff::On);
+            look::ask(context, Question::ReadReceipts { user, on }).await
+        }
         Command::Why(args) => {
             let question = Question::Why(answer::message_id(&args.id)?);
             look::ask(context, question).await

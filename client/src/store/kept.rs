@@ -5,12 +5,29 @@ use super::load::unsigned;
 use super::ops::{OpError, fixed, to_db};
 use crate::error::StoreError;
 use beeline_proto::id::{DeviceFp, ParcelId, UserFp};
-use client_core::state::{KeptLoad, KeptParcel, KeptRow, KeptSum, StoreResult};
+use client_core::state::{KeptLoad, KeptParcel, KeptRow, KeptSum, StoreOp, StoreResult};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use std::collections::BTreeMap;
 
+/// Applies an operation on what is kept; others do nothing.
+pub(super) fn apply(conn: &Connection, op: &StoreOp) -> Result<StoreResult, OpError> {
+    match op {
+        StoreOp::Keep(row) => keep(conn, row),
+        StoreOp::FindKept { recipient, id } => find(conn, *recipient, *id),
+        StoreOp::ReadKept {
+            recipient,
+            after,
+            limit,
+            bytes_max,
+        } => read(conn, *recipient, *after, (*limit, *bytes_max)),
+        StoreOp::DropKept { recipient, ids } => delete(conn, *recipient, ids),
+        StoreOp::ExpireKept { steady_ms, limit } => expire(conn, *steady_ms, *limit),
+        _ => Ok(StoreResult::Done),
+    }
+}
+
 /// Keeps a parcel, once.
-pub(super) fn keep(conn: &Connection, row: &KeptRow) -> Result<StoreResult, OpError> {
+fn keep(conn: &Connection, row: &KeptRow) -> Result<StoreResult, OpError> {
     let sql = "INSERT INTO kept (n, recipient, user_fp, id, expires_ms, bytes, parcel)
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (recipient, id) DO NOTHING";
     let new = conn.prepare_cached(sql)?.execute(params![
@@ -29,11 +46,7 @@ pub(super) fn keep(conn: &Connection, row: &KeptRow) -> Result<StoreResult, OpEr
 }
 
 /// Whether a parcel is kept.
-pub(super) fn find(
-    conn: &Connection,
-    recipient: DeviceFp,
-    id: ParcelId,
-) -> Result<StoreResult, OpError> {
+fn find(conn: &Connection, recipient: DeviceFp, id: ParcelId) -> Result<StoreResult, OpError> {
     let sql = "SELECT expires_ms FROM kept WHERE recipient = ?1 AND id = ?2";
     let found = conn
         .prepare_cached(sql)?
@@ -47,7 +60,7 @@ pub(super) fn find(
 }
 
 /// Reads the next parcels for a device: one range scan.
-pub(super) fn read(
+fn read(
     conn: &Connection,
     recipient: DeviceFp,
     after: u64,
@@ -81,7 +94,7 @@ pub(super) fn read(
 }
 
 /// Deletes parcels of one device; others it can name none.
-pub(super) fn delete(
+fn delete(
     conn: &Connection,
     recipient: DeviceFp,
     ids: &[ParcelId],
@@ -102,22 +115,13 @@ pub(super) fn delete(
     Ok(gone.into_result())
 }
 
-/// Notes the clock of keeping, and deletes what has ended by it, `limit` parcels at most.
-pub(super) fn expire(
-    conn: &Connection,
-    clock_ms: u64,
-    wall_ms: u64,
-    limit: u32,
-) -> Result<StoreResult, OpError> {
-    let sql = "INSERT INTO kept_clock (one, clock_ms, wall_ms) VALUES (1, ?1, ?2)
-               ON CONFLICT DO UPDATE SET clock_ms = excluded.clock_ms, wall_ms = excluded.wall_ms";
-    conn.prepare_cached(sql)?
-        .execute(params![to_db(clock_ms), to_db(wall_ms)])?;
+/// Deletes what has ended, `limit` parcels at most.
+fn expire(conn: &Connection, steady_ms: u64, limit: u32) -> Result<StoreResult, OpError> {
     let sql = "DELETE FROM kept WHERE n IN (
                    SELECT n FROM kept WHERE expires_ms <= ?1 ORDER BY expires_ms LIMIT ?2)
                RETURNING recipient, user_fp, bytes";
     let mut statement = conn.prepare_cached(sql)?;
-    let mut rows = statement.query(params![to_db(clock_ms), limit])?;
+    let mut rows = statement.query(params![to_db(steady_ms), limit])?;
     let mut gone = Sums::default();
     while let Some(row) = rows.next()? {
         gone.add(
@@ -165,17 +169,7 @@ pub(super) fn load(conn: &Connection) -> Result<KeptLoad, StoreError> {
     let order = conn.query_row("SELECT coalesce(max(n), 0) FROM kept", [], |row| {
         unsigned(row, 0)
     })?;
-    let sql = "SELECT clock_ms, wall_ms FROM kept_clock";
-    let clock = conn
-        .query_row(sql, [], |row| Ok((unsigned(row, 0)?, unsigned(row, 1)?)))
-        .optional()?;
-    let (clock_ms, wall_ms) = clock.unwrap_or_default();
-    Ok(KeptLoad {
-        sums,
-        order,
-        clock_ms,
-        wall_ms,
-    })
+    Ok(KeptLoad { sums, order })
 }
 
 #[cfg(test)]

@@ -1,13 +1,17 @@
 //! What the core starts with, read in one go.
 
+use super::custody;
 use super::names;
 use super::ops::{fixed, message_id};
 use crate::error::StoreError;
 use crate::limits::LOAD_ROWS_MAX;
-use beeline_proto::id::{DeviceFp, EnvelopeHash, KeyId, Label, MessageId, UserFp};
+use beeline_proto::id::{DeviceFp, EnvelopeHash, KeyId, Label, MessageId, UserFp, sha256};
 use beeline_proto::keys::SealSecret;
-use client_core::event::{Path, Rung};
-use client_core::state::{BundleRow, ContactRow, InboxRow, Loaded, OutboxRow, RouteRow, StreamRow};
+use client_core::event::{DeliveryState, Path, Rung};
+use client_core::limits::SETTLED_MAX;
+use client_core::state::{
+    BundleRow, ClockRow, ContactRow, InboxRow, Loaded, OutboxRow, RouteRow, SettledRow, StreamRow,
+};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension as _, Params, Row};
 use std::collections::BTreeMap;
@@ -34,9 +38,13 @@ pub(super) fn load(conn: &Connection, first: &Own) -> Result<(Loaded, Own), Stor
         contacts: contacts(conn)?,
         routes: routes(conn)?,
         outbox: outbox(conn)?,
+        custody: custody::load(conn)?,
         seqs: seqs(conn, incarnation)?,
         streams: streams(conn)?,
         held: held(conn)?,
+        settled: settled(conn)?,
+        clock: clock(conn)?,
+        copied: None,
         kept: super::kept::load(conn)?,
     };
     // Sorted here: the columns are signed, the numbers are not.
@@ -62,9 +70,7 @@ fn own(conn: &Connection) -> Result<Option<(u64, Own)>, StoreError> {
 }
 
 fn make_own(conn: &Connection, first: &Own) -> Result<u64, StoreError> {
-    let random = crate::identity::random::<8>().map_err(StoreError::Database)?;
-    // 0 stands for "none" on the wire.
-    let incarnation = u64::from_le_bytes(random).max(1);
+    let incarnation = new_incarnation()?;
     conn.execute(
         "INSERT INTO own (one, incarnation, chain, revocations) VALUES (1, ?1, ?2, ?3)",
         rusqlite::params![
@@ -74,6 +80,12 @@ fn make_own(conn: &Connection, first: &Own) -> Result<u64, StoreError> {
         ],
     )?;
     Ok(incarnation)
+}
+
+/// A random incarnation; 0 stands for "none" on the wire.
+pub(super) fn new_incarnation() -> Result<u64, StoreError> {
+    let random = crate::identity::random::<8>().map_err(StoreError::Database)?;
+    Ok(u64::from_le_bytes(random).max(1))
 }
 
 /// Runs a query of at most [`LOAD_ROWS_MAX`] rows.
@@ -89,22 +101,23 @@ pub(super) fn rows<T>(
 }
 
 fn bundles(conn: &Connection) -> Result<Vec<BundleRow>, StoreError> {
-    let sql = "SELECT key_id, made_ms, superseded_ms, secret, envelope FROM bundles
+    let sql = "SELECT key_id, made_ms, born_ms, published_ms, secret, envelope FROM bundles
                ORDER BY made_ms DESC";
     rows(conn, sql, [], |row| {
         Ok(BundleRow {
             key_id: KeyId(fixed(row, 0)?),
             made_ms: unsigned(row, 1)?,
-            superseded_ms: unsigned(row, 2)?,
-            secret: SealSecret::from_bytes(fixed(row, 3)?),
-            envelope: row.get(4)?,
+            born_ms: unsigned(row, 2)?,
+            published_ms: unsigned(row, 3)?,
+            secret: SealSecret::from_bytes(fixed(row, 4)?),
+            envelope: row.get(5)?,
         })
     })
 }
 
 fn contacts(conn: &Connection) -> Result<Vec<ContactRow>, StoreError> {
     let sql = "SELECT user_fp, user_id, chain, verified, claimed_chain, knows_membership,
-                   knows_devices
+                   knows_devices, read_receipts
                FROM contacts ORDER BY user_id";
     rows(conn, sql, [], contact)
 }
@@ -118,6 +131,7 @@ pub(super) fn contact(row: &Row<'_>) -> rusqlite::Result<ContactRow> {
         verified: row.get(3)?,
         claimed_chain: row.get(4)?,
         knows_us: (unsigned(row, 5)?, unsigned(row, 6)?),
+        read_receipts: row.get(7)?,
     })
 }
 
@@ -143,9 +157,11 @@ pub(super) fn routes(conn: &Connection) -> Result<Vec<RouteRow>, StoreError> {
 
 fn outbox(conn: &Connection) -> Result<Vec<OutboxRow>, StoreError> {
     let mut parcels = parcels(conn)?;
+    let mut acks = acks(conn)?;
     let sql = "SELECT id, to_user_id, seq, incarnation, text, queued_ms, envelope, state,
-                   idempotency_key
-               FROM outbox WHERE state IN ('queued', 'trying', 'relayed', 'stored')";
+                   idempotency_key, born_ms
+               FROM outbox WHERE state IN ('queued', 'trying', 'relayed', 'stored')
+                   OR id IN (SELECT message FROM outbox_acks)";
     rows(conn, sql, [], |row| {
         let id = message_id(row, 0)?;
         Ok(OutboxRow {
@@ -155,12 +171,67 @@ fn outbox(conn: &Connection) -> Result<Vec<OutboxRow>, StoreError> {
             incarnation: unsigned(row, 3)?,
             text: row.get(4)?,
             queued_ms: unsigned(row, 5)?,
+            born_ms: unsigned(row, 9)?,
             envelope: row.get(6)?,
             parcels: parcels.remove(&id).unwrap_or_default(),
+            acked: acks.remove(&id).unwrap_or_default(),
             state: names::state(row.get_ref(7)?.as_str()?),
             idempotency_key: row.get(8)?,
         })
     })
+}
+
+/// The last messages of ours that ended as delivered or expired, the oldest first. Half of the room
+/// is for each, so that neither makes the other forgotten.
+fn settled(conn: &Connection) -> Result<Vec<SettledRow>, StoreError> {
+    let mut all = Vec::new();
+    for state in [DeliveryState::Delivered, DeliveryState::Expired] {
+        // The word stands in the statement, so that the index of expired ones serves.
+        let sql = format!(
+            "SELECT rowid, id, to_user_id, sealed_to, hash, envelope FROM outbox
+             WHERE state = '{}' ORDER BY rowid DESC LIMIT ?1",
+            state.name()
+        );
+        let most = [(SETTLED_MAX / 2) as i64];
+        all.extend(rows(conn, &sql, most, |row| {
+            Ok((row.get(0)?, settled_row(row, state)?))
+        })?);
+    }
+    all.sort_by_key(|(rowid, _): &(i64, _)| *rowid);
+    Ok(all.into_iter().filter_map(|(_, row)| row).collect())
+}
+
+/// One of them; `None` for one that was never signed.
+fn settled_row(row: &Row<'_>, state: DeliveryState) -> rusqlite::Result<Option<SettledRow>> {
+    let of_deleted = row.get_ref(4)?.as_blob_or_null()?;
+    let envelope = row.get_ref(5)?.as_blob_or_null()?;
+    let of_deleted = of_deleted.and_then(|hash| hash.try_into().ok().map(EnvelopeHash));
+    let Some(hash) = envelope
+        .map(|bytes| EnvelopeHash(sha256(bytes)))
+        .or(of_deleted)
+    else {
+        return Ok(None);
+    };
+    let devices = row.get_ref(3)?.as_blob()?.chunks_exact(32);
+    let devices = devices.filter_map(|fp| fp.try_into().ok().map(DeviceFp));
+    Ok(Some(SettledRow {
+        id: message_id(row, 1)?,
+        to: label(row, 2)?,
+        state,
+        hash,
+        devices: devices.collect(),
+    }))
+}
+
+fn clock(conn: &Connection) -> Result<Option<ClockRow>, StoreError> {
+    let sql = "SELECT steady_ms, wall_ms FROM own WHERE steady_ms IS NOT NULL";
+    let found = conn.query_row(sql, [], |row| {
+        Ok(ClockRow {
+            steady_ms: unsigned(row, 0)?,
+            wall_ms: unsigned(row, 1)?,
+        })
+    });
+    Ok(found.optional()?)
 }
 
 type Parcels = BTreeMap<MessageId, Vec<(DeviceFp, Vec<u8>)>>;
@@ -174,6 +245,18 @@ fn parcels(conn: &Connection) -> Result<Parcels, StoreError> {
     for (message, device, parcel) in all {
         let of_message = by_message.entry(message).or_default();
         of_message.push((device, parcel));
+    }
+    Ok(by_message)
+}
+
+fn acks(conn: &Connection) -> Result<BTreeMap<MessageId, Vec<DeviceFp>>, StoreError> {
+    let sql = "SELECT message, device_fp FROM outbox_acks ORDER BY message, device_fp";
+    let all = rows(conn, sql, [], |row| {
+        Ok((message_id(row, 0)?, DeviceFp(fixed(row, 1)?)))
+    })?;
+    let mut by_message: BTreeMap<MessageId, Vec<DeviceFp>> = BTreeMap::new();
+    for (message, device) in all {
+        by_message.entry(message).or_default().push(device);
     }
     Ok(by_message)
 }

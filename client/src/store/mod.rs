@@ -5,12 +5,18 @@
 //! fails does not take the others of its commit with it. After a commit of unknown outcome the
 //! database is closed, opened and checked before anything is answered again.
 
+mod ballast;
+mod custody;
+mod devices;
+mod forget;
 mod ground;
+mod history;
 mod kept;
 mod load;
 mod names;
 mod open;
 mod ops;
+mod place;
 mod read;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -24,6 +30,7 @@ use crate::error::StoreError;
 use crate::home::{Home, HomeLock};
 use crate::limits::STORE_QUEUE;
 use crate::report::InboxKey;
+use beeline_proto::id::Label;
 use client_core::input::StoreFailure;
 use client_core::output::StoreTicket;
 use client_core::state::{Loaded, StoreOp, StoreResult};
@@ -63,6 +70,10 @@ enum Job {
         showing: bool,
         at_ms: u64,
         answer: oneshot::Sender<Result<(), StoreError>>,
+    },
+    Forget {
+        user: Label,
+        answer: oneshot::Sender<Result<usize, StoreError>>,
     },
     Close,
 }
@@ -110,7 +121,9 @@ impl Store {
         first: &Own,
     ) -> Result<Opened, StoreError> {
         let conn = open::open_writer(home, open::Check::Quick)?;
-        let (loaded, own) = load::load(&conn, first)?;
+        let (mut loaded, own) = load::load(&conn, first)?;
+        place::note(&conn, home, &mut loaded)?;
+        ballast::keep(home);
         let (jobs, job_rx) = mpsc::channel(STORE_QUEUE);
         let (answer_tx, answers) = mpsc::channel(STORE_QUEUE);
         let (ended_tx, ended) = watch::channel(false);
@@ -169,6 +182,22 @@ impl Store {
         done.await.map_err(|_| StoreError::Failed)?
     }
 
+    /// Deletes what is over of the conversation with a user; how many messages that were. They
+    /// stay as tombstones: what comes again is still known.
+    pub(crate) async fn forget(&self, user: &Label) -> Result<usize, StoreError> {
+        let mut gone = 0;
+        loop {
+            let (answer, done) = oneshot::channel();
+            let user = user.clone();
+            let taken = self.jobs.send(Job::Forget { user, answer }).await;
+            taken.map_err(|_| StoreError::Failed)?;
+            match done.await.map_err(|_| StoreError::Failed)?? {
+                0 => return Ok(gone),
+                some => gone += some,
+            }
+        }
+    }
+
     /// Finishes what was handed over, closes the database and gives the home back.
     pub(crate) async fn close(&self) {
         // A thread that ended already has closed it.
@@ -184,5 +213,12 @@ impl Store {
 }
 
 #[cfg(test)]
+mod custody_tests;
+#[cfg(test)]
+mod devices_tests;
+#[cfg(test)]
 #[path = "tests.rs"]
 mod tests;
+
+#[cfg(test)]
+mod once_tests;

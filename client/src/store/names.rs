@@ -45,6 +45,11 @@ pub(super) fn is_final(state: DeliveryState) -> bool {
     state >= DeliveryState::Delivered
 }
 
+/// Whether no device is to get a message in this state any more.
+pub(super) fn is_given_up(state: DeliveryState) -> bool {
+    state > DeliveryState::Read
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

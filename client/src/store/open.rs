@@ -2,9 +2,11 @@
 //! asserted.
 
 use super::ground;
+use crate::clock;
+use crate::crash;
 use crate::error::StoreError;
 use crate::home::Home;
-use crate::limits::{CHECK_MAX, STORE_BUSY};
+use crate::limits::{CHECK_ALL_EVERY_MS, CHECK_MAX, STORE_BUSY};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Duration;
@@ -16,6 +18,9 @@ const SQLITE_MIN: i32 = 3_051_003;
 const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/client/0001_client.sql"),
     include_str!("../../../migrations/client/0002_kept.sql"),
+    include_str!("../../../migrations/client/0003_once.sql"),
+    include_str!("../../../migrations/client/0004_devices.sql"),
+    include_str!("../../../migrations/client/0005_placed.sql"),
 ];
 
 /// Settings every writing connection must have, with the value each must answer.
@@ -56,15 +61,28 @@ pub(super) fn open_writer(home: &Home, check: Check) -> Result<Connection, Store
     if !ground::exists(&path) {
         let io = |e: std::io::Error| StoreError::Database(format!("{}: {e}", path.display()));
         ground::create(home.dir(), &path).map_err(io)?;
+        crash::at("store.made");
     }
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut conn = ground::connect(&path, flags)?;
     conn.busy_timeout(STORE_BUSY)?;
     conn.set_prepared_statement_cache_capacity(64);
+    settle(&conn)?;
     set(&conn)?;
     check_damage(&conn, check)?;
     migrate(&mut conn)?;
+    // What a process that was killed left in the log may be a secret erased since.
+    if !empty_wal(&conn) {
+        tracing::debug!("the log could not be emptied at the start");
+    }
     Ok(conn)
+}
+
+/// Moves the log into the database and cuts it off; whether that could be done.
+pub(super) fn empty_wal(conn: &Connection) -> bool {
+    let sql = "PRAGMA wal_checkpoint(TRUNCATE)";
+    let busy = conn.query_row(sql, [], |row| row.get::<_, i64>(0));
+    matches!(busy, Ok(0))
 }
 
 /// Opens a connection that cannot write.
@@ -82,9 +100,24 @@ pub(super) fn open_reader(home: &Home) -> Result<Connection, StoreError> {
     Ok(conn)
 }
 
+/// Writes again, and syncs, all that the log of an earlier process holds: it may only be in the
+/// system's cache, for that process ended before its sync, or its sync failed, which the system
+/// forgets. What is committed behind such a hole would go with it when the power does.
+fn settle(conn: &Connection) -> Result<(), StoreError> {
+    conn.pragma_update(None, "synchronous", "FULL")?;
+    let busy: bool = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+    if busy {
+        tracing::warn!("another process reads the store: its log is not emptied yet");
+    }
+    Ok(())
+}
+
 fn set(conn: &Connection) -> Result<(), StoreError> {
     // Only takes in an empty database, so it comes first.
     conn.pragma_update(None, "auto_vacuum", "incremental")?;
+    // What is deleted is overwritten where that costs no write of its own; erasing does it
+    // everywhere.
+    conn.pragma_update_and_check(None, "secure_delete", "fast", |_| Ok(()))?;
     for (name, value) in SETTINGS {
         // Some settings answer with a row, some do not.
         conn.pragma_update_and_check(None, name, value, |_| Ok(()))
@@ -109,10 +142,21 @@ fn set(conn: &Connection) -> Result<(), StoreError> {
 }
 
 fn check_damage(conn: &Connection, check: Check) -> Result<(), StoreError> {
-    let verdict = match check {
-        Check::Quick => within(conn, CHECK_MAX, |conn| verdict(conn, "quick_check"))?,
-        Check::Full => Some(verdict(conn, "integrity_check")?),
+    let wall_ms = clock::wall_ms();
+    let (verdict, all) = match check {
+        Check::Quick if wants_all(conn, wall_ms) => {
+            let verdict = within(conn, CHECK_MAX, |conn| verdict(conn, "integrity_check"))?;
+            (verdict, true)
+        }
+        Check::Quick => (
+            within(conn, CHECK_MAX, |conn| verdict(conn, "quick_check"))?,
+            false,
+        ),
+        Check::Full => (Some(verdict(conn, "integrity_check")?), true),
     };
+    if all {
+        note_check(conn, wall_ms);
+    }
     match verdict.as_deref() {
         Some("ok") => Ok(()),
         Some(damage) => Err(StoreError::Damaged(damage.to_owned())),
@@ -120,6 +164,23 @@ fn check_damage(conn: &Connection, check: Check) -> Result<(), StoreError> {
             tracing::info!("the store is too large to be checked whole at every start");
             Ok(())
         }
+    }
+}
+
+/// Whether all of it was last checked more than a week ago, or in a future that cannot be.
+fn wants_all(conn: &Connection, wall_ms: u64) -> bool {
+    let sql = "SELECT checked_ms FROM own";
+    // A database that was just made, or comes from an older version, is checked the next time.
+    let checked = conn.query_row(sql, [], |row| row.get::<_, i64>(0));
+    let checked_ms = checked.map_or(wall_ms, i64::cast_unsigned);
+    wall_ms.abs_diff(checked_ms) > CHECK_ALL_EVERY_MS
+}
+
+/// Notes that all was checked, as far as the time allowed; it is no reason not to start.
+fn note_check(conn: &Connection, wall_ms: u64) {
+    let sql = "UPDATE own SET checked_ms = ?1";
+    if let Err(error) = conn.execute(sql, [wall_ms.cast_signed()]) {
+        tracing::debug!(%error, "the check is not noted");
     }
 }
 
@@ -173,8 +234,10 @@ fn migrate(conn: &mut Connection) -> Result<(), StoreError> {
     for (index, step) in MIGRATIONS.iter().enumerate().skip(due) {
         let tx = conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
         tx.execute_batch(step)?;
+        crash::at("migration.begun");
         tx.pragma_update(None, "user_version", index as i64 + 1)?;
         tx.commit()?;
+        crash::at("migration.done");
     }
     Ok(())
 }

@@ -1,9 +1,11 @@
 //! The operations of the core, one function each, inside a transaction somebody else began.
 
+use super::custody;
+use super::devices;
 use super::kept;
-use super::names::is_final;
+use super::names::{is_final, is_given_up};
 use crate::report::InboxKey;
-use beeline_proto::id::{KeyId, MessageId};
+use beeline_proto::id::{DeviceFp, KeyId, MessageId};
 use client_core::event::{DeliveryState, Path, Rung};
 use client_core::state::{
     BundleRow, ContactRow, InboxRow, OutboxRow, RouteRow, StoreOp, StoreResult, StreamRow,
@@ -43,6 +45,7 @@ fn apply_one(conn: &Connection, op: &StoreOp, at_ms: u64) -> Result<StoreResult,
     match op {
         StoreOp::QueueMessage(row) => return queue(conn, row),
         StoreOp::Receive(row) => return receive(conn, row),
+        StoreOp::KeepCopy(row) => return devices::keep_copy(conn, row),
         StoreOp::SetSealed {
             id,
             envelope,
@@ -68,6 +71,12 @@ fn apply_one(conn: &Connection, op: &StoreOp, at_ms: u64) -> Result<StoreResult,
             };
             set_state(conn, *id, &step)?;
         }
+        StoreOp::SetAcked { id, device } => devices::set_acked(conn, *id, *device)?,
+        StoreOp::EndServing(id) => devices::end_serving(conn, *id)?,
+        StoreOp::DropParcelsFor(device) => devices::drop_parcels_for(conn, *device)?,
+        StoreOp::PutCustody(_) | StoreOp::RemoveCustody { .. } | StoreOp::SetStored { .. } => {
+            custody::apply(conn, op)?;
+        }
         StoreOp::Release { device, id, stream } => {
             let (device, id) = (*device, *id);
             release(conn, InboxKey { device, id }, stream, at_ms)?;
@@ -79,7 +88,28 @@ fn apply_one(conn: &Connection, op: &StoreOp, at_ms: u64) -> Result<StoreResult,
             conn.prepare_cached(sql)?.execute([device.0])?;
         }
         StoreOp::PutBundle(row) => put_bundle(conn, row)?,
+        StoreOp::PublishBundle { key_id, at_ms } => {
+            let sql = "UPDATE bundles SET published_ms = ?2
+                       WHERE key_id = ?1 AND published_ms = 0";
+            conn.prepare_cached(sql)?
+                .execute(params![key_id.0, to_db(*at_ms)])?;
+        }
         StoreOp::EraseBundle(id) => erase_bundle(conn, *id)?,
+        StoreOp::PutOwnChain { .. } | StoreOp::SetIncarnation(_) | StoreOp::KeepClock(_) => {
+            put_own(conn, op)?;
+        }
+        StoreOp::Keep(_)
+        | StoreOp::FindKept { .. }
+        | StoreOp::ReadKept { .. }
+        | StoreOp::DropKept { .. }
+        | StoreOp::ExpireKept { .. } => return kept::apply(conn, op),
+    }
+    Ok(StoreResult::Done)
+}
+
+/// Sets what the one row about ourselves says.
+fn put_own(conn: &Connection, op: &StoreOp) -> Result<(), OpError> {
+    match op {
         StoreOp::PutOwnChain { chain, revocations } => {
             let sql = "UPDATE own SET chain = ?1, revocations = ?2";
             conn.prepare_cached(sql)?
@@ -89,22 +119,14 @@ fn apply_one(conn: &Connection, op: &StoreOp, at_ms: u64) -> Result<StoreResult,
             let sql = "UPDATE own SET incarnation = ?1";
             conn.prepare_cached(sql)?.execute([to_db(*incarnation)])?;
         }
-        StoreOp::Keep(row) => return kept::keep(conn, row),
-        StoreOp::FindKept { recipient, id } => return kept::find(conn, *recipient, *id),
-        StoreOp::ReadKept {
-            recipient,
-            after,
-            limit,
-            bytes_max,
-        } => return kept::read(conn, *recipient, *after, (*limit, *bytes_max)),
-        StoreOp::DropKept { recipient, ids } => return kept::delete(conn, *recipient, ids),
-        StoreOp::ExpireKept {
-            clock_ms,
-            wall_ms,
-            limit,
-        } => return kept::expire(conn, *clock_ms, *wall_ms, *limit),
+        StoreOp::KeepClock(clock) => {
+            let sql = "UPDATE own SET steady_ms = ?1, wall_ms = ?2";
+            let kept = [to_db(clock.steady_ms), to_db(clock.wall_ms)];
+            conn.prepare_cached(sql)?.execute(kept)?;
+        }
+        _ => {}
     }
-    Ok(StoreResult::Done)
+    Ok(())
 }
 
 fn queue(conn: &Connection, row: &OutboxRow) -> Result<StoreResult, OpError> {
@@ -120,8 +142,8 @@ fn queue(conn: &Connection, row: &OutboxRow) -> Result<StoreResult, OpError> {
     }
     conn.prepare_cached(
         "INSERT INTO outbox (id, to_user_id, incarnation, seq, text, queued_ms, envelope, state,
-             idempotency_key)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+             idempotency_key, born_ms, sealed_to)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
     )?
     .execute(params![
         row.id.0,
@@ -133,6 +155,8 @@ fn queue(conn: &Connection, row: &OutboxRow) -> Result<StoreResult, OpError> {
         row.envelope,
         row.state.name(),
         row.idempotency_key,
+        to_db(row.born_ms),
+        sealed_to(&row.parcels),
     ])?;
     conn.prepare_cached(
         "INSERT INTO sequences (to_user_id, incarnation, seq) VALUES (?1, ?2, ?3)
@@ -177,13 +201,22 @@ fn set_envelope(conn: &Connection, id: MessageId, envelope: &[u8]) -> Result<(),
     Ok(())
 }
 
+/// The devices of parcels, as one column keeps them.
+fn sealed_to(parcels: &[(DeviceFp, Vec<u8>)]) -> Vec<u8> {
+    let devices = parcels.iter().map(|(device, _)| device.0);
+    devices.collect::<Vec<_>>().concat()
+}
+
 /// Replaces the parcels of a message; a message that is not there is left so.
 fn set_parcels(
     conn: &Connection,
     id: MessageId,
-    parcels: &[(beeline_proto::id::DeviceFp, Vec<u8>)],
+    parcels: &[(DeviceFp, Vec<u8>)],
 ) -> Result<(), OpError> {
     drop_parcels(conn, id)?;
+    let sql = "UPDATE outbox SET sealed_to = ?2 WHERE id = ?1";
+    conn.prepare_cached(sql)?
+        .execute(params![id.0, sealed_to(parcels)])?;
     let mut insert = conn.prepare_cached(
         "INSERT INTO outbox_parcels (message, device_fp, parcel)
          SELECT id, ?2, ?3 FROM outbox WHERE id = ?1",
@@ -194,7 +227,8 @@ fn set_parcels(
     Ok(())
 }
 
-fn drop_parcels(conn: &Connection, id: MessageId) -> Result<(), OpError> {
+/// Drops every parcel of a message.
+pub(super) fn drop_parcels(conn: &Connection, id: MessageId) -> Result<(), OpError> {
     let sql = "DELETE FROM outbox_parcels WHERE message = ?1";
     conn.prepare_cached(sql)?.execute([id.0])?;
     Ok(())
@@ -233,8 +267,8 @@ fn set_state(conn: &Connection, id: MessageId, step: &Step<'_>) -> Result<(), Op
     if step.state == DeliveryState::Trying {
         forget_old_tries(conn, id)?;
     }
-    if is_final(step.state) {
-        drop_parcels(conn, id)?;
+    if is_given_up(step.state) || (is_final(step.state) && !devices::is_served(conn, id)?) {
+        devices::end_serving(conn, id)?;
     }
     Ok(())
 }
@@ -249,7 +283,8 @@ fn forget_old_tries(conn: &Connection, id: MessageId) -> Result<(), OpError> {
     Ok(())
 }
 
-fn add_step(
+/// Notes what happened to a message, for `why`.
+pub(super) fn add_step(
     conn: &Connection,
     device: &[u8],
     id: MessageId,
@@ -318,7 +353,7 @@ fn release(
     }
     conn.prepare_cached(
         "INSERT INTO streams (device_fp, incarnation, next_seq) VALUES (?1, ?2, ?3)
-         ON CONFLICT DO UPDATE SET next_seq = excluded.next_seq",
+         ON CONFLICT DO UPDATE SET next_seq = max(next_seq, excluded.next_seq)",
     )?
     .execute(params![
         stream.device.0,
@@ -351,8 +386,8 @@ pub(super) fn mark(
 fn put_contact(conn: &Connection, row: &ContactRow) -> Result<(), OpError> {
     conn.prepare_cached(
         "INSERT OR REPLACE INTO contacts (user_fp, user_id, chain, verified, claimed_chain,
-             knows_membership, knows_devices)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+             knows_membership, knows_devices, read_receipts)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
     )?
     .execute(params![
         row.user.0,
@@ -362,6 +397,7 @@ fn put_contact(conn: &Connection, row: &ContactRow) -> Result<(), OpError> {
         row.claimed_chain,
         to_db(row.knows_us.0),
         to_db(row.knows_us.1),
+        row.read_receipts,
     ])?;
     Ok(())
 }
@@ -387,19 +423,16 @@ fn put_route(conn: &Connection, row: &RouteRow) -> Result<(), OpError> {
 }
 
 fn put_bundle(conn: &Connection, row: &BundleRow) -> Result<(), OpError> {
-    conn.prepare_cached(
-        "UPDATE bundles SET superseded_ms = ?2 WHERE superseded_ms = 0 AND key_id <> ?1",
-    )?
-    .execute(params![row.key_id.0, to_db(row.made_ms)])?;
     let secret = row.secret.to_bytes();
     conn.prepare_cached(
-        "INSERT OR REPLACE INTO bundles (key_id, made_ms, superseded_ms, secret, envelope)
-         VALUES (?1, ?2, ?3, ?4, ?5)",
+        "INSERT OR REPLACE INTO bundles (key_id, made_ms, born_ms, published_ms, secret, envelope)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     )?
     .execute(params![
         row.key_id.0,
         to_db(row.made_ms),
-        to_db(row.superseded_ms),
+        to_db(row.born_ms),
+        to_db(row.published_ms),
         secret.as_slice(),
         row.envelope,
     ])?;
@@ -411,7 +444,7 @@ fn erase_bundle(conn: &Connection, id: KeyId) -> Result<(), OpError> {
     conn.pragma_update_and_check(None, "secure_delete", true, |_| Ok(()))?;
     let sql = "DELETE FROM bundles WHERE key_id = ?1";
     let erased = conn.prepare_cached(sql)?.execute([id.0]);
-    conn.pragma_update_and_check(None, "secure_delete", false, |_| Ok(()))?;
+    conn.pragma_update_and_check(None, "secure_delete", "fast", |_| Ok(()))?;
     erased?;
     Ok(())
 }

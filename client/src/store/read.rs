@@ -1,24 +1,20 @@
 //! Questions about the store, on a connection that cannot write: they work while another process,
 //! or nobody, owns the home, and without a network.
 
-use super::load::{contact, label, path, rows, unsigned};
-use super::ops::{fixed, message_id};
-use super::{names, open};
+use super::load::{contact, rows, unsigned};
+use super::{custody, history, names, open};
 use crate::error::{QueryError, StoreError};
 use crate::home::Home;
 use crate::identity::Identity;
-use crate::limits::{HISTORY_MAX, UNSHOWN_MAX};
-use crate::report::{
-    Counts, HistoryItem, InboxKey, RouteInfo, SafetyNumber, Story, StoryStep, Unshown, Who,
-};
+use crate::report::{Counts, HistoryItem, RouteInfo, SafetyNumber, Story, StoryStep, Unshown, Who};
 use beeline_proto::chain::VerifiedChain;
-use beeline_proto::id::{DeviceFp, Label, MessageId, NetworkFp, UserFp};
+use beeline_proto::id::{Label, MessageId, NetworkFp};
 use beeline_proto::keys::VerifyKey;
 use beeline_proto::safety::safety_number;
-use client_core::event::DeliveryState;
+use client_core::event::Kept;
 use client_core::limits::ROUTE_FRESH_MS;
 use client_core::state::ContactRow;
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use rusqlite::{Connection, OptionalExtension as _};
 use std::path::Path;
 
 /// Answers questions about one home.
@@ -99,21 +95,7 @@ impl Reader {
     /// # Errors
     /// [`QueryError::Store`].
     pub fn history(&self, user: &Label, limit: usize) -> Result<Vec<HistoryItem>, QueryError> {
-        let of = params![user.as_str(), limit.min(HISTORY_MAX) as i64];
-        let ours = format!(
-            "{OURS} WHERE o.to_user_id = ?1 ORDER BY o.queued_ms DESC, o.rowid DESC LIMIT ?2"
-        );
-        let theirs = format!(
-            "{THEIRS} WHERE from_user_id = ?1 AND show <> 'held'
-             ORDER BY received_ms DESC, rowid DESC LIMIT ?2"
-        );
-        let mut items = rows(&self.conn, &ours, of, our_item)?;
-        items.extend(rows(&self.conn, &theirs, of, their_item)?);
-        // Stable: messages of one side and one millisecond keep their order.
-        items.reverse();
-        items.sort_by_key(|item| item.at_ms);
-        let skip = items.len().saturating_sub(limit);
-        Ok(items.split_off(skip))
+        Ok(history::history(&self.conn, user, limit)?)
     }
 
     /// What happened to a message.
@@ -122,22 +104,17 @@ impl Reader {
     /// [`QueryError::NotFound`] or [`QueryError::Store`].
     pub fn why(&self, id: MessageId) -> Result<Story, QueryError> {
         let of = [id.0];
-        let ours = format!("{OURS} WHERE o.id = ?1");
-        let theirs = format!("{THEIRS} WHERE id = ?1 ORDER BY received_ms LIMIT 1");
-        let mut found = rows(&self.conn, &ours, of, our_item)?.pop();
-        if found.is_none() {
-            found = rows(&self.conn, &theirs, of, their_item)?.pop();
-        }
+        let found = history::find(&self.conn, id)?;
         let item =
             found.ok_or_else(|| QueryError::NotFound(format!("no message {}", id.to_text())))?;
-        let side = if item.ours {
+        let side = if item.ours && item.sent_by.is_none() {
             "device_fp = x''"
         } else {
             "device_fp <> x''"
         };
         let sql = format!(
-            "SELECT at_ms, state, rung, path, reason FROM steps WHERE id = ?1 AND {side}
-             ORDER BY step"
+            "SELECT at_ms, state, rung, path, reason, kept, wanted FROM steps
+             WHERE id = ?1 AND {side} ORDER BY step"
         );
         let steps = rows(&self.conn, &sql, of, |row| {
             let word = |column| row.get::<_, Option<String>>(column);
@@ -147,9 +124,18 @@ impl Reader {
                 rung: word(2)?.and_then(|name| names::rung(&name)),
                 path: word(3)?.and_then(|name| names::path(&name)),
                 reason: word(4)?,
+                kept: match (row.get(5)?, row.get(6)?) {
+                    (Some(n), Some(k)) => Some(Kept { n, k }),
+                    _ => None,
+                },
             })
         })?;
-        Ok(Story { item, steps })
+        let keepers = custody::keepers(&self.conn, self.who.network, id)?;
+        Ok(Story {
+            item,
+            steps,
+            keepers,
+        })
     }
 
     /// Messages to show, in order, at most `limit`.
@@ -157,7 +143,7 @@ impl Reader {
     /// # Errors
     /// [`QueryError::Store`].
     pub fn unshown(&self, limit: usize) -> Result<Vec<Unshown>, QueryError> {
-        Ok(unshown(&self.conn, limit)?)
+        Ok(history::unshown(&self.conn, limit)?)
     }
 
     /// The digits to compare with a user.
@@ -184,7 +170,7 @@ impl Reader {
 
     fn contact(&self, user: &Label) -> Result<Option<ContactRow>, StoreError> {
         let sql = "SELECT user_fp, user_id, chain, verified, claimed_chain, knows_membership,
-                       knows_devices
+                       knows_devices, read_receipts
                    FROM contacts WHERE user_id = ?1";
         let mut statement = self.conn.prepare_cached(sql)?;
         let found = statement.query_row([user.as_str()], contact);
@@ -192,66 +178,8 @@ impl Reader {
     }
 }
 
-/// Messages to show, in order, at most `limit`.
-pub(super) fn unshown(conn: &Connection, limit: usize) -> Result<Vec<Unshown>, StoreError> {
-    let sql = "SELECT device_fp, id, user_fp, from_user_id, text, path, sent_at_ms, received_ms,
-                   show = 'showing'
-               FROM inbox WHERE show IN ('released', 'showing')
-               ORDER BY released LIMIT ?1";
-    let of = [limit.min(UNSHOWN_MAX) as i64];
-    rows(conn, sql, of, |row| {
-        Ok(Unshown {
-            key: InboxKey {
-                device: DeviceFp(fixed(row, 0)?),
-                id: message_id(row, 1)?,
-            },
-            user: UserFp(fixed(row, 2)?),
-            from: label(row, 3)?,
-            text: row.get(4)?,
-            path: path(row, 5)?,
-            sent_at_ms: unsigned(row, 6)?,
-            received_ms: unsigned(row, 7)?,
-            again: row.get(8)?,
-        })
-    })
-}
-
 fn user_key(chain: &[u8], network: NetworkFp) -> Result<VerifyKey, StoreError> {
     let chain = VerifiedChain::open(chain, network)
         .map_err(|e| StoreError::Damaged(format!("a contact's chain: {e}")))?;
     Ok(chain.membership.user_key)
-}
-
-const OURS: &str = "SELECT o.id, o.to_user_id, o.text, o.queued_ms, o.state, o.path, o.reason
-                    FROM outbox AS o";
-const THEIRS: &str = "SELECT id, from_user_id, text, received_ms, sent_at_ms, path FROM inbox";
-
-fn our_item(row: &Row<'_>) -> rusqlite::Result<HistoryItem> {
-    let at_ms = unsigned(row, 3)?;
-    let path: Option<String> = row.get(5)?;
-    Ok(HistoryItem {
-        id: message_id(row, 0)?,
-        ours: true,
-        with: label(row, 1)?,
-        text: row.get(2)?,
-        at_ms,
-        sent_at_ms: at_ms,
-        state: names::state(row.get_ref(4)?.as_str()?),
-        path: path.and_then(|name| names::path(&name)),
-        reason: row.get(6)?,
-    })
-}
-
-fn their_item(row: &Row<'_>) -> rusqlite::Result<HistoryItem> {
-    Ok(HistoryItem {
-        id: message_id(row, 0)?,
-        ours: false,
-        with: label(row, 1)?,
-        text: row.get(2)?,
-        at_ms: unsigned(row, 3)?,
-        sent_at_ms: unsigned(row, 4)?,
-        state: DeliveryState::Delivered,
-        path: Some(path(row, 5)?),
-        reason: None,
-    })
 }

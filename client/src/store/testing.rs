@@ -3,7 +3,7 @@
 
 use super::load::{self, Own};
 use super::writer::Writer;
-use super::{Answer, Job, Write, open, read};
+use super::{Answer, Job, Write, history, open};
 use crate::error::StoreError;
 use crate::home::Home;
 use crate::report::{InboxKey, Unshown};
@@ -67,8 +67,8 @@ pub struct Direct {
 pub type Found = (Loaded, (Vec<u8>, Vec<u8>));
 
 impl Direct {
-    /// Opens the store of a home: creates, checks and migrates as a start does. `first` is the chain
-    /// and the revocations for a store that is made now.
+    /// Opens the store of a home: creates, checks and migrates as a start does. `first` is the
+    /// chain and the revocations for a store that is made now.
     ///
     /// # Errors
     /// As a start.
@@ -140,7 +140,7 @@ impl Direct {
     /// # Errors
     /// As the database says.
     pub fn unshown(&self, limit: usize) -> Result<Vec<Unshown>, StoreError> {
-        read::unshown(&self.reader, limit)
+        history::unshown(&self.reader, limit)
     }
 
     /// The writing connection, to look at; `None` once the store has failed for good.

@@ -12,30 +12,30 @@ use client_core::state::{BundleRow, ContactRow, InboxRow, OutboxRow, RouteRow, S
 use rusqlite::Connection;
 
 /// A home of its own, gone with the value.
-struct Place {
+pub(super) struct Place {
     _dir: tempfile::TempDir,
-    home: Home,
+    pub(super) home: Home,
 }
 
-fn place() -> Place {
+pub(super) fn place() -> Place {
     let dir = tempfile::tempdir().expect("a directory");
     let home = Home::at(&dir.path().join("home"));
     home.prepare().expect("made");
     Place { _dir: dir, home }
 }
 
-fn label(text: &str) -> Label {
+pub(super) fn label(text: &str) -> Label {
     Label::new(text).expect("label")
 }
 
-fn own() -> Own {
+pub(super) fn own() -> Own {
     Own {
         chain: vec![1],
         revocations: vec![2],
     }
 }
 
-fn outgoing(n: u8, to: &str, seq: u64, incarnation: u64) -> OutboxRow {
+pub(super) fn outgoing(n: u8, to: &str, seq: u64, incarnation: u64) -> OutboxRow {
     OutboxRow {
         id: MessageId([n; 16]),
         to: label(to),
@@ -43,14 +43,16 @@ fn outgoing(n: u8, to: &str, seq: u64, incarnation: u64) -> OutboxRow {
         incarnation,
         text: format!("text {n}"),
         queued_ms: 1_000 + u64::from(n),
+        born_ms: 500 + u64::from(n),
         envelope: None,
         parcels: Vec::new(),
+        acked: Vec::new(),
         state: DeliveryState::Queued,
         idempotency_key: None,
     }
 }
 
-fn incoming(n: u8, seq: u64) -> InboxRow {
+pub(super) fn incoming(n: u8, seq: u64) -> InboxRow {
     InboxRow {
         id: MessageId([n; 16]),
         device: DeviceFp([9; 32]),
@@ -67,7 +69,7 @@ fn incoming(n: u8, seq: u64) -> InboxRow {
     }
 }
 
-fn release(n: u8, next_seq: u64) -> StoreOp {
+pub(super) fn release(n: u8, next_seq: u64) -> StoreOp {
     let device = DeviceFp([9; 32]);
     StoreOp::Release {
         device,
@@ -80,7 +82,7 @@ fn release(n: u8, next_seq: u64) -> StoreOp {
     }
 }
 
-fn state(n: u8, state: DeliveryState, at_ms: u64) -> StoreOp {
+pub(super) fn state(n: u8, state: DeliveryState, at_ms: u64) -> StoreOp {
     StoreOp::SetState {
         id: MessageId([n; 16]),
         state,
@@ -91,20 +93,20 @@ fn state(n: u8, state: DeliveryState, at_ms: u64) -> StoreOp {
     }
 }
 
-fn conn(place: &Place) -> Connection {
+pub(super) fn conn(place: &Place) -> Connection {
     open::open_writer(&place.home, open::Check::Full).expect("opened")
 }
 
-fn loaded(place: &Place) -> Loaded {
+pub(super) fn loaded(place: &Place) -> Loaded {
     load::load(&conn(place), &own()).expect("loaded").0
 }
 
-fn reader(place: &Place) -> Reader {
+pub(super) fn reader(place: &Place) -> Reader {
     let identity = crate::identity::tests::nobody();
     Reader::of(&place.home, &identity).expect("opened")
 }
 
-fn done(conn: &Connection, ops: &[StoreOp]) -> Vec<StoreResult> {
+pub(super) fn done(conn: &Connection, ops: &[StoreOp]) -> Vec<StoreResult> {
     apply(conn, ops, 77).expect("applied")
 }
 
@@ -281,10 +283,15 @@ fn messages_are_shown_in_the_order_of_release_and_again_after_a_crash() {
 fn bundles_and_contacts_survive() {
     let place = place();
     let db = conn(&place);
+    let publish = |n: u8, at_ms| StoreOp::PublishBundle {
+        key_id: KeyId([n; 16]),
+        at_ms,
+    };
     let bundle = |n: u8, made_ms| BundleRow {
         key_id: KeyId([n; 16]),
         made_ms,
-        superseded_ms: 0,
+        born_ms: made_ms + 1,
+        published_ms: 0,
         secret: SealSecret::from_bytes([n; 32]),
         envelope: vec![n],
     };
@@ -293,14 +300,16 @@ fn bundles_and_contacts_survive() {
         &[
             StoreOp::PutBundle(bundle(1, 10)),
             StoreOp::PutBundle(bundle(2, 20)),
+            publish(1, 15),
+            publish(1, 16),
         ],
     );
     let bundles = load::load(&db, &own()).expect("loaded").0.bundles;
     let dates: Vec<_> = bundles
         .iter()
-        .map(|b| (b.made_ms, b.superseded_ms))
+        .map(|b| (b.made_ms, b.born_ms, b.published_ms))
         .collect();
-    assert_eq!(dates, [(20, 0), (10, 20)]);
+    assert_eq!(dates, [(20, 21, 0), (10, 11, 15)]);
     assert_eq!(*bundles[1].secret.to_bytes(), [1; 32]);
     done(&db, &[StoreOp::EraseBundle(KeyId([1; 16]))]);
     assert_eq!(load::load(&db, &own()).expect("loaded").0.bundles.len(), 1);
@@ -312,6 +321,7 @@ fn bundles_and_contacts_survive() {
         verified: true,
         claimed_chain: Some(vec![3]),
         knows_us: (4, 5),
+        read_receipts: false,
     };
     let mut changed = contact.clone();
     changed.user = UserFp([2; 32]);
@@ -369,7 +379,8 @@ fn an_erased_secret_is_in_no_file() {
     let put = StoreOp::PutBundle(BundleRow {
         key_id,
         made_ms: 1,
-        superseded_ms: 0,
+        born_ms: 1,
+        published_ms: 1,
         secret: SealSecret::from_bytes(secret),
         envelope: vec![1],
     });
@@ -393,7 +404,7 @@ fn an_erased_secret_is_in_no_file() {
     assert!(!on_disk());
 }
 
-fn write(ticket: u64, ops: Vec<StoreOp>) -> Job {
+pub(super) fn write(ticket: u64, ops: Vec<StoreOp>) -> Job {
     Job::Write(Write {
         ticket: StoreTicket(ticket),
         ops,
@@ -402,7 +413,7 @@ fn write(ticket: u64, ops: Vec<StoreOp>) -> Job {
 }
 
 /// A writer on this thread, with what it answers.
-fn writer(place: &Place) -> (Writer, mpsc::Receiver<Answer>) {
+pub(super) fn writer(place: &Place) -> (Writer, mpsc::Receiver<Answer>) {
     let conn = conn(place);
     load::load(&conn, &own()).expect("loaded");
     let (answers, answered) = mpsc::channel(4_096);
@@ -410,7 +421,7 @@ fn writer(place: &Place) -> (Writer, mpsc::Receiver<Answer>) {
     (writer, answered)
 }
 
-fn results(answered: &mut mpsc::Receiver<Answer>) -> Vec<(u64, Result<usize, bool>)> {
+pub(super) fn results(answered: &mut mpsc::Receiver<Answer>) -> Vec<(u64, Result<usize, bool>)> {
     let mut all = Vec::new();
     while let Ok(answer) = answered.try_recv() {
         if let Answer::Done { ticket, result } = answer {
@@ -671,11 +682,7 @@ fn writes_that_wait_share_one_commit() {
     writer.window = std::time::Duration::ZERO;
     tx.try_send(message(900)).expect("room");
     writer.batch(message(901), &mut rx);
-    assert_eq!(
-        results(&mut answered).len(),
-        1,
-        "without time nothing is added"
-    );
+    assert_eq!(results(&mut answered).len(), 1, "nothing is added");
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! The loop of the store thread: gather, apply, commit, answer.
 
+use super::names::is_final;
 use super::ops::{self, OpError};
-use super::{Answer, Job, Write, open};
+use super::{Answer, Job, Write, ballast, forget, open};
 use crate::clock;
+use crate::crash;
 use crate::error::StoreError;
 use crate::home::Home;
 use crate::limits::{GROUP_COMMIT_MAX, GROUP_COMMIT_WAIT};
@@ -26,6 +28,8 @@ pub(super) struct Writer {
     pub(super) commits: Arc<AtomicU64>,
     /// How long waiting writes may be added to a commit.
     pub(super) window: Duration,
+    /// Something was erased and may still be in the log.
+    log_holds_erased: bool,
 }
 
 impl Writer {
@@ -42,6 +46,7 @@ impl Writer {
             answers,
             commits,
             window: GROUP_COMMIT_WAIT,
+            log_holds_erased: false,
         }
     }
 
@@ -54,6 +59,9 @@ impl Writer {
             if self.batch(first, &mut jobs) {
                 break;
             }
+        }
+        if let Some(conn) = self.conn.take() {
+            self.after_commit(&conn, &[]);
         }
     }
 
@@ -72,11 +80,15 @@ impl Writer {
             jobs,
             &mut close,
         );
-        let outcome = outcome.and_then(|()| Ok(run(&conn, "COMMIT")?));
+        let outcome = outcome.and_then(|()| {
+            pass(&gathered, "before-commit");
+            Ok(run(&conn, "COMMIT")?)
+        });
         match outcome {
             Ok(()) => {
+                pass(&gathered, "after-commit");
                 self.commits.fetch_add(1, Ordering::Relaxed);
-                empty_wal_after_erasing(&conn, &gathered);
+                self.after_commit(&conn, &gathered);
                 self.conn = Some(conn);
                 for (job, result) in gathered.into_iter().zip(results) {
                     self.answer(job, Ok(result));
@@ -97,7 +109,13 @@ impl Writer {
     fn one_by_one(&mut self, conn: Connection, jobs: Vec<Job>) {
         let mut jobs = jobs.into_iter();
         while let Some(job) = jobs.next() {
-            match alone(&conn, &job) {
+            let mut outcome = alone(&conn, &job);
+            if is_full(&outcome) && frees(&job) {
+                ballast::let_go(&self.home);
+                open::empty_wal(&conn);
+                outcome = alone(&conn, &job);
+            }
+            match outcome {
                 Err(OpError::Sql(error)) if is_broken(&error) => {
                     let rest = std::iter::once(job).chain(jobs).collect();
                     return self.reopen(conn, rest, &error);
@@ -111,12 +129,24 @@ impl Writer {
                 }
                 result => {
                     let kept = u64::from(result.is_ok());
+                    if result.is_ok() {
+                        self.after_commit(&conn, std::slice::from_ref(&job));
+                    }
                     self.commits.fetch_add(kept, Ordering::Relaxed);
                     self.answer(job, result.map_err(|e| failure(&e)));
                 }
             }
         }
         self.conn = Some(conn);
+    }
+
+    /// An erased secret must not live on in the write-ahead log. While another process reads, the
+    /// log stays; it is tried again after each commit, at the end, and at the next start.
+    fn after_commit(&mut self, conn: &Connection, jobs: &[Job]) {
+        self.log_holds_erased |= jobs.iter().any(erases);
+        if self.log_holds_erased {
+            self.log_holds_erased = !open::empty_wal(conn);
+        }
     }
 
     /// After an I/O error nothing is known of the file: close, open, check all of it. What was
@@ -152,6 +182,10 @@ impl Writer {
             Job::Mark { answer, .. } => {
                 let result = result.map(|_| ());
                 // The caller may have given up waiting.
+                let _ = answer.send(result.map_err(|f| StoreError::Database(f.detail)));
+            }
+            Job::Forget { answer, .. } => {
+                let result = result.map(|gone| gone.len());
                 let _ = answer.send(result.map_err(|f| StoreError::Database(f.detail)));
             }
             Job::Writes(_) | Job::Close => {}
@@ -216,6 +250,9 @@ fn apply(conn: &Connection, job: &Job) -> Applied {
             at_ms,
             ..
         } => ops::mark(conn, keys, *showing, *at_ms).map(|()| Vec::new()),
+        Job::Forget { user, .. } => {
+            forget::forget(conn, user).map(|gone| vec![StoreResult::Done; gone])
+        }
         Job::Writes(_) | Job::Close => Ok(Vec::new()),
     }
 }
@@ -229,10 +266,24 @@ fn alone(conn: &Connection, job: &Job) -> Applied {
     });
     if applied.is_err() {
         roll_back(conn);
-    } else {
-        empty_wal_after_erasing(conn, std::slice::from_ref(job));
     }
     applied
+}
+
+/// A place where a test may end the process.
+fn pass(jobs: &[Job], place: &str) {
+    for job in jobs {
+        match job {
+            Job::Write(write) => {
+                for op in &write.ops {
+                    crash::at_with(place, crash::about(op));
+                }
+            }
+            Job::Mark { showing: true, .. } => crash::at_with(place, "showing"),
+            Job::Mark { .. } => crash::at_with(place, "shown"),
+            _ => {}
+        }
+    }
 }
 
 fn roll_back(conn: &Connection) {
@@ -242,22 +293,42 @@ fn roll_back(conn: &Connection) {
     }
 }
 
-/// An erased secret must not live on in the write-ahead log.
-fn empty_wal_after_erasing(conn: &Connection, jobs: &[Job]) {
-    let erased = jobs.iter().any(|job| match job {
-        Job::Write(write) => write
-            .ops
-            .iter()
-            .any(|op| matches!(op, StoreOp::EraseBundle(_))),
-        _ => false,
-    });
-    if erased {
-        let done = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
-            row.get::<_, i64>(0)
-        });
-        if !matches!(done, Ok(0)) {
-            tracing::warn!("the log still holds an erased key; a later checkpoint removes it");
+/// Whether a job erases what must not be found again.
+fn erases(job: &Job) -> bool {
+    match job {
+        Job::Write(write) => {
+            let erases = |op: &StoreOp| matches!(op, StoreOp::EraseBundle(_));
+            write.ops.iter().any(erases)
         }
+        Job::Forget { .. } => true,
+        Job::Writes(_) | Job::Mark { .. } | Job::Close => false,
+    }
+}
+
+/// Whether a job only makes the store smaller, so that it may use the room kept for a full disk.
+fn frees(job: &Job) -> bool {
+    match job {
+        Job::Write(write) => !write.ops.is_empty() && write.ops.iter().all(op_frees),
+        Job::Forget { .. } => true,
+        Job::Writes(_) | Job::Mark { .. } | Job::Close => false,
+    }
+}
+
+fn op_frees(op: &StoreOp) -> bool {
+    match op {
+        StoreOp::SetState { state, .. } => is_final(*state),
+        StoreOp::EraseBundle(_)
+        | StoreOp::RemoveRoute(_)
+        | StoreOp::DropKept { .. }
+        | StoreOp::ExpireKept { .. } => true,
+        _ => false,
+    }
+}
+
+fn is_full(outcome: &Applied) -> bool {
+    match outcome {
+        Err(OpError::Sql(error)) => error.sqlite_error_code() == Some(ErrorCode::DiskFull),
+        _ => false,
     }
 }
 

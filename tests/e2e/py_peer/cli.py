@@ -30,6 +30,7 @@ async def _online(arguments: argparse.Namespace, act) -> None:
     await asyncio.to_thread(gateway.describe)
     async with asyncio.TaskGroup() as group:
         peer = Peer(group, gateway, me, say)
+        peer.custody.keeps = arguments.keep
         await peer.start(arguments.ca)
         acting = group.create_task(act(peer, arguments))
         for name in (signal.SIGTERM, signal.SIGINT):
@@ -66,6 +67,18 @@ async def _send(peer: Peer, arguments: argparse.Namespace) -> None:
         await sent.acked
 
 
+async def _leave(peer: Peer, arguments: argparse.Namespace) -> None:
+    """Leaves a text for somebody who is away with one that keeps, and does not wait for the ACK."""
+    async with asyncio.timeout(SESSION_TIMEOUT_S):
+        (custodian,) = (await peer.look_up(arguments.custodian)).records
+        link = await peer.link_to(custodian)
+        person = await peer.look_up(arguments.user)
+        sent = peer.talk.say(person, arguments.text)
+        for parcel in sent.parcels.values():
+            keep_s = await peer.custody.leave(link, parcel)
+            say({"event": "state", "state": "stored", "keep_s": keep_s})
+
+
 async def _send_through(peer: Peer, arguments: argparse.Namespace) -> None:
     """The same without a server, once there is a link to somebody who knows the user: asks him,
     says the text by relay, and says it again over a link that was called through him."""
@@ -91,7 +104,7 @@ def _parser() -> argparse.ArgumentParser:
         made = commands.add_parser(name, help=help_text)
         made.add_argument("--ca", type=pathlib.Path, help="certificate authority to trust (PEM)")
         made.set_defaults(act=act)
-        made.set_defaults(new_bundle=False)
+        made.set_defaults(new_bundle=False, keep=False)
         if act:
             made.add_argument("--home", type=pathlib.Path, required=True, help="where the keys are")
         return made
@@ -99,10 +112,15 @@ def _parser() -> argparse.ArgumentParser:
     made = command("listen", _listen, "stay online; answer calls, messages, queries; relay")
     made.add_argument("--call", metavar="USER", help="link with this user first")
     made.add_argument("--new-bundle", action="store_true", help="lose the bundle's secret first")
+    made.add_argument("--keep", action="store_true", help="keep parcels for members that are away")
     made.add_argument("--count", type=int, help="leave after this many messages")
     made.add_argument("--reply", help="answer each message with this and its text")
     made = command("send", _send, "find a user by the registry, link, and send a text")
     made.add_argument("--through", metavar="USER", help="find and reach the user through this one")
+    made.add_argument("user")
+    made.add_argument("text")
+    made = command("leave", _leave, "leave a text for somebody away with one that keeps")
+    made.add_argument("custodian")
     made.add_argument("user")
     made.add_argument("text")
     made = command("story", None, "play several peers against servers")

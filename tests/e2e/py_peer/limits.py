@@ -13,6 +13,10 @@ HELLO_TIMEOUT_S = 5
 SESSION_TIMEOUT_S = 30
 PARCEL_TTL_MAX_S = 2_592_000
 
+STORE_PAGE_MAX = 64
+STORE_CURSOR_LEN_MAX = 32
+STORE_TICKET_LEN_MAX = 1_024
+
 # "1 to 3 devices", says the schema of PeerFound.
 FOUND_DEVICES_MAX = 3
 # Section 13: only a Nack makes a new seal of an envelope, this often at most.
@@ -29,6 +33,8 @@ ANSWER_BYTES_FACTOR = 4
 # Section 14: bytes a pair of users may have handed on, a second and at once.
 RELAY_BYTES_PER_S = 32 * 1024
 RELAY_BYTES_BURST = 1024 * 1024
+# Parcels we keep for one device.
+KEPT_MAX = 256
 # Users and messages in flight, queries without an answer.
 WAITING_MAX = 64
 # How long the other side may take to close after our GOODBYE; it is polite, not needed.

@@ -179,6 +179,7 @@ class Link:
             versions=self.peer.book.versions(),
             record=self.peer.record,
             can_relay=True,
+            can_store=self.peer.custody.keeps,
             protocol=1,
         )
         self.say("hello", envelope.sign(self.peer.me.device_seed, hello))

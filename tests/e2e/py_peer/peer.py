@@ -13,6 +13,7 @@ from spec_client.refusal import Refused, require
 from . import limits, seals
 from .book import Book, Person
 from .calls import Calls
+from .custody import Custody
 from .fabric import Fabric
 from .link import OFFERER, Link
 from .signalling import TYPES, Signalling
@@ -33,6 +34,7 @@ class Peer:
         self.calls = Calls(self)
         self.talk = Talk(self)
         self.fabric = Fabric(self)
+        self.custody = Custody(self)
         self.links: dict[bytes, Link] = {}
         self.seen: collections.OrderedDict[bytes, None] = collections.OrderedDict()
         self.left_at: dict[bytes, float] = {}
@@ -47,7 +49,7 @@ class Peer:
     async def start(self, ca: pathlib.Path | None = None, unlisted: bool = False) -> None:
         """Gets a token, announces the device record, and signs in at the gateway."""
         self.token, _ = await asyncio.to_thread(rest.token, self.gateway, self.me)
-        self.record = self.me.record(can_relay=True, unlisted=unlisted)
+        self.record = self.me.record(True, unlisted, self.custody.keeps)
         raw = envelope.split(self.record).payload
         self.bundle = stubs.message("beeline.identity.v1.DeviceRecord").FromString(raw).bundle
         arguments = (self.gateway, self.me, self.token, [], self.record)
@@ -128,6 +130,7 @@ class Peer:
         if newer:
             link.say("records", newer)
         self.talk.push(link.device)
+        self.custody.ask(link)
         waiting = self.waiting.pop(link.device, None)
         if waiting and not waiting.done():
             waiting.set_result(link)
@@ -170,7 +173,13 @@ class Peer:
             "peer_found": lambda: self.fabric.on_found(link, value),
             "relay": lambda: self.fabric.on_relay(link, value),
             "relayed": lambda: self.fabric.on_outcome(link, value, "relayed"),
-            "refusal": lambda: self.fabric.on_outcome(link, value.subject, value.code),
+            "refusal": lambda: self._on_refusal(link, value),
+            "store_message": lambda: self.custody.on_deposit(link, value),
+            "store_receipt": lambda: self.custody.on_receipt(link, value),
+            "store_fetch": lambda: self.custody.on_fetch(link, value),
+            "store_delete": lambda: self.custody.on_delete(link, value),
+            "store_page": lambda: self.custody.on_page(link, value),
+            "kept": lambda: self.custody.on_kept(link, value),
             "records": lambda: self._on_records(link, value),
         }
         for parcel in ("chat_message", "ack", "nack"):
@@ -195,6 +204,10 @@ class Peer:
             self.talk.on_ack(opened, way)
         elif opened.number == 23:
             self.talk.on_nack(opened)
+
+    def _on_refusal(self, link: Link, refusal) -> None:
+        if not self.custody.on_refusal(refusal):
+            self.fabric.on_outcome(link, refusal.subject, refusal.code)
 
     def _on_records(self, link: Link, records) -> None:
         self.book.take_lists(records.descriptor, records.revocations)

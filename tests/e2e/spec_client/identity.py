@@ -97,7 +97,9 @@ class Identity:
         self.chain = data
         return opened
 
-    def record(self, can_relay: bool = False, unlisted: bool = False) -> bytes:
+    def record(
+        self, can_relay: bool = False, unlisted: bool = False, can_store: bool = False
+    ) -> bytes:
         """The envelope of a new DeviceRecord, its bundle inside."""
         self.version = max(self.version + 1, now_ms())
         key = hpke.public_of(self.bundle_secret)
@@ -115,6 +117,7 @@ class Identity:
             signal_addr=f"{socket}/{self.device_id}",
             can_relay=can_relay,
             unlisted=unlisted,
+            can_store=can_store,
             bundle=envelope.sign(self.device_seed, bundle),
         )
         return envelope.sign(self.device_seed, payload)

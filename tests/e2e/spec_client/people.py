@@ -99,6 +99,11 @@ def safety_number(network: bytes, a: bytes, b: bytes) -> str | None:
     return None if halves[0] == halves[1] else "".join(halves)
 
 
+def custody_place(recipient: bytes, salt: bytes) -> bytes:
+    """Where a member that keeps stands in the order for a recipient device; the lowest first."""
+    return hashlib.sha256(b"beeline/custody/v1" + recipient + salt).digest()
+
+
 def thumbprint(public: bytes) -> str:
     """`cnf.jkt` of a token: RFC 7638 thumbprint of the device key."""
     x = base64.urlsafe_b64encode(public).decode().rstrip("=")

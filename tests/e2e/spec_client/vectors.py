@@ -189,6 +189,19 @@ def check_people(file: Json) -> int:
     return len(file["safety"]) + len(file["links"])
 
 
+@checks("custody.json")
+def check_custody(file: Json) -> int:
+    for case in file["places"]:
+        place = people.custody_place(*unhex(case, "recipient", "salt"))
+        same(place.hex(), case["place"], "place of a custodian")
+    for case in file["orders"]:
+        (recipient,) = unhex(case, "recipient")
+        places = [people.custody_place(recipient, bytes.fromhex(salt)) for salt in case["salts"]]
+        order = sorted(range(len(places)), key=lambda index: places[index])
+        same(order, case["order"], "order of custodians")
+    return len(file["places"]) + len(file["orders"])
+
+
 @checks("origins.json")
 def check_origins(file: Json) -> int:
     for case in file["cases"]:

@@ -1,6 +1,6 @@
 //! Those who do not play by the rules: a member that drops what it should hand on, answers with
-//! records of others, speaks of neighbours it has not, repeats what it said, or acknowledges what
-//! it never kept; and a gateway that repeats and reorders.
+//! records of others, speaks of neighbours it has not, repeats what it said, acknowledges what it
+//! never kept, or eats the ACKs it should hand back; and a gateway that repeats and reorders.
 
 use super::watch::Watch;
 use beeline_proto::envelope::Context;
@@ -30,14 +30,17 @@ pub(super) enum Lie {
     Repeat,
     /// Acknowledges, with a wrong hash, what it throws away. Only where sealing is cheap.
     Pretend,
+    /// Hands on messages, and eats what comes back.
+    EatAcks,
 }
 
-pub(super) const LIES: [Lie; 5] = [
+pub(super) const LIES: [Lie; 6] = [
     Lie::Drop,
     Lie::Garble,
     Lie::Poison,
     Lie::Repeat,
     Lie::Pretend,
+    Lie::EatAcks,
 ];
 
 /// Items a liar keeps to say again.
@@ -183,6 +186,15 @@ impl Liar {
     fn twist(&self, item: Kind) -> Option<Kind> {
         match (self.lie, item) {
             (Lie::Drop, Kind::Relay(_)) => None,
+            (Lie::EatAcks, Kind::Relay(bytes)) => {
+                let own = self.user.devices[0].1.verify_key().device_fp();
+                let parcel = Parcel::parse(&bytes).ok();
+                let eaten = parcel.is_some_and(|parcel| {
+                    let header = parcel.header();
+                    header.kind == ParcelKind::Control && header.from != own
+                });
+                (!eaten).then_some(Kind::Relay(bytes))
+            }
             (Lie::Garble, Kind::PeerFound(envelope)) => {
                 let mut found: PeerFound = payload(&envelope);
                 found.can_relay = true;

@@ -4,8 +4,9 @@
 use super::watch::Watch;
 use beeline_proto::id::{DeviceFp, Label, MessageId};
 use client_core::event::{DeliveryState, Event, Fabric, MessageState, PeerState, Received};
+use client_core::state::OutboxRow;
 use client_core::testing::tap::Shared;
-use client_core::testing::{NodeId, World};
+use client_core::testing::{MemoryStore, NodeId, World};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What was told to one home.
@@ -19,16 +20,27 @@ struct Told {
     peers: BTreeMap<Label, PeerState>,
     /// Messages shown: sender and id.
     shown: BTreeSet<(DeviceFp, MessageId)>,
-    /// Last place shown of each sender, and whether a gap was admitted.
-    order: BTreeMap<DeviceFp, (u64, bool)>,
+    /// Last place shown of each sender's incarnation, and whether a gap was admitted.
+    order: BTreeMap<(DeviceFp, u64), (u64, bool)>,
     /// The furthest state told of each message by the process that runs.
     states: BTreeMap<MessageId, DeliveryState>,
+}
+
+/// What a home held before an older image took its place.
+#[derive(Debug, Default)]
+struct Past {
+    outbox: BTreeMap<MessageId, OutboxRow>,
+    inbox: BTreeSet<(DeviceFp, MessageId)>,
+    /// Whether it did not notice.
+    unnoticed: bool,
 }
 
 /// What is known of a world.
 #[derive(Debug)]
 pub(super) struct Model {
     told: BTreeMap<NodeId, Told>,
+    /// What homes lost that were restored from a backup.
+    past: BTreeMap<NodeId, Past>,
     /// Whose parcels for whom honest relays handed on.
     carried: BTreeSet<(Label, Label)>,
     /// Questions less answers, by who asked, who was asked, and for whom.
@@ -73,6 +85,7 @@ impl Model {
     pub(super) fn new(watch: Shared<Watch>) -> Self {
         Self {
             told: BTreeMap::new(),
+            past: BTreeMap::new(),
             carried: BTreeSet::new(),
             asked: BTreeMap::new(),
             watch,
@@ -107,6 +120,48 @@ impl Model {
                 self.take(world, id, event);
             }
         }
+    }
+
+    /// A home is about to be what it was when `image` was made. What it committed and queued since
+    /// is gone with it, and nobody can bring it back; all else holds.
+    pub(super) fn restore(
+        &mut self,
+        world: &World,
+        id: NodeId,
+        image: &MemoryStore,
+        noticed: bool,
+    ) {
+        let (store, device) = (&world.node(id).store, device_of(world, id));
+        let past = self.past.entry(id).or_default();
+        past.outbox.extend(store.outbox.clone());
+        past.inbox.extend(store.inbox.keys().copied());
+        past.unnoticed |= !noticed;
+        let told = self.told.entry(id).or_default();
+        told.shown = image.released.iter().copied().collect();
+        for (stream, (last, gap)) in &mut told.order {
+            *last = image.streams.get(stream).map_or(0, |next| next - 1);
+            *gap = true;
+        }
+        // It counts places anew that others have seen.
+        for told in self.told.values_mut() {
+            let streams = told.order.iter_mut();
+            let own = streams.filter(|((of, _), _)| *of == device);
+            own.for_each(|(_, (_, gap))| *gap = true);
+        }
+    }
+
+    /// A message of a home, also of one before a backup was restored.
+    fn sent_by(&self, world: &World, id: NodeId, message: &MessageId) -> Option<OutboxRow> {
+        let past = self.past.get(&id);
+        let row = world.node(id).store.outbox.get(message);
+        row.or_else(|| past?.outbox.get(message)).cloned()
+    }
+
+    /// Whether a home committed a message, perhaps before a backup was restored.
+    fn was_committed(&self, world: &World, id: NodeId, key: &(DeviceFp, MessageId)) -> bool {
+        let past = self.past.get(&id);
+        world.node(id).store.inbox.contains_key(key)
+            || past.is_some_and(|past| past.inbox.contains(key))
     }
 
     fn fail(&mut self, world: &World, id: NodeId, what: &str) {
@@ -180,7 +235,7 @@ impl Model {
         let from = device_of(world, id);
         let committed = || {
             let to = node_of(world, &state.to);
-            to.is_some_and(|to| world.node(to).store.inbox.contains_key(&(from, state.id)))
+            to.is_some_and(|to| self.was_committed(world, to, &(from, state.id)))
         };
         let me = world.node(id).user.label.clone();
         let carried = self.carried.contains(&(me, state.to.clone()));
@@ -201,8 +256,8 @@ impl Model {
     /// Shown once, to whom it was sent, as it was sent, in order, and not before it is committed.
     fn take_shown(&mut self, world: &World, id: NodeId, message: &Received) {
         let sender = node_of(world, &message.from);
-        let row = sender.and_then(|sender| world.node(sender).store.outbox.get(&message.id));
-        let Some(row) = row else {
+        let row = sender.and_then(|sender| self.sent_by(world, sender, &message.id));
+        let (Some(row), Some(sender)) = (row, sender) else {
             return self.fail(world, id, "shows what nobody sent");
         };
         let fits = row.to == world.node(id).user.label && row.text == message.text;
@@ -211,14 +266,15 @@ impl Model {
         if !fits || !released.is_some_and(|(_, released)| *released) {
             return self.fail(world, id, "shows what was not sent to it, or not released");
         }
-        let seq = row.seq;
+        let (seq, stream) = (row.seq, (message.from_device, row.incarnation));
+        let counts_anew = self.past.get(&sender).is_some_and(|past| past.unnoticed);
         let told = self.told.entry(id).or_default();
         if !told.shown.insert(key) {
             return self.fail(world, id, "shows a message twice");
         }
-        let (last, gap) = told.order.entry(message.from_device).or_default();
+        let (last, gap) = told.order.entry(stream).or_default();
         let late = seq < *last;
-        *gap |= message.after_gap;
+        *gap |= message.after_gap || counts_anew;
         let wrong = late && !*gap;
         *last = seq.max(*last);
         if wrong {
@@ -244,28 +300,58 @@ impl Model {
     /// What is not as it must be in the end: every message that was ever durable is committed and
     /// released at its recipient, and its sender knows.
     pub(super) fn missing(&self, world: &World, but: Option<NodeId>) -> Option<String> {
-        for id in world.ids() {
-            if Some(id) == but {
-                continue;
-            }
-            let (node, from) = (world.node(id), device_of(world, id));
-            for (message, row) in &node.store.outbox {
+        for id in world.ids().into_iter().filter(|id| Some(*id) != but) {
+            for row in world.node(id).store.outbox.values() {
                 let to = node_of(world, &row.to).filter(|to| Some(*to) != but);
-                let Some(to) = to else {
-                    continue;
-                };
-                let (me, text) = (&node.user.label, &row.text);
-                let there = world.node(to).store.inbox.get(&(from, *message));
-                match there {
-                    None => return Some(format!("{me} to {}: {text} is lost", row.to)),
-                    Some((_, false)) => {
-                        return Some(format!("{me} to {}: {text} is not shown", row.to));
-                    }
-                    Some(_) if row.state < DeliveryState::Delivered => {
-                        let state = row.state.name();
-                        return Some(format!("{me} holds {text} for {state}", state = state));
-                    }
-                    Some(_) => {}
+                let wrong = to.and_then(|to| self.wrong_with(world, (id, to), row));
+                if wrong.is_some() {
+                    return wrong;
+                }
+            }
+        }
+        None
+    }
+
+    fn wrong_with(
+        &self,
+        world: &World,
+        (from, to): (NodeId, NodeId),
+        row: &OutboxRow,
+    ) -> Option<String> {
+        let (me, text) = (&world.node(from).user.label, &row.text);
+        let key = (device_of(world, from), row.id);
+        let lost_since = self.was_committed(world, to, &key);
+        match world.node(to).store.inbox.get(&key) {
+            // Its recipient had it, said so, and went back to before.
+            None if lost_since && row.state >= DeliveryState::Delivered => None,
+            None => Some(format!("{me} to {}: {text} is lost", row.to)),
+            Some((_, false)) => Some(format!("{me} to {}: {text} is not shown", row.to)),
+            Some(_) if row.state < DeliveryState::Delivered => {
+                let state = row.state.name();
+                Some(format!("{me} holds {text} for {state}"))
+            }
+            Some(_) => None,
+        }
+    }
+
+    /// In the end, whoever used a place in a sequence twice and was told so counts anew.
+    pub(super) fn counts_twice(&self, world: &World) -> Option<String> {
+        for (id, past) in self.past.iter().filter(|(_, past)| past.unnoticed) {
+            let (store, device) = (&world.node(*id).store, device_of(world, *id));
+            for row in store.outbox.values() {
+                let twice = past.outbox.values().any(|old| {
+                    let place = |row: &OutboxRow| (row.to.clone(), row.incarnation, row.seq);
+                    let to = node_of(world, &old.to);
+                    let seen = to.is_some_and(|to| {
+                        let inbox = &world.node(to).store.inbox;
+                        inbox.contains_key(&(device, old.id))
+                            && inbox.contains_key(&(device, row.id))
+                    });
+                    seen && old.id != row.id && place(old) == place(row)
+                });
+                if twice && store.incarnation == row.incarnation {
+                    let me = &world.node(*id).user.label;
+                    return Some(format!("{me} was restored, and goes on counting"));
                 }
             }
         }

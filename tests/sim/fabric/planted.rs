@@ -74,9 +74,13 @@ fn planted_bugs_are_not_in_what_people_get() {
             .expect("cargo tree runs");
         let tree = String::from_utf8_lossy(&tree.stdout).into_owned();
         assert!(tree.contains(package), "{tree}");
-        for feature in ["planted", "testing"] {
-            let line = format!("client-core feature \"{feature}\"");
-            assert!(!tree.contains(&line), "{package} has {line}");
+        for line in [
+            "client-core feature \"planted\"",
+            "client-core feature \"testing\"",
+            "beeline feature \"testing\"",
+            "beeline-vfs ",
+        ] {
+            assert!(!tree.contains(line), "{package} has {line}");
         }
     }
 }

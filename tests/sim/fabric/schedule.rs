@@ -7,15 +7,26 @@ use super::servers::Servers;
 use super::watch::Watch;
 use beeline_proto::id::sha256;
 use client_core::testing::tap::{Shared, shared};
-use client_core::testing::{NodeId, World};
+use client_core::testing::{MemoryStore, NodeId, World};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
+use std::collections::BTreeMap;
 
 /// Everything that goes wrong in one schedule.
 const TROUBLES: u64 = 40;
 
 /// Peace lasts this long, milliseconds: two of the longest pauses between tries.
 const PEACE_MS: u64 = 25 * 60 * 1_000;
+
+/// A day, milliseconds.
+const DAY_MS: u64 = 24 * 3_600 * 1_000;
+
+/// How far a clock jumps at most, milliseconds: ten years.
+const JUMP_MS: u64 = 3_652 * DAY_MS;
+
+/// A clock that is this far ahead finds that memberships ended, and links with nobody until it is
+/// put right, milliseconds.
+const AHEAD_MS_MAX: i64 = 365 * DAY_MS as i64;
 
 /// One schedule in this many seals for real.
 const REAL_CRYPTO_EVERY: u64 = 100;
@@ -42,6 +53,8 @@ struct Run {
     people: Vec<NodeId>,
     liar: Option<NodeId>,
     shuffling: Shared<bool>,
+    /// Backups by home.
+    backups: BTreeMap<NodeId, MemoryStore>,
     sent: u64,
     /// Who sent to whom last.
     talking: (NodeId, NodeId),
@@ -95,6 +108,7 @@ impl Run {
             people: Vec::new(),
             liar: None,
             shuffling,
+            backups: BTreeMap::new(),
             sent: 0,
             talking: (NodeId(0), NodeId(0)),
             done: Vec::new(),
@@ -232,7 +246,7 @@ impl Run {
     }
 
     fn one_trouble(&mut self) {
-        let kind = self.below(17);
+        let kind = self.below(20);
         let (one, other) = self.two();
         let coin = self.below(2) == 0;
         let what = match kind {
@@ -275,20 +289,59 @@ impl Run {
                 self.world.cut(one, other);
                 format!("{one:?} and {other:?} lose their connection")
             }
-            11 => {
-                let day_ms = 24 * 3_600 * 1_000;
-                let skew_ms = self.below(6 * day_ms) as i64 - 3 * day_ms as i64;
-                self.world.node_mut(one).wall_skew_ms = skew_ms;
-                format!("the clock of {one:?} is wrong by {skew_ms} ms")
-            }
+            11 => self.move_clock(one, false),
             12 => {
                 self.world.crash(one);
                 self.world.node_mut(one).store.bundles.clear();
                 format!("{one:?} is killed, and its keys to unseal are lost")
             }
+            13 => {
+                let image = self.world.node(one).store.clone();
+                self.backups.insert(one, image);
+                format!("a backup of {one:?} is made")
+            }
+            14 => return self.restore_somebody(coin),
             _ => return self.send(),
         };
         self.note(what);
+    }
+
+    /// A clock is moved by days, or by ten years.
+    fn move_clock(&mut self, id: NodeId, far: bool) -> String {
+        let skew_ms = if far {
+            let ahead = self.below(2) == 0;
+            if ahead {
+                JUMP_MS as i64
+            } else {
+                -(JUMP_MS as i64)
+            }
+        } else {
+            self.below(6 * DAY_MS) as i64 - 3 * DAY_MS as i64
+        };
+        self.world.node_mut(id).wall_skew_ms = skew_ms;
+        format!("the clock of {id:?} is wrong by {skew_ms} ms")
+    }
+
+    /// A home is what it was when its backup was made; it may notice, by what lies beside it.
+    fn restore_somebody(&mut self, noticed: bool) {
+        let n = self.below(self.backups.len() as u64) as usize;
+        let Some(id) = self.backups.keys().nth(n).copied() else {
+            return self.send();
+        };
+        let Some(mut image) = self.backups.get(&id).cloned() else {
+            return;
+        };
+        self.world.crash(id);
+        self.pass(0);
+        self.model.restore(&self.world, id, &image, noticed);
+        if noticed {
+            image.incarnation = self.rng.next_u64().max(1);
+        }
+        self.world.node_mut(id).store = image;
+        self.world.start(id);
+        self.note(format!(
+            "{id:?} is restored from its backup, noticed: {noticed}"
+        ));
     }
 
     fn start_somebody(&mut self) {
@@ -301,7 +354,7 @@ impl Run {
         }
     }
 
-    /// Everything works again, but for NATs and the liar; whatever was durable must arrive.
+    /// Everything works again, but for NATs, clocks and the liar; whatever was durable must arrive.
     fn peace(&mut self) {
         let liar = self.liar;
         self.note(format!("peace; the liar is {liar:?}"));
@@ -313,7 +366,11 @@ impl Run {
         self.world.registry.down = false;
         self.world.set_gateway(true);
         for id in self.people.clone() {
-            self.world.node_mut(id).failing_writes = 0;
+            let node = self.world.node_mut(id);
+            node.failing_writes = 0;
+            if node.wall_skew_ms > AHEAD_MS_MAX {
+                node.wall_skew_ms = 0;
+            }
             if self.world.node(id).manager.is_none() {
                 self.world.start(id);
             }
@@ -322,12 +379,16 @@ impl Run {
         while self.world.now_ms < end && self.model.violation.is_none() {
             self.pass(5_000);
             self.model.check_bounds(&self.world);
-            if self.model.missing(&self.world, self.liar).is_none() {
+            let model = &mut self.model;
+            if model.missing(&self.world, self.liar).is_none() {
+                let twice = model.counts_twice(&self.world);
+                model.violation = model.violation.take().or(twice);
                 return;
             }
         }
-        if self.model.violation.is_none() {
-            self.model.violation = self.model.missing(&self.world, self.liar);
+        let model = &mut self.model;
+        if model.violation.is_none() {
+            model.violation = model.missing(&self.world, self.liar);
         }
     }
 }

@@ -57,8 +57,14 @@ impl World {
         let sdp = format!("{} {} {}", id.0, link.0, DeviceFp(fingerprint));
         self.happen_on(id, link, 1, RtcEvent::LocalDescription { sdp });
         for n in 0..2 {
+            let addr = &self.node(id).addr;
+            let at = if addr.is_empty() {
+                String::new()
+            } else {
+                format!(" 1 udp 1 {addr} 9 typ host")
+            };
             let candidate = Candidate {
-                candidate: format!("candidate:{n}"),
+                candidate: format!("candidate:{n}{at}"),
                 ..Candidate::default()
             };
             self.happen_on(id, link, 1, RtcEvent::Candidate(candidate));

@@ -146,8 +146,8 @@ impl Authority {
         }
     }
 
-    /// The serialized chain of a user.
-    pub fn chain(&self, user: &User) -> Vec<u8> {
+    /// Envelope of a user's device list.
+    pub fn device_list(&self, user: &User) -> Vec<u8> {
         let device = |(name, key, control): &(Label, SigningKey, SealSecret)| pb::Device {
             label: name.to_string(),
             device_key: key.verify_key().to_bytes().to_vec(),
@@ -158,10 +158,15 @@ impl Authority {
             version: user.list_version,
             devices: user.devices.iter().map(device).collect(),
         };
+        sign(&user.key, &list)
+    }
+
+    /// The serialized chain of a user.
+    pub fn chain(&self, user: &User) -> Vec<u8> {
         pb::Chain {
             descriptor: self.descriptor(),
             membership: user.membership.clone(),
-            device_list: sign(&user.key, &list),
+            device_list: self.device_list(user),
         }
         .encode_to_vec()
     }

@@ -26,8 +26,6 @@ impl MemoryStore {
         KeptLoad {
             sums: sums(self.kept.values()),
             order: self.kept.last_key_value().map_or(0, |(order, _)| *order),
-            clock_ms: self.kept_clock.0,
-            wall_ms: self.kept_clock.1,
         }
     }
 
@@ -51,13 +49,8 @@ impl MemoryStore {
                 |row| row.recipient == *recipient && ids.contains(&row.id),
                 usize::MAX,
             ),
-            StoreOp::ExpireKept {
-                clock_ms,
-                wall_ms,
-                limit,
-            } => {
-                self.kept_clock = (*clock_ms, *wall_ms);
-                self.drop_if(|row| row.expires_ms <= *clock_ms, *limit as usize)
+            StoreOp::ExpireKept { steady_ms, limit } => {
+                self.drop_if(|row| row.expires_ms <= *steady_ms, *limit as usize)
             }
             _ => StoreResult::Done,
         }

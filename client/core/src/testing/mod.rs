@@ -19,7 +19,7 @@ pub use backend::{Backend, Caller};
 pub use crypto::CheapCrypto;
 pub use fabric::{Fabric, Lease};
 pub use node::{Node, NodeId};
-pub use process::{Answered, Process};
+pub use process::{Answered, Found, Process};
 pub use servers::Registry;
 pub use store::MemoryStore;
 pub use timing::Timing;

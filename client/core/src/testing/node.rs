@@ -55,6 +55,8 @@ pub struct Node {
     pub failing_writes: u32,
     /// Changes the configuration before a start.
     pub signal_addr: String,
+    /// The address its candidates name; empty for none.
+    pub addr: String,
     /// Whether it coordinates.
     pub coordinator: bool,
     /// Whether it may be named to others.
@@ -89,6 +91,7 @@ impl Node {
             socket_up: false,
             failing_writes: 0,
             signal_addr: format!("ws://127.0.0.1:8080/{name}"),
+            addr: String::new(),
             coordinator: false,
             unlisted: false,
             links_max: crate::limits::LINKS_MAX,

@@ -12,12 +12,14 @@ use std::collections::{BTreeMap, VecDeque};
 /// What a store answered, or `None` if the process ended over it.
 pub type Answered = Option<Result<Vec<StoreResult>, StoreFailure>>;
 
+/// What a store loads, and our own chain and revocations where it has them.
+pub type Found = (Loaded, Option<(Vec<u8>, Vec<u8>)>);
+
 /// A process of one home that can end at any place. When it says that it ended, the world forgets
 /// the manager and all that was under way; somebody starts it again.
 pub trait Process {
-    /// A process starts: what the store loads, and our own chain and revocations where the store
-    /// has them. `None` if it ended, or the store could not be opened.
-    fn load(&mut self, now: Now) -> Option<(Loaded, Option<(Vec<u8>, Vec<u8>)>)>;
+    /// A process starts. `None` if it ended, or the store could not be opened.
+    fn load(&mut self, now: Now) -> Option<Found>;
 
     /// Commits a write. `None` if the process ended before it could answer.
     fn commit(&mut self, now: Now, ops: &[StoreOp]) -> Answered;

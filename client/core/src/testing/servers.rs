@@ -6,6 +6,8 @@ use crate::input::{Input, RegistryAnswer, RegistryError, RegistryPeer, SignalInp
 use crate::output::{RegistryCall, SignalCommand};
 use beeline_proto::code::ErrorCode;
 use beeline_proto::id::Label;
+use beeline_proto::pb::identity::v1 as pb;
+use prost::Message as _;
 use std::collections::BTreeMap;
 
 /// What the registry knows of one user.
@@ -41,6 +43,12 @@ impl Registry {
     pub fn of_device(&self, device: &Label) -> Option<(Vec<u8>, Vec<u8>)> {
         let mut users = self.users.values();
         users.find_map(|known| Some((known.chain.clone(), known.records.get(device)?.clone())))
+    }
+
+    /// Puts a record of a device in place: a hostile registry hands out an old one.
+    pub fn put_record(&mut self, user: &Label, device: &Label, record: Vec<u8>) {
+        let known = self.users.entry(user.clone()).or_default();
+        known.records.insert(device.clone(), record);
     }
 
     /// Forgets a user.
@@ -114,10 +122,29 @@ impl World {
                     .map(RegistryAnswer::Membership)
                     .ok_or(refused(ErrorCode::Unavailable))
             }
-            RegistryCall::PutDeviceList { .. } => Ok(RegistryAnswer::DeviceList(1)),
+            RegistryCall::PutDeviceList { device_list } => {
+                Ok(self.put_device_list(id, device_list))
+            }
             call @ RegistryCall::Heartbeat { .. } => Ok(self.take_heartbeat(id, call)),
             RegistryCall::ListCoordinators => Ok(self.coordinators_listed()),
         }
+    }
+
+    /// The newest list of a member's devices is part of its chain from now on.
+    fn put_device_list(&mut self, id: NodeId, list: Vec<u8>) -> RegistryAnswer {
+        let version = |list: &[u8]| {
+            let raw = beeline_proto::envelope::split(list).ok();
+            let list = raw.and_then(|raw| pb::DeviceList::decode(raw.payload).ok());
+            list.map_or(0, |list| list.version)
+        };
+        let user = self.node(id).user.label.clone();
+        let known = self.registry.users.entry(user).or_default();
+        let mut chain = pb::Chain::decode(known.chain.as_slice()).unwrap_or_default();
+        if version(&list) > version(&chain.device_list) {
+            chain.device_list = list;
+            known.chain = chain.encode_to_vec();
+        }
+        RegistryAnswer::DeviceList(version(&chain.device_list))
     }
 
     /// The gateway takes a frame.

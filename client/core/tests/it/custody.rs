@@ -1,6 +1,7 @@
 //! What custodians keep, from both sides: taken, paged out, pushed, deleted, over crashes.
 
 mod collect;
+mod crashes;
 mod deposit;
 mod fabric;
 mod hostile;
@@ -81,7 +82,14 @@ impl Scene {
                 }
                 notes.borrow_mut().push((from, to, item));
             }
-            vec![bytes]
+            // Depositors here did not deposit by themselves: what they get for it ends here.
+            let receipt = |item: &Kind| matches!(item, Kind::StoreReceipt(_));
+            let mut items = items(&bytes);
+            if !items.iter().any(receipt) {
+                return vec![bytes];
+            }
+            items.retain(|item| !receipt(item));
+            items.into_iter().map(frame).collect()
         }));
         world.drive(2_000);
         let mut scene = Self {

@@ -185,6 +185,33 @@ fn a_refusal_that_comes_after_the_ack_counts_as_well() {
 }
 
 #[test]
+fn a_relay_that_eats_nacks_keeps_no_message_from_being_sealed_anew() {
+    let (mut world, alice, bob, carol) = no_servers(8);
+    // Only Bob is linked to both, and hands on only messages and calls; the gateway is there.
+    world.apart.insert((alice, carol));
+    world.send(alice, "carol", "one");
+    assert!(world.drive_until(5_000, |w| delivered(w, alice) == 2));
+    world.crash(carol);
+    // Her keys are lost, and her clock is slow: the old ones look newer to others.
+    world.node_mut(carol).store.bundles.clear();
+    world.node_mut(carol).wall_skew_ms = -3_600_000;
+    world.set_gateway(true);
+    world.start(carol);
+    world.drive(10_000);
+    world.send(carol, "bob", "back");
+    world.drive(10_000);
+    world.on_frame = Some(Box::new(move |from, to, bytes| {
+        let control =
+            |item: &Kind| matches!(item, Kind::Relay(_)) && relayed_message(item).is_none();
+        let eaten = (from, to) == (bob, alice) && items(&bytes).iter().any(control);
+        if eaten { Vec::new() } else { vec![bytes] }
+    }));
+    world.send(alice, "carol", "two");
+    assert!(world.drive_until(120_000, |w| delivered(w, alice) == 3));
+    assert_eq!(world.node(carol).received(), ["one", "two"]);
+}
+
+#[test]
 fn a_parcel_is_relayed_once_and_never_in_circles() {
     let (mut world, alice, bob, carol) = no_servers(5);
     let relayed = Rc::new(Cell::new(0));

@@ -2,6 +2,7 @@
 
 use super::super::line::{CoordinatorPart, StatusLine};
 use super::{Style, safe};
+use std::fmt::Write as _;
 
 /// Who this device is, how it is connected, and what it holds.
 pub(super) fn render_status(line: &StatusLine, style: Style) -> String {
@@ -61,16 +62,25 @@ pub(super) fn render_status(line: &StatusLine, style: Style) -> String {
 
 /// What is kept for others, and how full that makes the space.
 fn kept_state(line: &StatusLine) -> String {
-    let mib = |bytes: u64| bytes.div_ceil(1024 * 1024);
     let of = match line.kept_bytes_max {
-        0 => "until they are fetched".to_owned(),
-        max => format!("of {} MiB", mib(max)),
+        0 => "until they are fetched; nothing new is taken".to_owned(),
+        max => format!("of {}", amount(max)),
     };
-    format!(
-        "{} sealed messages for others, {} MiB {of}",
-        line.kept,
-        mib(line.kept_bytes)
-    )
+    let what = if line.kept == 1 {
+        "sealed message"
+    } else {
+        "sealed messages"
+    };
+    let kept = amount(line.kept_bytes);
+    format!("{} {what} for others, {kept} {of}", line.kept)
+}
+
+/// Bytes, rounded up to the unit people would use.
+fn amount(bytes: u64) -> String {
+    match bytes {
+        0..1_048_576 => format!("{} KiB", bytes.div_ceil(1_024)),
+        _ => format!("{} MiB", bytes.div_ceil(1_048_576)),
+    }
 }
 
 fn coordinator_state(part: &CoordinatorPart, style: Style) -> String {
@@ -98,4 +108,39 @@ fn status_state(line: &StatusLine, style: Style) -> String {
         return format!("{}, process {pid}, {gateway}", style.good("online"));
     }
     format!("{}, process {pid}", style.careful("not reachable yet"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_reads_as_a_person_would_say_it() {
+        let line = |kept, kept_bytes, kept_bytes_max| StatusLine {
+            kept,
+            kept_bytes,
+            kept_bytes_max,
+            ..StatusLine::default()
+        };
+        for (line, text) in [
+            (
+                line(0, 0, 256 << 20),
+                "0 sealed messages for others, 0 KiB of 256 MiB",
+            ),
+            (
+                line(1, 1, 256 << 20),
+                "1 sealed message for others, 1 KiB of 256 MiB",
+            ),
+            (
+                line(9, (1 << 20) - 1, 1 << 20),
+                "9 sealed messages for others, 1024 KiB of 1 MiB",
+            ),
+            (
+                line(2, (1 << 20) + 1, 0),
+                "2 sealed messages for others, 2 MiB until they are fetched; nothing new is taken",
+            ),
+        ] {
+            assert_eq!(kept_state(&line), text);
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use beeline_proto::pb::peer::v1::StoreDelete;
-use client_core::event::{Event, Path};
+use client_core::event::{DeliveryState, Event, Path};
 
 fn is_fetch(item: &Kind) -> bool {
     matches!(item, Kind::StoreFetch(_))
@@ -203,4 +203,51 @@ fn a_delete_names_only_what_is_committed() {
         .flatten()
         .collect();
     assert_eq!(named, [id_of(&parcel).to_vec()]);
+}
+
+#[test]
+fn a_kept_message_whose_key_was_lost_is_sealed_again_through_the_custodian() {
+    let mut scene = Scene::new(19);
+    let (alice, bob, carol) = (scene.alice, scene.bob, scene.carol);
+    // Alice and Carol reach each other through Bob alone, whatever they try.
+    scene.world.apart.insert((alice, carol));
+    scene.world.on_signal = Some(Box::new(|frame| {
+        let relayed = frame.kind == client_core::output::SignalKind::RelayRequest;
+        if relayed { Vec::new() } else { vec![frame] }
+    }));
+    // What Alice gets for her deposits is hers this time.
+    scene.world.on_frame = None;
+    scene
+        .world
+        .send(alice, "carol", "sealed to a key that is lost");
+    scene.world.drive(10_000);
+    assert_eq!(scene.kept(), 1);
+    let id = scene.world.node(alice).last_queued().expect("queued");
+    let states = scene.world.node(alice).store.states(id);
+    assert!(states.contains(&DeliveryState::Stored), "{states:?}");
+    let first = scene
+        .world
+        .node(bob)
+        .store
+        .kept
+        .values()
+        .next()
+        .map(|row| row.id);
+
+    scene.world.node_mut(carol).store.bundles.clear();
+    scene.start_carol();
+    scene.world.drive(60_000);
+    assert_eq!(scene.carol_got(), ["sealed to a key that is lost"]);
+    let states = scene.world.node(alice).store.states(id);
+    assert!(states.contains(&DeliveryState::Delivered), "{states:?}");
+    // The first parcel stays where it is: nobody here can know that nobody will ever open it.
+    let left: Vec<_> = scene
+        .world
+        .node(bob)
+        .store
+        .kept
+        .values()
+        .map(|row| row.id)
+        .collect();
+    assert_eq!(left, Vec::from_iter(first));
 }

@@ -31,141 +31,86 @@ fn answer(scene: &mut Scene, parcel: Vec<u8>, ticket: Vec<u8>) -> Result<StoreRe
     scene.answer(before, alice).expect("an answer")
 }
 
+type Change = fn(&mut pb::ParcelHeader);
+
+/// What is done to the header of a good parcel.
+const BAD_HEADERS: &[(&str, Change, &str)] = &[
+    ("version 0", |h| h.version = 0, INVALID),
+    ("version 2", |h| h.version = 2, INVALID),
+    ("version max", |h| h.version = u32::MAX, INVALID),
+    ("kind 0", |h| h.kind = 0, INVALID),
+    ("kind CONTROL", |h| h.kind = 2, INVALID),
+    ("kind max", |h| h.kind = i32::MAX, INVALID),
+    ("for no time", |h| h.ttl_s = 0, INVALID),
+    ("another network", |h| h.network[0] ^= 1, INVALID),
+    ("a short network", |h| h.network.truncate(31), INVALID),
+    ("a short recipient", |h| h.to_device.truncate(31), INVALID),
+    ("a long recipient", |h| h.to_device.push(1), INVALID),
+    ("no recipient", |h| h.to_device.clear(), INVALID),
+    ("from nobody", |h| h.from_device.clear(), INVALID),
+    ("from somebody else", |h| h.from_device[0] ^= 1, DENIED),
+    ("a short key id", |h| h.key_id.truncate(15), INVALID),
+];
+
+/// What is done to the bytes of a good parcel.
+fn bad_bytes(good: &[u8]) -> Vec<(&'static str, Vec<u8>, &'static str)> {
+    let cut = |by: usize| good[..good.len() - by].to_vec();
+    vec![
+        ("nothing", Vec::new(), INVALID),
+        ("no parcel", vec![0xff; 100], INVALID),
+        ("a byte too long", vec![0; 16_001], TOO_LARGE),
+        ("as long as may be", vec![0; 16_000], INVALID),
+        ("cut by one", cut(1), INVALID),
+        ("cut in half", cut(good.len() / 2), INVALID),
+        ("junk before", [&[0xff, 0xff][..], good].concat(), INVALID),
+    ]
+}
+
 #[test]
 fn deposits_that_cannot_be_kept_are_refused_with_their_reason() {
     let mut scene = Scene::new(21);
     let (alice, bob, carol) = (scene.alice, scene.bob, scene.carol);
     let good = scene.parcel(alice, carol, "good");
-    let others = scene.parcel(carol, alice, "of somebody else");
+    let mut cases = bad_bytes(&good);
+    for (what, change, code) in BAD_HEADERS {
+        cases.push((what, with_header(&good, change), code));
+    }
+    let of_carol = scene.parcel(carol, alice, "of somebody else");
+    cases.push(("of somebody else", of_carol, DENIED));
     let to_bob = scene.parcel(alice, bob, "for the custodian itself");
-    let (me, him) = (
-        fp(&scene.world, alice).to_vec(),
-        fp(&scene.world, bob).to_vec(),
-    );
-    let cut = |by: usize| good[..good.len() - by].to_vec();
-    let none = Vec::new;
-    type Case = (&'static str, Vec<u8>, Vec<u8>, &'static str);
-    let cases: Vec<Case> = vec![
-        ("nothing", none(), none(), INVALID),
-        ("no parcel", vec![0xff; 100], none(), INVALID),
-        ("a byte too long", vec![0; 16_001], none(), TOO_LARGE),
-        ("as long as may be", vec![0; 16_000], none(), INVALID),
-        ("cut by one", cut(1), none(), INVALID),
-        ("cut in half", cut(good.len() / 2), none(), INVALID),
-        (
-            "junk before it",
-            [&[0xff, 0xff][..], &good].concat(),
-            none(),
-            INVALID,
-        ),
-        (
-            "of version 0",
-            with_header(&good, |h| h.version = 0),
-            none(),
-            INVALID,
-        ),
-        (
-            "of version 2",
-            with_header(&good, |h| h.version = 2),
-            none(),
-            INVALID,
-        ),
-        (
-            "of version max",
-            with_header(&good, |h| h.version = u32::MAX),
-            none(),
-            INVALID,
-        ),
-        (
-            "of kind 0",
-            with_header(&good, |h| h.kind = 0),
-            none(),
-            INVALID,
-        ),
-        (
-            "of kind CONTROL",
-            with_header(&good, |h| h.kind = 2),
-            none(),
-            INVALID,
-        ),
-        (
-            "of kind max",
-            with_header(&good, |h| h.kind = i32::MAX),
-            none(),
-            INVALID,
-        ),
-        (
-            "for no time",
-            with_header(&good, |h| h.ttl_s = 0),
-            none(),
-            INVALID,
-        ),
-        (
-            "of another network",
-            with_header(&good, |h| h.network[0] ^= 1),
-            none(),
-            INVALID,
-        ),
-        (
-            "a short network",
-            with_header(&good, |h| h.network.truncate(31)),
-            none(),
-            INVALID,
-        ),
-        (
-            "a short recipient",
-            with_header(&good, |h| h.to_device.truncate(31)),
-            none(),
-            INVALID,
-        ),
-        (
-            "a long recipient",
-            with_header(&good, |h| h.to_device.push(1)),
-            none(),
-            INVALID,
-        ),
-        (
-            "from nobody",
-            with_header(&good, |h| h.from_device.clear()),
-            none(),
-            INVALID,
-        ),
-        ("of somebody else", others, none(), DENIED),
-        (
-            "in our name",
-            with_header(&good, |h| h.from_device = him.clone()),
-            none(),
-            DENIED,
-        ),
-        ("for the custodian", to_bob, none(), INVALID),
-        ("with a long ticket", good.clone(), vec![7; 1_025], INVALID),
-        (
-            "with a ticket of junk",
-            good.clone(),
-            vec![7; 1_024],
-            INVALID,
-        ),
-        ("with a ticket of a byte", good.clone(), vec![0], INVALID),
-    ];
+    cases.push(("for the custodian", to_bob, INVALID));
+    let none = |(what, parcel, code)| (what, parcel, Vec::new(), code);
+    let mut cases: Vec<_> = cases.into_iter().map(none).collect();
+    for (what, ticket) in [
+        ("a long ticket", vec![7; 1_025]),
+        ("a ticket of junk", vec![7; 1_024]),
+        ("a ticket of a byte", vec![0]),
+    ] {
+        cases.push((what, good.clone(), ticket, INVALID));
+    }
     for (what, parcel, ticket, code) in cases {
         let refused = answer(&mut scene, parcel, ticket).expect_err(what);
-        assert_eq!(
-            (refused.code.as_str(), refused.retry_after_ms),
-            (code, 0),
-            "{what}"
-        );
+        let said = (refused.code.as_str(), refused.retry_after_ms);
+        assert_eq!(said, (code, 0), "{what}");
         assert_eq!((scene.kept(), scene.accounts().0), (0, 0), "{what}");
     }
-    // To oneself, from another device, is for whoever has two; and an envelope that means nothing
-    // yet as a ticket opens no door and closes none.
+}
+
+#[test]
+fn a_ticket_that_means_nothing_yet_opens_no_door_and_closes_none() {
+    let mut scene = Scene::new(32);
+    let (alice, carol) = (scene.alice, scene.carol);
+    let good = scene.parcel(alice, carol, "good");
     let something = Hello {
         boot_id: vec![1],
         ..Hello::default()
     };
     let envelope = sign_as(&scene.world.node(alice).user, &something);
     answer(&mut scene, good.clone(), envelope).expect("kept");
-    let own = with_header(&good, |h| h.to_device = me);
-    assert!(answer(&mut scene, own, Vec::new()).is_ok());
+    // And to oneself is for whoever has two devices.
+    let me = fp(&scene.world, alice).to_vec();
+    let own = with_header(&good, |header| header.to_device = me);
+    answer(&mut scene, own, Vec::new()).expect("kept");
     assert_eq!(scene.kept(), 2);
 }
 
@@ -487,4 +432,100 @@ fn a_custodian_that_never_ends_or_hands_over_junk_is_left_alone() {
             .warnings()
             .contains(&"parcel-refused")
     );
+}
+
+/// Carol comes online; what Bob says to each of her questions is up to `answer`. How many she asks
+/// in so many milliseconds.
+fn asks(seed: u64, ms: u64, mut answer: impl FnMut(&StoreFetch) -> Vec<Kind>) -> usize {
+    let mut scene = Scene::new(seed);
+    let (bob, carol) = (scene.bob, scene.carol);
+    let (asked, taken) = (shared(Vec::new()), shared(0));
+    let note = asked.clone();
+    scene.world.on_frame = Some(Box::new(move |from, to, bytes| {
+        let mut out = Vec::new();
+        for item in items(&bytes) {
+            match item {
+                Kind::StoreFetch(envelope) if (from, to) == (carol, bob) => {
+                    note.borrow_mut().push(payload::<StoreFetch>(&envelope));
+                }
+                Kind::NetworkState(_) => {}
+                item => out.push(frame(item)),
+            }
+        }
+        out
+    }));
+    scene.world.start(carol);
+    let end = scene.world.now_ms + ms;
+    while scene.world.now_ms < end {
+        let left = end - scene.world.now_ms;
+        let count = *taken.borrow();
+        let more = asked.clone();
+        if !scene
+            .world
+            .drive_until(left, |_| more.borrow().len() > count)
+        {
+            break;
+        }
+        let fetch = asked.borrow()[count].clone();
+        *taken.borrow_mut() += 1;
+        for item in answer(&fetch) {
+            scene.say(bob, carol, item);
+        }
+    }
+    asked.borrow().len()
+}
+
+#[test]
+fn a_custodian_that_refuses_is_asked_again_when_it_says_and_less_and_less() {
+    for (seed, retry_after_ms, at_least, at_most) in [
+        (51, 0, 1, 1),
+        (52, 1, 8, 12),
+        (53, 60_000, 8, 16),
+        (54, u32::MAX, 1, 3),
+    ] {
+        let refusal = |fetch: &StoreFetch| {
+            let subject = fetch
+                .context
+                .as_ref()
+                .expect("a context")
+                .message_id
+                .clone();
+            vec![Kind::Refusal(Refusal {
+                subject,
+                code: "RATE_LIMITED".to_owned(),
+                retry_after_ms,
+            })]
+        };
+        let asked = asks(seed, 15 * 60_000, refusal);
+        let fits = (at_least..=at_most).contains(&asked);
+        assert!(fits, "{asked} questions, told {retry_after_ms}");
+    }
+}
+
+#[test]
+fn a_page_that_leads_nowhere_is_the_last() {
+    let mut seed = 60;
+    for next in [0, 1, 31, 32, 33, 10_000].map(|len| vec![7; len]) {
+        seed += 1;
+        let page = |_: &StoreFetch| {
+            vec![Kind::StorePage(StorePage {
+                next: next.clone(),
+                more: true,
+            })]
+        };
+        assert_eq!(asks(seed, 60_000, page), 1, "nothing came of it");
+    }
+    // With something in it the next page is asked for, where there can be one; and the same place
+    // again leads nowhere.
+    for (next, asked) in [(0, 1), (1, 2), (32, 2), (33, 1)] {
+        seed += 1;
+        let page = |_: &StoreFetch| {
+            let page = StorePage {
+                next: vec![7; next],
+                more: true,
+            };
+            vec![Kind::Kept(vec![1, 2, 3]), Kind::StorePage(page)]
+        };
+        assert_eq!(asks(seed, 60_000, page), asked, "{next} bytes");
+    }
 }

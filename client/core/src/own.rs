@@ -1,0 +1,178 @@
+//! Our own other devices. To all that makes links and seals parcels we are one of our own contacts,
+//! kept in memory only. What decides who they are is the newest device list our user key signed,
+//! whoever brings it.
+
+use crate::contacts::Contact;
+use crate::event::Event;
+use crate::input::CommandId;
+use crate::manager::PeerManager;
+use crate::outbox::{Entry, Phase};
+use crate::output::RegistryCall;
+use crate::outputs::{Request, Write};
+use crate::state::ContactRow;
+use beeline_proto::chain::{ChainError, Device, VerifiedChain};
+use beeline_proto::code::ErrorCode;
+use beeline_proto::id::{DeviceFp, Label, MessageId};
+use beeline_proto::pb::peer::v1::Records;
+use beeline_proto::pb::peer::v1::peer_item::Kind;
+use beeline_proto::time::Now;
+
+impl PeerManager {
+    /// Our other devices.
+    pub(crate) fn own_others(&self) -> Vec<DeviceFp> {
+        let devices = self.me.chain.devices.devices.iter().map(Device::fp);
+        devices.filter(|device| *device != self.me.device).collect()
+    }
+
+    /// Whether a device is another one of ours.
+    pub(crate) fn is_own_other(&self, device: DeviceFp) -> bool {
+        device != self.me.device && self.me.chain.devices.device(device).is_some()
+    }
+
+    /// We are among our contacts while there are other devices of ours, or were.
+    pub(crate) fn know_ourselves(&mut self) {
+        let label = self.me.user_label.clone();
+        if self.own_others().is_empty() && self.contacts.get(&label).is_none() {
+            return;
+        }
+        let chain = self.me.chain.clone();
+        let row = ContactRow {
+            user: self.me.user,
+            label,
+            chain: chain.to_bytes(),
+            verified: true,
+            claimed_chain: None,
+            read_receipts: false,
+            knows_us: (0, 0),
+        };
+        self.contacts.insert(Contact::new(row, chain));
+    }
+
+    /// A chain of our own user, as another device of ours, or somebody who looked us up, has it.
+    pub(crate) fn see_own_chain(&mut self, now: Now, chain: &VerifiedChain) -> Option<Label> {
+        let list = chain.devices.verified.bytes();
+        match self.take_own_list(now, list) {
+            Ok(_) => Some(self.me.user_label.clone()),
+            Err(error) => {
+                self.out.warn(now, "own-list-refused", error.to_string());
+                None
+            }
+        }
+    }
+
+    /// Takes a list of our own devices if it is newer; whether it was.
+    pub(crate) fn take_own_list(&mut self, now: Now, bytes: &[u8]) -> Result<bool, ChainError> {
+        let before = self.own_others();
+        let taken = self.me.adopt_device_list(bytes);
+        match taken {
+            Ok(true) => self.on_own_list(now, &before),
+            Err(ChainError::UnknownDevice) => self.on_removed(now),
+            _ => {}
+        }
+        taken
+    }
+
+    /// A newer list of our own is in force: it is kept, told, and lived by.
+    fn on_own_list(&mut self, now: Now, before: &[DeviceFp]) {
+        let left = |device: &&DeviceFp| !self.is_own_other(**device);
+        let removed: Vec<DeviceFp> = before.iter().filter(left).copied().collect();
+        let mut ops = vec![self.me.keep()];
+        ops.extend(self.forget_devices(&removed));
+        self.out.write(ops, Write::Plain);
+        self.know_ourselves();
+        self.drop_devices(now, &removed);
+        self.tell_own_list();
+        self.publish_own_list();
+        self.copy_all(now);
+    }
+
+    /// The user took this device off the list: nobody takes anything from it any more.
+    fn on_removed(&mut self, now: Now) {
+        if std::mem::replace(&mut self.me.removed, true) {
+            return;
+        }
+        let detail = "this device was removed from its user's device list".to_owned();
+        self.out.warn(now, "device-removed", detail);
+        for label in self.outbox.recipients() {
+            self.reject_all(now, &label, "REVOKED");
+        }
+    }
+
+    /// Whoever is linked gets the newer list at once.
+    fn tell_own_list(&mut self) {
+        let device_list = self.me.chain.devices.verified.bytes().to_vec();
+        for id in self.links.ids(|link| link.is_ready()) {
+            let records = Records {
+                device_list: device_list.clone(),
+                ..Records::default()
+            };
+            self.say(id, Kind::Records(records));
+        }
+    }
+
+    /// The registry gets a list that it may not have; once a process, and again when it changed.
+    pub(crate) fn publish_own_list(&mut self) {
+        let version = self.me.chain.devices.version();
+        let due = version > 1 && self.presence.list_published < version;
+        if !due || !self.presence.gateway_up() || self.out.asking(&Request::DeviceList) {
+            return;
+        }
+        let device_list = self.me.chain.devices.verified.bytes().to_vec();
+        let call = RegistryCall::PutDeviceList { device_list };
+        self.out.ask(call, Request::DeviceList);
+    }
+
+    /// The registry took our list (`Some`: the version in force), or refused it as not the newest.
+    pub(crate) fn on_list_published(&mut self, version: Option<u64>) {
+        let ours = self.me.chain.devices.version();
+        self.presence.list_published = version.unwrap_or(ours).min(ours);
+        if version.is_none_or(|version| version > ours) {
+            let own = self.me.user_label.clone();
+            self.look_up(&own);
+        }
+    }
+
+    /// Once a process, a device that has siblings asks what became of their list meanwhile.
+    pub(crate) fn look_ourselves_up(&mut self) {
+        let several = self.me.chain.devices.version() > 1;
+        if several && !std::mem::replace(&mut self.presence.looked_ourselves_up, true) {
+            let own = self.me.user_label.clone();
+            self.look_up(&own);
+        }
+    }
+
+    /// The person changed the list of our devices: it takes force here, and is published.
+    pub(crate) fn on_put_device_list(&mut self, now: Now, command: CommandId, bytes: &[u8]) {
+        let event = match self.take_own_list(now, bytes) {
+            Ok(true) => Event::Done { command },
+            Ok(false) => Event::Refused {
+                command,
+                code: ErrorCode::Conflict,
+                detail: "a newer device list is in force; list the devices and try again".into(),
+            },
+            Err(error) => Event::Refused {
+                command,
+                code: ErrorCode::InvalidArgument,
+                detail: error.to_string(),
+            },
+        };
+        self.out.event(event);
+    }
+
+    /// Every message still here goes to our other devices, too.
+    fn copy_all(&mut self, now: Now) {
+        let durable = |entry: &Entry| entry.phase != Phase::Committing;
+        for id in self.outbox.ids(durable) {
+            self.leave_copies(id);
+        }
+        let own = self.me.user_label.clone();
+        self.serve_new(now, &own);
+    }
+
+    /// Our other devices are to get a message, too.
+    pub(crate) fn leave_copies(&mut self, id: MessageId) {
+        for device in self.own_others() {
+            self.outbox.leave(id, device);
+        }
+    }
+}

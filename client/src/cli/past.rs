@@ -1,0 +1,150 @@
+//! Lines of what was said: history, what is missing in it, the life of a message.
+
+use super::human::{Style, safe};
+use super::line::{KeeperPart, Line};
+use serde::{Deserialize, Serialize};
+
+/// A message of the past.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct HistoryLine {
+    /// The message.
+    pub(crate) id: String,
+    /// `sent` or `received`.
+    pub(crate) direction: String,
+    /// The other user.
+    pub(crate) user: String,
+    /// The text.
+    pub(crate) text: String,
+    /// Where it stands; a received one is `delivered`, one that another device of ours sent
+    /// `copied`: there its state is known.
+    pub(crate) state: String,
+    /// Fingerprint of the other device of ours that sent it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) device: Option<String>,
+    /// How it travelled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) path: Option<String>,
+    /// Why, for `rejected` and `expired`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) reason: Option<String>,
+    /// By the sender's clock, RFC 3339.
+    pub(crate) sent_at: String,
+    /// When it was queued or received here, RFC 3339.
+    pub(crate) at: String,
+}
+
+/// One step of a message's life.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct WhyLine {
+    /// The message.
+    pub(crate) id: String,
+    /// The state reached; of a message for us `received`, `released`, `showing` or `shown`.
+    pub(crate) state: String,
+    /// When, RFC 3339.
+    pub(crate) at: String,
+    /// The rung.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) rung: Option<String>,
+    /// The path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) path: Option<String>,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) reason: Option<String>,
+    /// Custodians that held it, for `stored`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) n: Option<u32>,
+    /// Custodians wanted, for `stored`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) k: Option<u32>,
+    /// Who keeps a copy since then, for `kept`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) keeper: Option<KeeperPart>,
+    /// Milliseconds since the first step.
+    pub(crate) elapsed_ms: u64,
+    /// Tries left out right before this step.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) skipped: u64,
+    /// What the message is and where it stands; with the first step only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) about: Option<AboutPart>,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// What a message is and where it stands.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct AboutPart {
+    /// `sent` or `received`.
+    pub(crate) direction: String,
+    /// The other user.
+    pub(crate) user: String,
+    /// The text; empty once it is deleted.
+    pub(crate) text: String,
+    /// Where it stands; a received one is `delivered`.
+    pub(crate) state: String,
+    /// Why, for `rejected` and `expired`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) reason: Option<String>,
+    /// When it was queued or received here, RFC 3339.
+    pub(crate) at: String,
+}
+
+/// What is said of conversations as a whole.
+pub(super) fn render_upkeep(line: &Line, style: Style) -> String {
+    match line {
+        Line::Gap { user, missing } => {
+            let (be, it) = if *missing == 1 {
+                ("message is", "it")
+            } else {
+                ("messages are", "they")
+            };
+            let user = safe(user);
+            style.dim(&format!(
+                "({missing} {be} missing here from {user}; shown when {it} come)"
+            ))
+        }
+        Line::Deleted { user, messages } => format!(
+            "Deleted {messages} messages with {}; what is not shown yet or still on its way stays",
+            style.strong(user)
+        ),
+        Line::ReadReceipts { user, on } => {
+            let told = if *on { "is told" } else { "is not told" };
+            format!(
+                "{} {told} when you have read its messages",
+                style.strong(user)
+            )
+        }
+        _ => String::new(),
+    }
+}
+
+pub(super) fn render_history(line: &HistoryLine, style: Style) -> String {
+    let arrow = if line.direction == "sent" {
+        "\u{2192}"
+    } else {
+        "\u{2190}"
+    };
+    let mut facts = vec![line.state.clone()];
+    let by = line.device.as_deref();
+    facts.extend(by.map(|device| format!("sent by our device {device}")));
+    facts.extend(line.path.clone());
+    facts.extend(line.reason.as_deref().map(safe));
+    if line.direction != "sent" {
+        facts.push(format!("here since {}", line.at));
+    }
+    facts.push(line.id.clone());
+    let state = format!("({})", facts.join(", "));
+    let at = style.dim(&line.sent_at);
+    let user = style.strong(&line.user);
+    format!(
+        "{at} {arrow} {user}: {} {}",
+        safe(&line.text),
+        style.dim(&state)
+    )
+}
