@@ -292,6 +292,8 @@ impl PeerManager {
         }
         users.extend(self.rewind_copies(copied));
         for user in users {
+            // Devices whose key was learned while the write was under way.
+            self.seal_and_write(&user);
             self.placing.touch(&user, false);
             self.pump_user(now, &user);
             // A batch at a time: what is left goes on at the end of this input.

@@ -265,3 +265,18 @@ fn who_may_not_relay_is_not_asked_to() {
     world.drive(5_000);
     assert_eq!((relayed.get(), delivered(&world, alice)), (0, 1));
 }
+
+/// Somebody behind a firewall that lets only the signalling socket pass, and nobody between: the
+/// first message of all goes by that socket.
+#[test]
+fn two_that_never_met_and_cannot_link_talk_by_the_signalling_socket() {
+    let mut world = World::new(7);
+    let (alice, carol) = (world.member("alice"), world.member("carol"));
+    world.apart.insert((alice, carol));
+    world.apart.insert((carol, alice));
+    world.drive(50);
+    world.send(alice, "carol", "hello");
+    let done = |w: &World| delivered(w, alice) == 1;
+    assert!(world.drive_until(2_000, done));
+    assert_eq!(world.node(carol).received(), ["hello"]);
+}

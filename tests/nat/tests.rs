@@ -1,0 +1,89 @@
+//! The part of the lab that runs with all tests: one pair of every sort, and the lab's proof.
+//! `tests/nat/run play matrix` plays all of them.
+
+use super::kind::{Kind, direct};
+use super::play::play;
+use super::scenario::{named, pair};
+use super::servers::Ice;
+use super::verify::{SIDE_BY_SIDE, named_by_coturn, tried_by_aiortc};
+use futures::StreamExt as _;
+
+/// Plays a pair once; everything must be as theory says.
+async fn once(names: &str, ice: Ice) {
+    let mut scenario = named("short").expect("it is there");
+    scenario.ice = ice;
+    let row = play(&scenario, pair(names).expect("a pair"))
+        .await
+        .expect("played");
+    let tried = row.tries.first().expect("one try");
+    assert_eq!(tried.wrong, None, "{names}");
+    assert!(tried.first.is_some(), "{names} delivered nothing");
+    assert_eq!(tried.link.is_some(), row.must_link(), "{names}");
+}
+
+#[test]
+fn the_tests_play_what_the_scenario_says() {
+    let short = named("short").expect("it is there");
+    let text = include_str!("tests.rs");
+    for [one, other] in short.pairs {
+        let names = format!("\"{}+{}\"", one.name(), other.name());
+        assert!(text.contains(&names), "no test plays {names}");
+    }
+}
+
+#[tokio::test]
+async fn two_behind_ordinary_nats_have_a_direct_link() {
+    once("port-restricted+port-restricted", Ice::Stun).await;
+}
+
+#[tokio::test]
+async fn a_symmetric_nat_has_a_direct_link_with_one_that_minds_the_address_only() {
+    once("address-restricted+symmetric", Ice::Stun).await;
+}
+
+#[tokio::test]
+async fn two_symmetric_nats_talk_through_a_peer_without_turn_and_have_a_link_with_it() {
+    once("symmetric+symmetric", Ice::Stun).await;
+    once("symmetric+symmetric", Ice::Turn).await;
+}
+
+#[tokio::test]
+async fn two_of_one_lan_need_no_hairpin() {
+    once("same-lan+same-lan", Ice::Stun).await;
+}
+
+#[tokio::test]
+async fn a_host_with_ipv6_alone_is_reached_where_there_is_ipv6() {
+    once("none+ipv6-only", Ice::Stun).await;
+}
+
+#[tokio::test]
+async fn a_host_without_udp_is_reached_by_its_signalling_socket() {
+    once("port-restricted+udp-blocked", Ice::Stun).await;
+}
+
+#[tokio::test]
+async fn coturn_names_every_nat() {
+    let all = futures::stream::iter(Kind::ALL)
+        .map(named_by_coturn)
+        .buffer_unordered(SIDE_BY_SIDE);
+    let wrong: Vec<String> = all.filter_map(async |told| told.err()).collect().await;
+    assert_eq!(wrong, [""; 0]);
+}
+
+#[tokio::test]
+async fn aiortc_links_where_theory_says_and_nowhere_else() {
+    let pairs = [
+        "port-restricted+port-restricted",
+        "address-restricted+symmetric",
+        "symmetric+symmetric",
+        "none+ipv6-only",
+    ];
+    let pairs = pairs.map(|names| pair(names).expect("a pair"));
+    assert!(pairs.iter().any(|[one, other]| !direct(*one, *other)));
+    let all = futures::stream::iter(pairs)
+        .map(tried_by_aiortc)
+        .buffer_unordered(SIDE_BY_SIDE);
+    let wrong: Vec<String> = all.filter_map(async |told| told.err()).collect().await;
+    assert_eq!(wrong, [""; 0]);
+}
