@@ -4,7 +4,7 @@
 //! cargo bench -p beeline-tests                 # everything, a few minutes
 //! cargo bench -p beeline-tests -- gateway      # one part: crypto manager store gateway registry
 //!                                              # setup client burst outbox dedup custody
-//!                                              # memory
+//!                                              # wire memory
 //! ```
 //!
 //! Machines differ and drift, so no figure stands alone: each part runs what it measures and the
@@ -38,6 +38,7 @@ mod sockets;
 mod spent;
 mod store;
 mod store_bare;
+mod wire;
 mod wrapped;
 
 use measure::Report;
@@ -58,6 +59,7 @@ const PARTS: &[(&str, Part)] = &[
     ("outbox", outbox::run),
     ("dedup", dedup::run),
     ("custody", custody::run),
+    ("wire", wire::run),
     ("memory", memory::run),
 ];
 
