@@ -34,7 +34,8 @@ pub const LINKS_MAX: usize = client_core::limits::LINKS_MAX;
 /// Writes of the core waiting for the store thread, by how they were handed over.
 pub const STORE_QUEUE: usize = 1_024;
 
-/// Writes handed over together, and from which on a commit takes no more. With [`GROUP_COMMIT_WAIT`] this bounds the wait of the first.
+/// Writes handed over together, and from which on a commit takes no more. With
+/// [`GROUP_COMMIT_WAIT`] this bounds the wait of the first.
 pub const GROUP_COMMIT_MAX: usize = 256;
 
 /// How long writes that are already waiting may be added to a commit. A lone write waits for

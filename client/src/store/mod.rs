@@ -222,3 +222,5 @@ mod tests;
 
 #[cfg(test)]
 mod once_tests;
+#[cfg(test)]
+mod together_tests;
