@@ -22,7 +22,8 @@ use crate::crash;
 use crate::error::{SendError, StoreError};
 use crate::handle::Sent;
 use crate::limits::{
-    COMMANDS_PENDING_MAX, COMMANDS_PER_TURN, DRAIN_TIMEOUT, NETWORK_POLL, STORE_BACKLOG_MAX,
+    COMMANDS_PENDING_MAX, COMMANDS_PER_TURN, DRAIN_TIMEOUT, GROUP_COMMIT_MAX, NETWORK_POLL,
+    STORE_BACKLOG_MAX,
 };
 use crate::report::{ClientEvent, Fact, Snapshot};
 use crate::rtc;
@@ -185,19 +186,25 @@ impl Driver {
 
     /// Hands writes to the store while it has room. A store that has ended refuses them.
     fn hand_over(&mut self) {
-        while let Some(write) = self.backlog.pop_front() {
-            match self.store.try_write(write) {
-                Ok(()) => self.under_way += 1,
-                Err(NotTaken::Later(write)) => {
-                    self.backlog.push_front(write);
+        while !self.backlog.is_empty() {
+            let count = self.backlog.len().min(GROUP_COMMIT_MAX);
+            let writes = self.backlog.drain(..count).collect();
+            match self.store.try_write(writes) {
+                Ok(()) => self.under_way += count,
+                Err(NotTaken::Later(writes)) => {
+                    let later = std::mem::take(&mut self.backlog);
+                    self.backlog = writes.into_iter().chain(later).collect();
                     return;
                 }
-                Err(NotTaken::Ended(ticket)) => {
-                    let result = Err(StoreFailure {
+                Err(NotTaken::Ended(tickets)) => {
+                    let failure = StoreFailure {
                         transient: false,
                         detail: StoreError::Failed.to_string(),
-                    });
-                    self.inputs.push_back(Input::Store { ticket, result });
+                    };
+                    self.inputs.extend(tickets.into_iter().map(|ticket| {
+                        let result = Err(failure.clone());
+                        Input::Store { ticket, result }
+                    }));
                 }
             }
         }

@@ -297,6 +297,8 @@ impl PeerManager {
             self.seal_and_write(&user);
             self.placing.touch(&user, false);
             self.pump_user(now, &user);
+            // A batch at a time: what is left goes on at the end of this input.
+            self.unsealed.insert(user);
         }
     }
 

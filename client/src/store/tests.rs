@@ -593,7 +593,7 @@ async fn answers_keep_the_order_and_close_gives_the_home_back() {
             ops: vec![StoreOp::QueueMessage(row)],
             at_ms: 1,
         };
-        store.try_write(write).expect("room");
+        store.try_write(vec![write]).expect("room");
     }
     for n in 0..200u64 {
         let answer = answers.recv().await.expect("answered");
@@ -613,9 +613,9 @@ async fn answers_keep_the_order_and_close_gives_the_home_back() {
         ops: Vec::new(),
         at_ms: 1,
     };
-    let refused = store.try_write(late).expect_err("it is closed");
+    let refused = store.try_write(vec![late]).expect_err("it is closed");
     assert!(
-        matches!(refused, NotTaken::Ended(StoreTicket(900))),
+        matches!(&refused, NotTaken::Ended(gone) if *gone == [StoreTicket(900)]),
         "{refused:?}"
     );
 }
