@@ -11,6 +11,7 @@ const PROTOS: &[&str] = &[
     "proto/beeline/client/v1/client_service.proto",
     "proto/beeline/coordinator/v1/coordinator_service.proto",
     "proto/beeline/envelope/v1/envelope.proto",
+    "proto/beeline/identity/v1/device_link.proto",
     "proto/beeline/identity/v1/identity.proto",
     "proto/beeline/peer/v1/peer.proto",
     "proto/beeline/registry/v1/registry.proto",

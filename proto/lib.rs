@@ -14,6 +14,7 @@
 pub mod chain;
 pub mod code;
 pub mod custody;
+pub mod device_link;
 pub mod envelope;
 pub mod id;
 pub mod invite;

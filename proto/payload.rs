@@ -38,6 +38,8 @@ payloads! {
     identity::DeviceRecord => DeviceRecord,
     auth::TokenProof => TokenProof,
     signal::SocketProof => SocketProof,
+    identity::DeviceOffer => DeviceOffer,
+    identity::DeviceRequest => DeviceRequest,
     peer::Hello => Hello,
     peer::ChatMessage => ChatMessage,
     peer::Ack => Ack,

@@ -20,6 +20,8 @@ pub const fn domain(payload_type: PayloadType) -> &'static str {
         PayloadType::DeviceRecord => "beeline/device-record/v1",
         PayloadType::TokenProof => "beeline/token/v1",
         PayloadType::SocketProof => "beeline/socket/v1",
+        PayloadType::DeviceOffer => "beeline/device-offer/v1",
+        PayloadType::DeviceRequest => "beeline/device-request/v1",
         PayloadType::Hello => "beeline/hello/v1",
         PayloadType::ChatMessage => "beeline/message/v1",
         PayloadType::Ack => "beeline/ack/v1",

@@ -22,7 +22,8 @@ use crate::crash;
 use crate::error::{SendError, StoreError};
 use crate::handle::Sent;
 use crate::limits::{
-    COMMANDS_PENDING_MAX, COMMANDS_PER_TURN, DRAIN_TIMEOUT, NETWORK_POLL, STORE_BACKLOG_MAX,
+    COMMANDS_PENDING_MAX, COMMANDS_PER_TURN, DRAIN_TIMEOUT, GROUP_COMMIT_MAX, NETWORK_POLL,
+    STORE_BACKLOG_MAX,
 };
 use crate::report::{ClientEvent, Fact, Snapshot};
 use crate::rtc;
@@ -52,6 +53,10 @@ pub(crate) enum DriverCommand {
     },
     AcceptKey {
         user: Label,
+        answer: oneshot::Sender<Result<(), SendError>>,
+    },
+    PutDeviceList {
+        device_list: Vec<u8>,
         answer: oneshot::Sender<Result<(), SendError>>,
     },
     MarkRead(Vec<(UserFp, MessageId)>),
@@ -181,19 +186,25 @@ impl Driver {
 
     /// Hands writes to the store while it has room. A store that has ended refuses them.
     fn hand_over(&mut self) {
-        while let Some(write) = self.backlog.pop_front() {
-            match self.store.try_write(write) {
-                Ok(()) => self.under_way += 1,
-                Err(NotTaken::Later(write)) => {
-                    self.backlog.push_front(write);
+        while !self.backlog.is_empty() {
+            let count = self.backlog.len().min(GROUP_COMMIT_MAX);
+            let writes = self.backlog.drain(..count).collect();
+            match self.store.try_write(writes) {
+                Ok(()) => self.under_way += count,
+                Err(NotTaken::Later(writes)) => {
+                    let later = std::mem::take(&mut self.backlog);
+                    self.backlog = writes.into_iter().chain(later).collect();
                     return;
                 }
-                Err(NotTaken::Ended(ticket)) => {
-                    let result = Err(StoreFailure {
+                Err(NotTaken::Ended(tickets)) => {
+                    let failure = StoreFailure {
                         transient: false,
                         detail: StoreError::Failed.to_string(),
-                    });
-                    self.inputs.push_back(Input::Store { ticket, result });
+                    };
+                    self.inputs.extend(tickets.into_iter().map(|ticket| {
+                        let result = Err(failure.clone());
+                        Input::Store { ticket, result }
+                    }));
                 }
             }
         }
@@ -319,6 +330,16 @@ impl Driver {
             DriverCommand::SetReadReceipts { user, on, answer } => {
                 let command = self.await_outcome(Waiting::Done(answer));
                 self.command(Command::SetReadReceipts { command, user, on });
+            }
+            DriverCommand::PutDeviceList {
+                device_list,
+                answer,
+            } => {
+                let command = self.await_outcome(Waiting::Done(answer));
+                self.command(Command::PutDeviceList {
+                    command,
+                    device_list,
+                });
             }
             DriverCommand::MarkRead(messages) => self.command(Command::MarkRead { messages }),
             DriverCommand::Connect(to) => self.command(Command::Connect { to }),

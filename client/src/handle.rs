@@ -11,14 +11,15 @@
 
 use crate::driver::{self, DriverCommand, Picture};
 use crate::error::{QueryError, SendError, StartError};
-use crate::limits::{CLOSE_TIMEOUT, DRAIN_TIMEOUT};
+use crate::limits::{CLOSE_TIMEOUT, DRAIN_TIMEOUT, PUBLISH_WAIT};
 use crate::options::Options;
 use crate::report::{
-    ClientEvent, HistoryItem, InboxKey, PeerInfo, RouteInfo, SafetyNumber, Snapshot, Status, Story,
-    Unshown, Who,
+    ClientEvent, Fact, HistoryItem, InboxKey, PeerInfo, RouteInfo, SafetyNumber, Snapshot, Status,
+    Story, Unshown, Who,
 };
 use crate::store::{Reader, Store};
 use beeline_proto::id::{Label, MessageId, UserFp};
+use client_core::event::Event;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -167,6 +168,36 @@ impl Client {
         }
         let user = user.clone();
         self.ask(move |reader| reader.safety_number(&user)).await
+    }
+
+    /// Puts a newer list of our devices in force, which the user key has signed, and waits a while
+    /// for the registry to hold it. What came of that: `Ok(None)` if it is not known yet.
+    ///
+    /// # Errors
+    /// [`QueryError::Refused`]: it is not in force.
+    pub async fn put_device_list(
+        &self,
+        device_list: Vec<u8>,
+    ) -> Result<Option<Result<(), String>>, QueryError> {
+        let mut events = self.subscribe();
+        let (answer, done) = oneshot::channel();
+        let command = DriverCommand::PutDeviceList {
+            device_list,
+            answer,
+        };
+        self.carry_out(command, done).await?;
+        let published = async {
+            loop {
+                let fact = events.recv().await.ok()?.fact;
+                if let Fact::Core(Event::ListPublished { error, .. }) = fact {
+                    return Some(error.map_or(Ok(()), Err));
+                }
+            }
+        };
+        Ok(tokio::time::timeout(PUBLISH_WAIT, published)
+            .await
+            .ok()
+            .flatten())
     }
 
     /// Messages whose turn to be shown has come and that were not marked shown, in order, at most

@@ -9,7 +9,7 @@ use crate::limits::IDENTITY_LEN_MAX;
 use crate::report::Who;
 use crate::unix;
 use beeline_proto::id::{Label, NetworkFp};
-use beeline_proto::keys::{SealSecret, SigningKey};
+use beeline_proto::keys::{SealSecret, SigningKey, VerifyKey};
 use data_encoding::HEXLOWER;
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -29,8 +29,10 @@ pub struct Identity {
     pub user: Label,
     /// Our deviceId.
     pub device: Label,
-    /// Signs device lists.
-    pub user_key: SigningKey,
+    /// What the user is known by.
+    pub user_public: VerifyKey,
+    /// Signs device lists: only the user's first device holds it, and it never leaves that one.
+    pub user_key: Option<SigningKey>,
     /// Signs everything else.
     pub device_key: SigningKey,
     /// Opens CONTROL parcels.
@@ -97,7 +99,7 @@ impl Identity {
             network_label: self.network_label.clone(),
             network: self.network,
             user_label: self.user.clone(),
-            user: self.user_key.verify_key().user_fp(),
+            user: self.user_public.user_fp(),
             device_label: self.device.clone(),
             device: self.device_key.verify_key().device_fp(),
             served: None,
@@ -126,9 +128,15 @@ impl Identity {
         let mut secret = |name: &str, bytes: &[u8; 32]| {
             line(name, &Zeroizing::new(HEXLOWER.encode(bytes)));
         };
-        secret("user-seed", &self.user_key.to_seed());
+        if let Some(user_key) = &self.user_key {
+            secret("user-seed", &user_key.to_seed());
+        }
         secret("device-seed", &self.device_key.to_seed());
         secret("control-secret", &self.control_key.to_bytes());
+        if self.user_key.is_none() {
+            let public = self.user_public.to_bytes();
+            line("user-key", &HEXLOWER.encode(&public));
+        }
         line("network", &self.network.to_string());
         line("network-id", self.network_label.as_str());
         line("user", self.user.as_str());
@@ -173,6 +181,15 @@ fn parse(text: &str) -> Result<Identity, String> {
             .map(Zeroizing::new)
             .map_err(|_| format!("{name} is not 32 bytes"))
     };
+    // The first device of a user has the secret, those linked later only know whose they are.
+    let user_key = match field("user-seed") {
+        Ok(_) => Some(SigningKey::from_seed(&*secret("user-seed")?)),
+        Err(_) => None,
+    };
+    let user_public = match &user_key {
+        Some(user_key) => user_key.verify_key(),
+        None => VerifyKey::from_bytes(&bytes("user-key")?).map_err(|e| format!("user-key: {e}"))?,
+    };
     let gateways = pairs.iter().filter(|(name, _)| *name == "gateway");
     Ok(Identity {
         network_label: label("network-id")?,
@@ -181,7 +198,8 @@ fn parse(text: &str) -> Result<Identity, String> {
             .map_err(|e| format!("network: {e}"))?,
         user: label("user")?,
         device: label("device")?,
-        user_key: SigningKey::from_seed(&*secret("user-seed")?),
+        user_public,
+        user_key,
         device_key: SigningKey::from_seed(&*secret("device-seed")?),
         control_key: SealSecret::from_bytes(*secret("control-secret")?),
         gateways: gateways.map(|(_, url)| (*url).to_owned()).collect(),
@@ -208,7 +226,8 @@ pub(crate) mod tests {
             network: NetworkFp([7; 32]),
             user: Label::new("alice").expect("label"),
             device: Label::new("alice_abc234").expect("label"),
-            user_key: SigningKey::from_seed(&[1; 32]),
+            user_public: SigningKey::from_seed(&[1; 32]).verify_key(),
+            user_key: Some(SigningKey::from_seed(&[1; 32])),
             device_key: SigningKey::from_seed(&[2; 32]),
             control_key: SealSecret::from_bytes([3; 32]),
             gateways: vec!["http://127.0.0.1:8080".to_owned()],
@@ -229,12 +248,27 @@ pub(crate) mod tests {
         std::fs::write(home.dir().join("identity.new"), "cut").expect("left by a crash");
         nobody().store(&home).expect("stored");
         let read = Identity::load(&home).expect("there");
-        assert_eq!(*read.user_key.to_seed(), [1; 32]);
+        let user_key = read.user_key.expect("kept");
+        assert_eq!(*user_key.to_seed(), [1; 32]);
         assert_eq!(*read.control_key.to_bytes(), [3; 32]);
         assert_eq!(read.gateways, nobody().gateways);
         assert_eq!(read.chain, [1, 2, 3]);
         let again = nobody().store(&home).expect_err("there is one");
         assert!(again.to_string().contains("--home"), "{again}");
+    }
+
+    #[test]
+    fn a_linked_device_knows_its_user_without_the_key() {
+        let linked = Identity {
+            user_key: None,
+            ..nobody()
+        };
+        let text = linked.to_text();
+        assert!(!text.contains("user-seed"));
+        let read = parse(&text).expect("whole");
+        assert!(read.user_key.is_none());
+        assert_eq!(read.who().user, nobody().who().user);
+        assert!(parse(&text.replace("user-key", "user-kex")).is_err());
     }
 
     #[test]

@@ -70,12 +70,14 @@ fn draft(link: &InviteLink, user: Label, device: Option<Label>) -> Result<Identi
         Some(device) => device,
         None => default_device(&user)?,
     };
+    let user_key = SigningKey::from_seed(&*secret()?);
     Ok(Identity {
         network_label: link.network_id.clone(),
         network: link.network,
         user,
         device,
-        user_key: SigningKey::from_seed(&*secret()?),
+        user_public: user_key.verify_key(),
+        user_key: Some(user_key),
         device_key: SigningKey::from_seed(&*secret()?),
         control_key: SealSecret::from_bytes(*secret()?),
         gateways: link.gateways.clone(),
@@ -85,7 +87,7 @@ fn draft(link: &InviteLink, user: Label, device: Option<Label>) -> Result<Identi
 }
 
 /// `<user>_<6 base32>`, the user's name cut where the whole would be too long.
-fn default_device(user: &Label) -> Result<Label, JoinError> {
+pub(crate) fn default_device(user: &Label) -> Result<Label, JoinError> {
     let random = random::<4>().map_err(JoinError::Random)?;
     let tail = BASE32_NOPAD.encode(&random).to_ascii_lowercase();
     let room = beeline_proto::limits::LABEL_LEN_MAX - 7;
@@ -94,7 +96,7 @@ fn default_device(user: &Label) -> Result<Label, JoinError> {
 }
 
 fn request(link: &InviteLink, draft: &Identity) -> Result<JoinRequest, String> {
-    let user_key = draft.user_key.verify_key();
+    let user_key = draft.user_public;
     let context = |audience| -> Result<_, String> {
         let id = MessageId(random()?);
         Ok(Context::unordered(link.network, audience, id).to_pb())
@@ -108,7 +110,8 @@ fn request(link: &InviteLink, draft: &Identity) -> Result<JoinRequest, String> {
             control_key: draft.control_key.public().0.to_vec(),
         }],
     };
-    let device_list = sign(&draft.user_key, &device_list);
+    let secret = draft.user_key.as_ref().ok_or("no user key was made")?;
+    let device_list = sign(secret, &device_list);
     let proof = pb::JoinProof {
         context: Some(context(link.network.0)?),
         user_id: draft.user.to_string(),
@@ -152,7 +155,7 @@ fn accept(
     .encode_to_vec();
     let verified =
         VerifiedChain::open(&chain, draft.network).map_err(|e| foreign(e.to_string()))?;
-    if verified.membership.user_key != draft.user_key.verify_key() {
+    if verified.membership.user_key != draft.user_public {
         return Err(foreign("the membership is for another key".to_owned()));
     }
     if verified.membership.handle != draft.user {

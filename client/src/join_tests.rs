@@ -73,7 +73,8 @@ impl Network {
 
     fn answer(&self, draft: &Identity) -> JoinResponse {
         JoinResponse {
-            membership: self.membership(&draft.user_key, draft.user.as_str()),
+            membership: self
+                .membership(draft.user_key.as_ref().expect("made"), draft.user.as_str()),
             descriptor: self.descriptor(),
             revocations: Vec::new(),
         }
@@ -135,9 +136,13 @@ fn what_does_not_fit_the_link_is_refused() {
     let lies: [Lie<'_>; 7] = [
         &|draft, answer| *answer = other.answer(draft),
         &|_, answer| answer.descriptor = other.descriptor(),
-        &|draft, answer| answer.membership = other.membership(&draft.user_key, "alice"),
+        &|draft, answer| {
+            answer.membership = other.membership(draft.user_key.as_ref().expect("made"), "alice")
+        },
         &|_, answer| answer.membership = home.membership(&another_key, "alice"),
-        &|draft, answer| answer.membership = home.membership(&draft.user_key, "mallory"),
+        &|draft, answer| {
+            answer.membership = home.membership(draft.user_key.as_ref().expect("made"), "mallory")
+        },
         &|_, answer| answer.revocations = home.revocations(&[7]),
         &|_, answer| answer.membership.clear(),
     ];

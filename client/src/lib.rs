@@ -9,6 +9,7 @@
 mod clock;
 pub mod coordinator;
 pub mod crash;
+pub mod device;
 mod driver;
 pub mod error;
 mod handle;

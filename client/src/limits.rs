@@ -7,8 +7,8 @@ use std::time::Duration;
 pub const COMMAND_QUEUE: usize = 256;
 
 /// Commands taken before their writes go to the store: sends that come together share a commit. To
-/// sign and seal so many takes 6 ms, which the first of them waits.
-pub const COMMANDS_PER_TURN: usize = 64;
+/// sign so many takes 5 ms, which the first of them waits; they are sealed afterwards.
+pub const COMMANDS_PER_TURN: usize = 256;
 
 /// Calls taken and not yet answered: each waits for its commit.
 pub const COMMANDS_PENDING_MAX: usize = 1_024;
@@ -31,10 +31,11 @@ pub const RTC_QUEUE: usize = 512;
 /// task.
 pub const LINKS_MAX: usize = client_core::limits::LINKS_MAX;
 
-/// Writes of the core waiting for the store thread.
+/// Writes of the core waiting for the store thread, by how they were handed over.
 pub const STORE_QUEUE: usize = 1_024;
 
-/// Writes that share one commit. With [`GROUP_COMMIT_WAIT`] this bounds the wait of the first.
+/// Writes handed over together, and from which on a commit takes no more. With
+/// [`GROUP_COMMIT_WAIT`] this bounds the wait of the first.
 pub const GROUP_COMMIT_MAX: usize = 256;
 
 /// How long writes that are already waiting may be added to a commit. A lone write waits for
@@ -56,8 +57,8 @@ pub const BALLAST_LEN: usize = 1024 * 1024;
 /// The file that counts the openings of the store, bytes.
 pub const OPENED_LEN_MAX: u64 = 32;
 
-/// Rows of one kind loaded at start: far more than a person's contacts, devices and waiting mail.
-pub const LOAD_ROWS_MAX: usize = 100_000;
+/// Rows of one kind loaded at start: the parcels of a full outbox, for sixteen devices each.
+pub const LOAD_ROWS_MAX: usize = 16 * client_core::limits::OUTBOX_MAX;
 
 /// Lines of `history` and steps of `why` in one answer.
 pub const HISTORY_MAX: usize = 10_000;
@@ -143,3 +144,23 @@ pub const ICE_SERVERS_MAX: usize = 16;
 pub const ICE_REFRESH_MIN: Duration = Duration::from_secs(60);
 /// See [`ICE_REFRESH_MIN`].
 pub const ICE_REFRESH_MAX: Duration = Duration::from_secs(6 * 3600);
+
+/// How long a changed device list waits for the registry, before the command says that it will be
+/// published later: under what a caller waits for an answer.
+pub const PUBLISH_WAIT: Duration = Duration::from_secs(5);
+
+/// How long a device link lasts, and each side waits for the other's person.
+pub const DEVICE_LINK_WAIT: Duration = Duration::from_secs(600);
+
+/// How long one step of taking a new device in may take that needs no person.
+pub const DEVICE_STEP_WAIT: Duration = Duration::from_secs(10);
+
+/// Callers without the token that a waiting holder bears with: port scanners, mistyped links.
+pub const DEVICE_CALLS_MAX: usize = 64;
+
+/// Revocations handed to a new device, bytes: what fits a frame beside the chain. A longer list
+/// it gets from the registry at its first sign-in.
+pub const DEVICE_REVOCATIONS_MAX: usize = 3 * 1024;
+
+/// Text of a refusal between two devices, bytes.
+pub const DEVICE_REFUSAL_MAX: usize = 200;

@@ -27,5 +27,7 @@ ALTER TABLE outbox ADD COLUMN deleted INTEGER NOT NULL DEFAULT 0;
 UPDATE outbox SET born_ms = queued_ms;
 CREATE INDEX outbox_expired ON outbox (state) WHERE state = 'expired';
 
--- A deleted message leaves its row as tombstone, without text and envelope.
+-- A deleted message leaves its row as tombstone, without text and envelope. late: it was released
+-- after later ones of its stream.
 ALTER TABLE inbox ADD COLUMN deleted INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE inbox ADD COLUMN late INTEGER NOT NULL DEFAULT 0;

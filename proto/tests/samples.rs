@@ -81,6 +81,22 @@ pub(crate) fn record() -> identity::DeviceRecord {
     }
 }
 
+/// What two devices of a user say before one takes the other in.
+fn linking() -> (identity::DeviceOffer, identity::DeviceRequest) {
+    let offer = identity::DeviceOffer {
+        context: world::context(fp(world::CAROL)),
+        nonce: vec![0x71; 32],
+        commitment: vec![0x72; 32],
+    };
+    let request = identity::DeviceRequest {
+        context: world::context(fp(world::CAROL)),
+        nonce: vec![0x73; 32],
+        label: "carol_laptop".into(),
+        control_key: seal_secret(world::CAROL_CONTROL).public().0.to_vec(),
+    };
+    (offer, request)
+}
+
 fn records() -> Vec<Sample> {
     let joiner = identity::JoinProof {
         context: world::context(world::network().0),
@@ -125,6 +141,8 @@ fn records() -> Vec<Sample> {
             world::ALICE,
             world::device_list(2),
         ),
+        sample("beeline.identity.v1.DeviceOffer", device, linking().0),
+        sample("beeline.identity.v1.DeviceRequest", device, linking().1),
         sample("beeline.identity.v1.Bundle", device, bundle()),
         sample("beeline.identity.v1.DeviceRecord", device, record()),
     ]

@@ -106,9 +106,19 @@ impl BarePair {
 
     /// Sends `message` and waits for one back; the other end must be [`echo`]ing.
     pub(crate) async fn round_trip(&self, message: &[u8]) -> Result<(), String> {
+        self.send(message).await?;
+        self.receive().await
+    }
+
+    /// Sends `message`.
+    pub(crate) async fn send(&self, message: &[u8]) -> Result<(), String> {
         let [near, _] = &self.channels;
-        near.send(BytesMut::from(message)).await.map_err(text)?;
-        received(near).await
+        near.send(BytesMut::from(message)).await.map_err(text)
+    }
+
+    /// Waits for a message of the other end.
+    pub(crate) async fn receive(&self) -> Result<(), String> {
+        received(&self.channels[0]).await
     }
 
     /// Sends so many bytes each way and waits until they have arrived.

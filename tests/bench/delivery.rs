@@ -29,7 +29,7 @@ const GRANTED_US: f64 = 300.0;
 /// The rate of sends together over that of sends one by one.
 const SHARE_RATIO: f64 = 5.0;
 
-/// Reports both; `trip_us` is the round trip without storage.
+/// Reports the way from `send` to DELIVERED; `trip_us` is the round trip without storage.
 pub(crate) fn run(report: &mut Report, trip_us: &Samples) -> Result<(), String> {
     let servers = Servers::start()?;
     let carol = Peers::start(SERVER_CORE, &servers.invite, "carol", 1)?;
@@ -58,7 +58,7 @@ pub(crate) fn run(report: &mut Report, trip_us: &Samples) -> Result<(), String> 
         ceiling,
         Goal::AtMost(1.0),
     );
-    sharing(report, &mut alice)
+    Ok(())
 }
 
 /// What one commit costs on this disk: append and fdatasync, the middle of some, microseconds. As
@@ -76,7 +76,13 @@ fn sync_us(dir: &Path) -> Result<f64, String> {
     Ok(times.quantile(0.5))
 }
 
-fn sharing(report: &mut Report, alice: &mut Peers) -> Result<(), String> {
+/// Reports how sends that come together share the disk.
+pub(crate) fn burst(report: &mut Report) -> Result<(), String> {
+    let servers = Servers::start()?;
+    let _carol = Peers::start(SERVER_CORE, &servers.invite, "carol", 1)?;
+    let mut alice = Peers::start(LOAD_CORE, &servers.invite, "alice", 1)?;
+    alice.connect(&["carol0".to_owned()])?;
+    alice.deliver("carol0", WARM_UP, Duration::ZERO)?;
     let [mut single, mut together, mut commits, mut through] = <[Samples; 4]>::default();
     for _ in 0..ROUNDS {
         single.0.push(alice.queue("carol0", TOGETHER, false)?[0]);

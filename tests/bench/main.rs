@@ -3,7 +3,8 @@
 //! ```text
 //! cargo bench -p beeline-tests                 # everything, a few minutes
 //! cargo bench -p beeline-tests -- gateway      # one part: crypto manager store gateway registry
-//!                                              # setup client memory
+//!                                              # setup client burst outbox dedup custody
+//!                                              # wire memory
 //! ```
 //!
 //! Machines differ and drift, so no figure stands alone: each part runs what it measures and the
@@ -14,6 +15,8 @@ mod bare;
 mod calls;
 mod client;
 mod crypto;
+mod custody;
+mod dedup;
 mod delivery;
 mod gateway;
 mod grpc_bare;
@@ -22,6 +25,7 @@ mod manager;
 mod measure;
 mod members;
 mod memory;
+mod outbox;
 mod peerjs;
 mod peers;
 mod proc;
@@ -34,6 +38,7 @@ mod sockets;
 mod spent;
 mod store;
 mod store_bare;
+mod wire;
 mod wrapped;
 
 use measure::Report;
@@ -50,6 +55,11 @@ const PARTS: &[(&str, Part)] = &[
     ("registry", registry::run),
     ("setup", setup::run),
     ("client", client::run),
+    ("burst", delivery::burst),
+    ("outbox", outbox::run),
+    ("dedup", dedup::run),
+    ("custody", custody::run),
+    ("wire", wire::run),
     ("memory", memory::run),
 ];
 
@@ -63,6 +73,7 @@ const ROLES: &[(&str, Role)] = &[
     ("registry", servers::registry),
     ("gateway", servers::gateway),
     ("peers", peers::play),
+    ("keeper", custody::keeper),
 ];
 
 fn main() {

@@ -1,6 +1,6 @@
 //! Real clients as children: homes on disk, real servers, real links.
 
-use crate::measure::{now, text};
+use crate::measure::{Samples, now, text};
 use crate::role::{Child, Desk};
 use beeline::{Client, ClientEvent, Fact, Options, join};
 use beeline_proto::id::{Label, MessageId};
@@ -13,6 +13,8 @@ use tokio::sync::broadcast;
 
 /// How long one request may take before it is said to hang.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Sends under way at once while an outbox is filled.
+const AT_ONCE: u64 = 200;
 
 /// Some clients in one process.
 pub(crate) struct Peers {
@@ -86,6 +88,45 @@ impl Peers {
         let number = |key: &str| answer.get(key).and_then(Value::as_f64).ok_or("no number");
         Ok([number("durable")?, number("delivered")?, number("commits")?])
     }
+
+    /// Has one of the clients deliver a text to a user, so that it knows the user's keys.
+    pub(crate) fn meet(&mut self, client: usize, user: &str) -> Result<(), String> {
+        let request = json!({ "deliver": user, "client": client, "count": 1 });
+        self.child.ask(&request).map(drop)
+    }
+
+    /// Has one of the clients queue texts to a user who is away, many at once.
+    pub(crate) fn fill(&mut self, client: usize, to: &str, count: usize) -> Result<(), String> {
+        let request = json!({ "fill": to, "client": client, "count": count });
+        self.child.ask(&request).map(drop)
+    }
+
+    /// Has one of the clients queue texts one by one; returns the time until each was durable,
+    /// microseconds.
+    pub(crate) fn send(
+        &mut self,
+        client: usize,
+        to: &str,
+        count: usize,
+    ) -> Result<Samples, String> {
+        let answer = self
+            .child
+            .ask(&json!({ "send": to, "client": client, "count": count }))?;
+        let micros = answer.get("micros").and_then(Value::as_array);
+        let micros = micros.ok_or("no times")?.iter().filter_map(Value::as_f64);
+        Ok(Samples(micros.collect()))
+    }
+
+    /// Ends one of the clients and starts it again; returns how long the start took, seconds.
+    pub(crate) fn restart(&mut self, client: usize) -> Result<f64, String> {
+        let answer = self
+            .child
+            .ask(&json!({ "restart": true, "client": client }))?;
+        answer
+            .get("seconds")
+            .and_then(Value::as_f64)
+            .ok_or("no time".into())
+    }
 }
 
 /// The role: `peers DIR INVITE NAME COUNT`.
@@ -108,9 +149,9 @@ pub(crate) fn play(args: &[String], desk: &mut Desk) -> Result<(), String> {
             loopback: true,
             ..Options::default()
         };
-        clients.push(runtime.block_on(local.run_until(start(options, invite, &user)))?);
+        let client = runtime.block_on(local.run_until(start(options.clone(), invite, &user)))?;
+        clients.push((client, options));
     }
-    let first = clients.first().ok_or("no client")?.clone();
     desk.say(&json!({ "clients": count }));
     // The clients work while this waits for a request, so the waiting is on another thread.
     let (asked, mut requests) = tokio::sync::mpsc::channel(1);
@@ -128,14 +169,14 @@ pub(crate) fn play(args: &[String], desk: &mut Desk) -> Result<(), String> {
         });
         runtime.block_on(local.run_until(async {
             while let Some(request) = requests.recv().await {
-                let done = tokio::time::timeout(PATIENCE, serve(&first, &request)).await;
+                let done = tokio::time::timeout(PATIENCE, serve(&mut clients, &request)).await;
                 let done = done.unwrap_or_else(|_| Err(format!("{request} takes too long")));
                 let said = done.unwrap_or_else(|error| json!({ "error": error }));
                 if answer.send(said).is_err() {
                     break;
                 }
             }
-            for client in &clients {
+            for (client, _) in &clients {
                 client.shutdown().await;
             }
         }));
@@ -153,7 +194,13 @@ async fn start(options: Options, invite: &str, user: &str) -> Result<Client, Str
     Ok(client)
 }
 
-async fn serve(client: &Client, request: &Value) -> Result<Value, String> {
+async fn serve(clients: &mut [(Client, Options)], request: &Value) -> Result<Value, String> {
+    let which = request.get("client").and_then(Value::as_u64).unwrap_or(0);
+    let which = clients.get_mut(which as usize).ok_or("no such client")?;
+    if request.get("restart").is_some() {
+        return restart(which).await;
+    }
+    let client = &which.0;
     let user = |key: &str| request.get(key).and_then(Value::as_str);
     let count = request.get("count").and_then(Value::as_u64).unwrap_or(0);
     if let Some(users) = request.get("connect").and_then(Value::as_array) {
@@ -170,7 +217,43 @@ async fn serve(client: &Client, request: &Value) -> Result<Value, String> {
             .unwrap_or(false);
         return queue(client, &label(to)?, count, at_once).await;
     }
+    if let Some(to) = user("fill") {
+        return fill(client, &label(to)?, count).await;
+    }
+    if let Some(to) = user("send") {
+        return send(client, &label(to)?, count).await;
+    }
     Err(format!("{request} is not understood"))
+}
+
+async fn restart((client, options): &mut (Client, Options)) -> Result<Value, String> {
+    client.shutdown().await;
+    let start = now();
+    *client = Client::start(options.clone()).await.map_err(text)?;
+    let seconds = start.elapsed().as_secs_f64();
+    client.wait_online().await.map_err(text)?;
+    Ok(json!({ "seconds": seconds }))
+}
+
+async fn fill(client: &Client, to: &Label, count: u64) -> Result<Value, String> {
+    for first in (0..count).step_by(AT_ONCE as usize) {
+        let sends = (first..count.min(first + AT_ONCE)).map(|number| async move {
+            let sent = client.send(to, &body(number), None).await;
+            sent.map(drop).map_err(text)
+        });
+        futures::future::try_join_all(sends).await?;
+    }
+    Ok(json!({}))
+}
+
+async fn send(client: &Client, to: &Label, count: u64) -> Result<Value, String> {
+    let mut micros = Vec::new();
+    for number in 0..count {
+        let start = now();
+        client.send(to, &body(number), None).await.map_err(text)?;
+        micros.push(start.elapsed().as_secs_f64() * 1e6);
+    }
+    Ok(json!({ "micros": micros }))
 }
 
 fn label(text: &str) -> Result<Label, String> {

@@ -2,7 +2,7 @@
 
 use super::home::{Home, Line, Wrong};
 use super::points::Role;
-use super::story::Story;
+use super::story::{Sent, Story};
 use beeline::store::testing::Direct;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,11 +14,12 @@ struct Ours {
 }
 
 /// The messages of ours, in the order they were queued.
-fn ours(home: &Home) -> Vec<Ours> {
+fn ours(home: &Home, to: &str) -> Vec<Ours> {
     let Some(conn) = home.direct().and_then(Direct::conn) else {
         return Vec::new();
     };
-    let sql = "SELECT id, text, state FROM outbox ORDER BY incarnation, seq";
+    let sql = "SELECT id, text, state FROM outbox WHERE to_user_id = ?1
+               ORDER BY incarnation, seq";
     let mut rows = conn.prepare_cached(sql).expect("the table is there");
     let read = |row: &rusqlite::Row<'_>| {
         Ok(Ours {
@@ -27,7 +28,7 @@ fn ours(home: &Home) -> Vec<Ours> {
             state: row.get(2)?,
         })
     };
-    let rows = rows.query_map([], read).expect("it can be asked");
+    let rows = rows.query_map([to], read).expect("it can be asked");
     rows.map(|row| row.expect("a row")).collect()
 }
 
@@ -50,21 +51,28 @@ pub(crate) fn judge(story: &Story) {
         (Role::Recipient, Role::Sender),
     ] {
         let (from, to) = (story.home(role).borrow(), story.home(other).borrow());
-        let ours = ours(&from);
-        every_return_was_true(story, role, &from, &ours);
-        delivered(&from, &to, &ours);
-        shown(&from, &to, &ours);
+        let sent = story.sent.iter().filter(|sent| sent.from == role);
+        let sent: Vec<&Sent> = sent.collect();
+        judge_pair(&from, &to, &sent);
         sound(&from);
     }
 }
 
+/// The same for those who sent, and to whom.
+pub(crate) fn judge_pair(from: &Home, to: &Home, sent: &[&Sent]) {
+    let ours = ours(from, to.user());
+    every_return_was_true(sent, from, &ours);
+    delivered(from, to, &ours);
+    shown(to, &ours);
+}
+
 /// `send` returned: the message is there, and once.
-fn every_return_was_true(story: &Story, role: Role, from: &Home, ours: &[Ours]) {
+fn every_return_was_true(sent: &[&Sent], from: &Home, ours: &[Ours]) {
     let mut rows: BTreeMap<&str, u64> = BTreeMap::new();
     for row in ours {
         *rows.entry(&row.text).or_default() += 1;
     }
-    for sent in story.sent.iter().filter(|sent| sent.from == role) {
+    for sent in sent {
         let count = rows.get(sent.text.as_str()).copied().unwrap_or(0);
         let returned = from.returned.get(&sent.command);
         if count == 0 && returned.is_some() {
@@ -101,7 +109,7 @@ fn delivered(from: &Home, to: &Home, ours: &[Ours]) {
 }
 
 /// The screen: what was sent, once, and in order.
-fn shown(from: &Home, to: &Home, ours: &[Ours]) {
+fn shown(to: &Home, ours: &[Ours]) {
     let place: BTreeMap<[u8; 16], usize> = ours
         .iter()
         .enumerate()
@@ -133,11 +141,10 @@ fn shown(from: &Home, to: &Home, ours: &[Ours]) {
         }
         last = Some(at);
     }
-    let _ = from;
 }
 
 /// The database is sound.
-fn sound(home: &Home) {
+pub(crate) fn sound(home: &Home) {
     let Some(conn) = home.direct().and_then(Direct::conn) else {
         return home.wrong(Wrong::Integrity, "it does not run in peace");
     };

@@ -150,6 +150,11 @@ impl Home {
         }
     }
 
+    /// Whose it is.
+    pub(crate) fn user(&self) -> &str {
+        &self.user
+    }
+
     /// The store, while the process runs.
     pub(crate) fn direct(&self) -> Option<&Direct> {
         self.direct.as_ref()

@@ -14,6 +14,7 @@
 //! A failure names its point, role and seed; the second line plays it again and tells the story.
 
 mod check;
+mod custody;
 mod disk;
 mod durable;
 mod home;

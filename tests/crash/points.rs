@@ -29,6 +29,12 @@ pub(crate) enum Op {
     NewKey,
     /// An old key is erased.
     Erase,
+    /// A parcel is kept for somebody else.
+    Keep,
+    /// Kept parcels are deleted, as their recipient asked.
+    Drop,
+    /// Custodians hold a message of ours.
+    Stored,
 }
 
 impl Op {
@@ -45,6 +51,9 @@ impl Op {
             StoreOp::PutContact(_) => self == Self::Contact,
             StoreOp::PutBundle(_) => self == Self::NewKey,
             StoreOp::EraseBundle(_) => self == Self::Erase,
+            StoreOp::Keep(_) => self == Self::Keep,
+            StoreOp::DropKept { .. } => self == Self::Drop,
+            StoreOp::SetStored { .. } => self == Self::Stored,
             _ => false,
         }
     }
@@ -64,6 +73,10 @@ pub(crate) enum Act {
     SendMessage,
     /// It puts an ACK on a link.
     SendAck,
+    /// It puts a receipt for a parcel it keeps on a link.
+    SendReceipt,
+    /// It asks a custodian to delete what it has.
+    SendDelete,
     /// It puts an offer or an answer on a socket.
     Call,
     /// It tells whoever called `send` that the message is durable.
@@ -79,13 +92,18 @@ impl Act {
     pub(crate) fn is(self, output: &Output) -> bool {
         match (self, output) {
             (Self::Ask(op), Output::Store { ops, .. }) => op.in_write(ops),
-            (Self::SendMessage | Self::SendAck, Output::Rtc { command, .. }) => {
+            (
+                Self::SendMessage | Self::SendAck | Self::SendReceipt | Self::SendDelete,
+                Output::Rtc { command, .. },
+            ) => {
                 let RtcCommand::Send(frame) = command else {
                     return false;
                 };
                 let wanted = |item: &peer_item::Kind| match item {
                     peer_item::Kind::ChatMessage(_) => self == Self::SendMessage,
                     peer_item::Kind::Ack(_) => self == Self::SendAck,
+                    peer_item::Kind::StoreReceipt(_) => self == Self::SendReceipt,
+                    peer_item::Kind::StoreDelete(_) => self == Self::SendDelete,
                     _ => false,
                 };
                 items(frame).iter().any(wanted)
@@ -141,6 +159,8 @@ pub(crate) enum Role {
     Sender,
     /// Who receives most.
     Recipient,
+    /// Who keeps parcels for the recipient.
+    Custodian,
 }
 
 impl Role {
@@ -149,6 +169,7 @@ impl Role {
         match self {
             Self::Sender => "sender",
             Self::Recipient => "recipient",
+            Self::Custodian => "custodian",
         }
     }
 }
@@ -166,6 +187,8 @@ pub(crate) enum Setting {
     FirstStart,
     /// The clock steps by ten years and back.
     Clock,
+    /// The recipient is away, and a custodian keeps what is sent; see `custody`.
+    Custody,
     /// Only the process ends; the next one says what it found, and then the power goes.
     ThenPower,
 }
@@ -437,6 +460,94 @@ pub(crate) const POINTS: &[Point] = &[
     point("C22 the clock steps", Recipient, AnyCall, Clock),
     point("at any disk call", Sender, AnyCall, Talk),
     point("at any disk call", Recipient, AnyCall, Talk),
+];
+
+/// Failpoints of custody.
+pub(crate) const CUSTODY: &[Point] = &[
+    point(
+        "C11 before a parcel is kept",
+        Role::Custodian,
+        BeforeCommit(Op::Keep),
+        Setting::Custody,
+    ),
+    point(
+        "C11 in keeping a parcel",
+        Role::Custodian,
+        InCommit(Op::Keep),
+        Setting::Custody,
+    ),
+    point(
+        "C12 after a parcel is kept",
+        Role::Custodian,
+        AfterCommit(Op::Keep),
+        Setting::Custody,
+    ),
+    point(
+        "C12 after a receipt left",
+        Role::Custodian,
+        Place::After(Act::SendReceipt),
+        Setting::Custody,
+    ),
+    point(
+        "C12 before stored is written",
+        Sender,
+        BeforeCommit(Op::Stored),
+        Setting::Custody,
+    ),
+    point(
+        "C12 in writing stored",
+        Sender,
+        InCommit(Op::Stored),
+        Setting::Custody,
+    ),
+    point(
+        "C12 after stored is written",
+        Sender,
+        AfterCommit(Op::Stored),
+        Setting::Custody,
+    ),
+    point(
+        "C13 before a deletion",
+        Role::Custodian,
+        BeforeCommit(Op::Drop),
+        Setting::Custody,
+    ),
+    point(
+        "C13 in a deletion",
+        Role::Custodian,
+        InCommit(Op::Drop),
+        Setting::Custody,
+    ),
+    point(
+        "C13 after a deletion",
+        Role::Custodian,
+        AfterCommit(Op::Drop),
+        Setting::Custody,
+    ),
+    point(
+        "C14 fetched, before commit",
+        Recipient,
+        BeforeCommit(Op::Receive),
+        Setting::Custody,
+    ),
+    point(
+        "C14 fetched, in commit",
+        Recipient,
+        InCommit(Op::Receive),
+        Setting::Custody,
+    ),
+    point(
+        "C14 fetched, after commit",
+        Recipient,
+        AfterCommit(Op::Receive),
+        Setting::Custody,
+    ),
+    point(
+        "C14 after asking to delete",
+        Recipient,
+        Place::After(Act::SendDelete),
+        Setting::Custody,
+    ),
 ];
 
 /// A failpoint, waiting for its moment.

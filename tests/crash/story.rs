@@ -315,7 +315,7 @@ impl Story {
         }
         let act = match role {
             Role::Sender => Act::TellQueued,
-            Role::Recipient => Act::SendAck,
+            Role::Recipient | Role::Custodian => Act::SendAck,
         };
         let armed = Armed {
             place: Place::After(act),
@@ -340,7 +340,11 @@ impl Story {
     /// What brings the story to the place.
     fn provoke(&mut self, point: &Point) {
         match point.setting {
-            Setting::Talk | Setting::FirstContact | Setting::FirstStart | Setting::ThenPower => {}
+            Setting::Talk
+            | Setting::FirstContact
+            | Setting::FirstStart
+            | Setting::Custody
+            | Setting::ThenPower => {}
             Setting::OldKeys => self.age_keys(point),
             Setting::Clock => {
                 self.pass(3_000);

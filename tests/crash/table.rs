@@ -1,7 +1,7 @@
 //! Many stories, and the table of what came of them.
 
 use super::home::{Planted, Wrong};
-use super::points::{POINTS, Place, Point, Role, Setting};
+use super::points::{CUSTODY, POINTS, Place, Point, Role, Setting};
 use super::story::{Outcome, Power, run};
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -113,7 +113,10 @@ fn fill(point: &Point, power: Power, quota: u64, first_seed: u64) -> Row {
                 return;
             }
             let seed = first_seed + n;
-            let outcome = run(seed, point, power, Planted::default());
+            let outcome = match point.setting {
+                Setting::Custody => super::custody::run(seed, point),
+                _ => run(seed, point, power, Planted::default()),
+            };
             fired.fetch_add(outcome.fired, Ordering::Relaxed);
             row.lock()
                 .unwrap_or_else(PoisonError::into_inner)
@@ -166,16 +169,19 @@ fn line_of(point: &Point, power: Power, quota: u64, first_seed: u64) -> (u64, Ve
 
 #[test]
 fn crashes_at_every_failpoint() {
-    let quota = share_of(CRASHES, 1).div_ceil(POINTS.len() as u64);
+    let quota = share_of(CRASHES, 1).div_ceil((POINTS.len() + CUSTODY.len()) as u64);
     say(&head());
     let mut wrong = Vec::new();
     let mut crashes = 0;
-    for point in POINTS {
+    for point in POINTS.iter().chain(CUSTODY) {
         let (fired, what) = line_of(point, Power::Sometimes, quota, 1);
         crashes += fired;
         wrong.extend(what);
     }
-    say(&format!("{crashes} crashes at {} failpoints", POINTS.len()));
+    say(&format!(
+        "{crashes} crashes at {} failpoints",
+        POINTS.len() + CUSTODY.len()
+    ));
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
@@ -206,11 +212,16 @@ fn one_story_of_a_seed() {
     };
     let fits =
         |point: &&Point| point.name == name && (role.is_empty() || point.role.name() == role);
-    let point = POINTS.iter().find(fits).unwrap_or(&POINTS[0]);
-    let outcome = run(seed, point, power, Planted::default());
+    let all = || POINTS.iter().chain(CUSTODY);
+    let point = all().find(fits).unwrap_or(&POINTS[0]);
+    let play = || match point.setting {
+        Setting::Custody => super::custody::run(seed, point),
+        _ => run(seed, point, power, Planted::default()),
+    };
+    let outcome = play();
     let story = outcome.story.join("\n");
     say(&story);
     assert!(outcome.wrong.is_empty(), "{:?}", outcome.wrong);
-    let again = run(seed, point, power, Planted::default());
+    let again = play();
     assert_eq!(again.story.join("\n"), story, "a seed decides everything");
 }

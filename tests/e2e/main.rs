@@ -10,6 +10,7 @@ mod apart;
 mod coordinator;
 mod custody;
 mod database;
+mod devices;
 mod ipc;
 mod kill;
 mod kill_gateway;

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Lines};
-use tokio::process::{Child, ChildStdout, Command};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -221,6 +221,14 @@ impl Running {
             stderr,
             reader,
         }
+    }
+
+    /// Starts it with somebody at its standard input.
+    pub(crate) fn typed(mut command: Command) -> (Self, ChildStdin) {
+        command.stdin(Stdio::piped());
+        let mut running = Self::start(command);
+        let stdin = running.child.stdin.take().expect("stdin is piped");
+        (running, stdin)
     }
 
     /// Its process id.

@@ -18,6 +18,7 @@ const ALLOWED: &[&str] = &[
     "tests",
     "README.md",
     // Around it.
+    ".cargo",
     ".ci",
     ".gitignore",
     "CHANGELOG.md",

@@ -98,12 +98,12 @@ impl PeerManager {
                 self.on_coordinators_listed(now, &listed);
             }
             (Request::DeviceList, Ok(RegistryAnswer::DeviceList(version))) => {
-                self.on_list_published(Some(version));
+                self.on_list_published(Ok(version));
             }
             (Request::DeviceList, Err(RegistryError::Refused { code, detail })) => {
                 let detail = format!("{code}: {detail}");
-                self.out.warn(now, "list-not-published", detail);
-                self.on_list_published(None);
+                self.out.warn(now, "list-not-published", detail.clone());
+                self.on_list_published(Err(detail));
             }
             (Request::DeviceList, _) => self.out.counters.count("registry-failed"),
             (Request::Network | Request::Renew | Request::Coordinators, _) => {
@@ -216,6 +216,7 @@ impl PeerManager {
                 }
             }
             Write::Inbox => self.on_inbox_written(now, detail.map_or(Ok(results), Err)),
+            Write::OwnList(command) => self.on_own_list_written(command, detail),
             Write::Copy(copied) => {
                 let result = detail.map_or_else(|| Ok(results.into_iter().next()), Err);
                 self.on_copy_written(now, &copied, result);
@@ -296,6 +297,8 @@ impl PeerManager {
             self.seal_and_write(&user);
             self.placing.touch(&user, false);
             self.pump_user(now, &user);
+            // A batch at a time: what is left goes on at the end of this input.
+            self.unsealed.insert(user);
         }
     }
 
@@ -303,7 +306,13 @@ impl PeerManager {
     pub(crate) fn expire_messages(&mut self, now: Now) {
         let steady_ms = self.steady_ms(now);
         let old = |born_ms: u64| born_ms.saturating_add(MESSAGE_EXPIRY_MS) < steady_ms;
-        let ids = self.outbox.ids(|entry| old(entry.row.born_ms));
+        let by_wall = |queued_ms: u64| {
+            let age_ms = now.wall_ms.saturating_sub(queued_ms);
+            planted!(WallClockExpires) && age_ms > MESSAGE_EXPIRY_MS
+        };
+        let ids = self
+            .outbox
+            .ids(|entry| old(entry.row.born_ms) || by_wall(entry.row.queued_ms));
         let mut ops = Vec::new();
         for id in ids {
             ops.extend(self.end_message(now, id, DeliveryState::Expired, STOPPED_TRYING));

@@ -117,7 +117,7 @@ impl PeerManager {
     }
 
     /// Whether an attempt for a user may still succeed, and whether an open link still may.
-    fn attempts(&self, label: &Label) -> (bool, bool) {
+    pub(crate) fn attempts(&self, label: &Label) -> (bool, bool) {
         let asking = self.is_asking_for(label) || self.is_querying(label);
         let making = self.links.of_user(label).any(|link| !link.is_ready());
         let hopeful = self.outbox.has_waiting(label) && self.has_hope(label);

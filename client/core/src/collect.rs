@@ -72,6 +72,9 @@ impl PeerManager {
     /// A link to somebody who keeps is open: asks for what is there, from the beginning.
     pub(crate) fn start_collecting(&mut self, now: Now, id: LinkId) {
         let ready = self.links.get(id).and_then(|link| link.ready());
+        if planted!(KeptNotFetched) {
+            return;
+        }
         if ready.is_some_and(|ready| ready.can_store) && !self.draining {
             let collecting = Collecting {
                 next: Some(Vec::new()),
@@ -158,6 +161,9 @@ impl PeerManager {
         if !expected && !self.opens.take(now.mono_ms) {
             self.out.counters.count("too-many-parcels");
             return self.settle_kept(now, Way::Kept(id), parcel.id(), Fate::Again);
+        }
+        if planted!(DeletedBeforeCommit) {
+            self.settle_kept(now, Way::Kept(id), parcel.id(), Fate::Settled);
         }
         self.on_message_parcel(now, &parcel, Way::Kept(id));
     }

@@ -131,7 +131,9 @@ impl PeerManager {
             Ok(Some(StoreResult::Inserted { .. })) => {
                 self.acknowledge(now, device, item, way, false);
             }
-            Ok(Some(StoreResult::Duplicate)) => self.acknowledge(now, device, item, way, true),
+            Ok(Some(StoreResult::Duplicate { .. })) => {
+                self.acknowledge(now, device, item, way, true)
+            }
             Ok(_) => {
                 let subject = (copied.parcel, Some(copied.id));
                 self.say_nack(now, device, subject, Reason::Conflict, way);

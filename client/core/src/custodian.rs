@@ -7,6 +7,7 @@ use crate::limits::{
     KEEP_BUSY_MS, KEEP_EXPIRE_BATCH, KEEP_EXPIRE_MS, KEEP_FULL_MS, KEEP_IN_FLIGHT_MAX,
     REST_COUNTED_MS_MAX,
 };
+use crate::link::Link;
 use crate::manager::PeerManager;
 use crate::outputs::Write;
 use crate::state::{KeptRow, KeptSum, StoreOp, StoreResult};
@@ -131,7 +132,7 @@ impl PeerManager {
             return Err((ErrorCode::Unavailable, KEEP_BUSY_MS));
         }
         let len = parcel.bytes().len() as u64;
-        let linked = self.links.ready_to(header.to).is_some();
+        let linked = self.links.ready_to(header.to).is_some() || planted!(KeptToAnybody);
         Ok(Deposit {
             device,
             user,
@@ -148,6 +149,15 @@ impl PeerManager {
     /// Puts a deposit into the next write; its room is taken from now on.
     fn take_deposit(&mut self, now: Now, mut deposit: Deposit, bytes: Vec<u8>) {
         let (recipient, id) = (deposit.recipient, deposit.parcel);
+        if planted!(ReceiptBeforeCommit) {
+            self.say_receipt(&deposit, deposit.keep_s);
+        }
+        if planted!(EvictedWhenFull) && deposit.only_find {
+            let (steady_ms, limit) = (u64::MAX, 1);
+            let op = StoreOp::ExpireKept { steady_ms, limit };
+            self.out.write(vec![op], Write::ExpireKept);
+            deposit.only_find = false;
+        }
         self.keeping.in_flight += 1;
         let op = if deposit.only_find {
             self.out.counters.count("deposit-full");
@@ -247,7 +257,12 @@ impl PeerManager {
 
     /// A linked recipient gets what was just committed at once.
     fn push_kept(&mut self, deposit: &Deposit) {
-        let Some(id) = self.links.ready_to(deposit.recipient) else {
+        let anybody = || {
+            let other = |link: &Link| link.is_ready() && link.device != deposit.device;
+            let others = planted!(KeptToAnybody).then(|| self.links.ids(other));
+            others.and_then(|mut ids| ids.pop())
+        };
+        let Some(id) = self.links.ready_to(deposit.recipient).or_else(anybody) else {
             return;
         };
         let sent = match &deposit.push {

@@ -52,7 +52,7 @@ impl PeerManager {
             ops.extend(of_item);
             reused |= proven && item.seq_reused && of_now;
         }
-        if reused {
+        if reused && !planted!(CountsOn) {
             self.new_incarnation();
             ops.push(StoreOp::SetIncarnation(self.me.incarnation));
             let detail = format!("{label} saw numbers of ours before: restored from a backup?");
@@ -267,8 +267,12 @@ impl PeerManager {
             }
         }
         self.pump_user(now, label);
+        let (_, hopeful) = self.attempts(label);
         if self.is_stranded(label) {
             self.start_climb(now, label);
+        } else if !hopeful {
+            // What is asked or called may come to nothing, and no ladder runs that would notice.
+            self.plan_retry(now, label);
         }
     }
 }

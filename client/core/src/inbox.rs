@@ -234,9 +234,9 @@ impl PeerManager {
                 self.acknowledge(now, device, item(seq_reused), way, false);
                 self.inbox.streams.hold(row);
             }
-            Some(StoreResult::Duplicate) if planted!(DuplicateNotAcked) => {}
-            Some(StoreResult::Duplicate) => {
-                self.acknowledge(now, device, item(false), way, true);
+            Some(StoreResult::Duplicate { .. }) if planted!(DuplicateNotAcked) => {}
+            Some(StoreResult::Duplicate { seq_reused }) => {
+                self.acknowledge(now, device, item(seq_reused), way, true);
                 if planted!(DuplicateShown) {
                     self.show(row, false);
                 }

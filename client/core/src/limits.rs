@@ -10,8 +10,14 @@ pub use beeline_proto::limits::CUSTODIANS_MAX;
 
 use beeline_proto::limits::CANDIDATES_MAX;
 
-/// Messages of ours not yet final: a month of a busy program, about 40 MiB with their parcels.
-pub const OUTBOX_MAX: usize = 10_000;
+/// Messages of ours not yet final: a month of a busy program. Of 200 bytes each they take 300 MiB.
+pub const OUTBOX_MAX: usize = 128 * 1024;
+
+/// Bytes of their texts, envelopes and parcels.
+pub const OUTBOX_BYTES_MAX: usize = 384 * 1024 * 1024;
+
+/// Users they are for.
+pub const OUTBOX_USERS_MAX: usize = 10_000;
 
 /// Delivered messages that are still served to further devices, about 40 MiB; beyond it the oldest
 /// are let go: a device away that long finds the rest at its user's other devices.
@@ -19,6 +25,13 @@ pub const SERVED_MAX: usize = 10_000;
 
 /// Messages with one link that wait for an ACK: fills 100 ms of a link at 5,000 messages/s.
 pub const LINK_WINDOW: usize = 512;
+
+/// Writes under way from which on a new message is only signed before it is queued: in a burst of
+/// sends being durable does not wait for sealing, which is done while the disk works.
+pub const SEAL_FIRST_MAX: usize = 8;
+
+/// Messages of one user sealed in one turn: they take 5 ms, which everything else waits.
+pub const SEAL_BATCH_MAX: usize = 64;
 
 /// Items waiting on one link for room: a window of messages and the ACKs of the other direction.
 pub const LINK_QUEUE_MAX: usize = 1_024;
@@ -399,9 +412,9 @@ pub const REDIALS_MAX: u32 = 3;
 /// our own.
 pub const TIMERS_MAX: usize = 4 * LINKS_MAX
     + ACK_DEVICES_MAX
-    + (3 + RELAYS_AT_ONCE) * (PEERS_MAX + OUTBOX_MAX)
+    + (3 + RELAYS_AT_ONCE) * (PEERS_MAX + OUTBOX_USERS_MAX)
     + HELD_TOTAL_MAX
     + 16
     + FABRIC_TIMERS_MAX;
 
-const _: () = assert!(PEERS_MAX > OUTBOX_MAX + LINKS_MAX + REQUESTS_MAX);
+const _: () = assert!(PEERS_MAX > OUTBOX_USERS_MAX + LINKS_MAX + REQUESTS_MAX);

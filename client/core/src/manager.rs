@@ -85,6 +85,8 @@ pub struct PeerManager {
     pub(crate) depositing: (Vec<StoreOp>, Vec<Deposit>),
     pub(crate) pages: Pages,
     pub(crate) collected: Collected,
+    /// Users with durable messages to seal before the outputs are drained.
+    pub(crate) unsealed: BTreeSet<Label>,
     pub(crate) visits: Visits,
     /// Links with items to put into frames before the outputs are drained.
     pub(crate) dirty: BTreeSet<LinkId>,
@@ -144,6 +146,7 @@ impl PeerManager {
             depositing: Default::default(),
             pages: Pages::default(),
             collected: Collected::default(),
+            unsealed: BTreeSet::new(),
             visits: Visits::default(),
             dirty: BTreeSet::new(),
             draining: false,
@@ -306,10 +309,11 @@ impl PeerManager {
     }
 
     /// Last act before the outputs are drained, in fixed order: the inbox's batch, what is to
-    /// be kept, then frames.
+    /// be kept, what is to be sealed, then frames.
     fn settle(&mut self, now: Now) {
         self.flush_inbox();
         self.flush_deposits();
+        self.flush_unsealed();
         self.settle_placing(now);
         self.flush_frames(now);
     }

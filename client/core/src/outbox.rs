@@ -1,6 +1,8 @@
 //! Our messages on their way: what is queued, in which order, and how each stands. The rows are the
 //! store's; this is their working copy.
 
+mod room;
+
 use crate::event::{DeliveryState, Kept, Rung};
 use crate::input::{CommandId, LinkId};
 use crate::limits::SETTLED_MAX;
@@ -52,6 +54,8 @@ pub(crate) struct Entry {
     pub(crate) command: Option<CommandId>,
     /// Devices that are still to get it whatever its state: the recipient's others once one has it.
     pub(crate) left: BTreeSet<DeviceFp>,
+    /// Bytes it counts for; see [`room`].
+    weight: usize,
 }
 
 impl Entry {
@@ -123,6 +127,8 @@ pub(crate) struct Outbox {
     /// What each device is still to get whatever its state.
     left: BTreeMap<DeviceFp, BTreeMap<u64, MessageId>>,
     by_parcel: BTreeMap<ParcelId, MessageId>,
+    /// Bytes of all texts, envelopes and parcels.
+    bytes: usize,
     seqs: BTreeMap<Label, u64>,
     next_order: u64,
     settled: BTreeMap<MessageId, Settled>,
@@ -140,6 +146,7 @@ impl Outbox {
             served: BTreeMap::new(),
             left: BTreeMap::new(),
             by_parcel: BTreeMap::new(),
+            bytes: 0,
             seqs: seqs.into_iter().collect(),
             next_order: 1,
             settled: BTreeMap::new(),
@@ -176,6 +183,7 @@ impl Outbox {
             keeping: None,
             command,
             left: BTreeSet::new(),
+            weight: room::weight(&row),
             row,
         };
         if entry.is_open() {
@@ -188,6 +196,7 @@ impl Outbox {
             }
         }
         self.index_parcels(id, &entry.row.parcels);
+        self.bytes += entry.weight;
         self.entries.insert(id, entry);
     }
 
@@ -243,6 +252,7 @@ impl Outbox {
         entry.custody.retain(|device, _| same(device));
         self.forget_parcels(&old);
         self.index_parcels(id, &parcels);
+        self.weigh(&id);
     }
 
     /// Takes back envelope and parcels that could not be written.
@@ -254,12 +264,14 @@ impl Outbox {
         entry.hash = None;
         entry.row.envelope = None;
         let parcels = std::mem::take(&mut entry.row.parcels);
+        self.weigh(id);
         self.forget_parcels(&parcels);
     }
 
     /// Takes a message out.
     pub(crate) fn remove(&mut self, id: &MessageId) -> Option<Entry> {
         let entry = self.entries.remove(id)?;
+        self.bytes -= entry.weight;
         self.close(&entry.row.to, entry.order);
         self.served.remove(&entry.order);
         for device in &entry.left {
@@ -333,6 +345,7 @@ impl Outbox {
             .partition::<Vec<_>, _>(|(to, _)| *to == device);
         entry.row.parcels = kept;
         self.forget_parcels(&gone);
+        self.weigh(&id);
         self.unindex(device, order);
         was || !gone.is_empty()
     }
@@ -472,3 +485,7 @@ impl Outbox {
         self.settled.len()
     }
 }
+
+#[cfg(test)]
+#[path = "outbox_tests.rs"]
+mod tests;

@@ -27,6 +27,8 @@ pub(crate) enum Write {
     Inbox,
     /// A copy of what another device of ours said.
     Copy(Box<Copied>),
+    /// A list of our own devices was put in force.
+    OwnList(CommandId),
     /// Custodians hold these messages, as said.
     Stored(Vec<MessageId>),
     /// A bundle may be published.

@@ -62,10 +62,19 @@ impl PeerManager {
 
     /// Takes a list of our own devices if it is newer; whether it was.
     pub(crate) fn take_own_list(&mut self, now: Now, bytes: &[u8]) -> Result<bool, ChainError> {
+        self.adopt_own_list(now, bytes, Write::Plain)
+    }
+
+    fn adopt_own_list(
+        &mut self,
+        now: Now,
+        bytes: &[u8],
+        purpose: Write,
+    ) -> Result<bool, ChainError> {
         let before = self.own_others();
         let taken = self.me.adopt_device_list(bytes);
         match taken {
-            Ok(true) => self.on_own_list(now, &before),
+            Ok(true) => self.on_own_list(now, &before, purpose),
             Err(ChainError::UnknownDevice) => self.on_removed(now),
             _ => {}
         }
@@ -73,12 +82,12 @@ impl PeerManager {
     }
 
     /// A newer list of our own is in force: it is kept, told, and lived by.
-    fn on_own_list(&mut self, now: Now, before: &[DeviceFp]) {
+    fn on_own_list(&mut self, now: Now, before: &[DeviceFp], purpose: Write) {
         let left = |device: &&DeviceFp| !self.is_own_other(**device);
         let removed: Vec<DeviceFp> = before.iter().filter(left).copied().collect();
         let mut ops = vec![self.me.keep()];
         ops.extend(self.forget_devices(&removed));
-        self.out.write(ops, Write::Plain);
+        self.out.write(ops, purpose);
         self.know_ourselves();
         self.drop_devices(now, &removed);
         self.tell_own_list();
@@ -122,11 +131,19 @@ impl PeerManager {
         self.out.ask(call, Request::DeviceList);
     }
 
-    /// The registry took our list (`Some`: the version in force), or refused it as not the newest.
-    pub(crate) fn on_list_published(&mut self, version: Option<u64>) {
+    /// The registry took our list (the version in force), or refused it.
+    pub(crate) fn on_list_published(&mut self, taken: Result<u64, String>) {
         let ours = self.me.chain.devices.version();
-        self.presence.list_published = version.unwrap_or(ours).min(ours);
-        if version.is_none_or(|version| version > ours) {
+        let version = taken.as_ref().map_or(ours, |version| *version);
+        let newer = version > ours || taken.is_err();
+        self.presence.list_published = version.min(ours);
+        self.out.event(Event::ListPublished {
+            version: self.presence.list_published,
+            error: taken.err(),
+        });
+        // A newer one may have come into force meanwhile.
+        self.publish_own_list();
+        if newer {
             let own = self.me.user_label.clone();
             self.look_up(&own);
         }
@@ -143,8 +160,8 @@ impl PeerManager {
 
     /// The person changed the list of our devices: it takes force here, and is published.
     pub(crate) fn on_put_device_list(&mut self, now: Now, command: CommandId, bytes: &[u8]) {
-        let event = match self.take_own_list(now, bytes) {
-            Ok(true) => Event::Done { command },
+        let event = match self.adopt_own_list(now, bytes, Write::OwnList(command)) {
+            Ok(true) => return,
             Ok(false) => Event::Refused {
                 command,
                 code: ErrorCode::Conflict,
@@ -157,6 +174,18 @@ impl PeerManager {
             },
         };
         self.out.event(event);
+    }
+
+    /// The list put in force is stored, or could not be.
+    pub(crate) fn on_own_list_written(&mut self, command: CommandId, failure: Option<String>) {
+        self.out.event(match failure {
+            None => Event::Done { command },
+            Some(detail) => Event::Refused {
+                command,
+                code: ErrorCode::Internal,
+                detail: format!("the list is in force, and could not be stored yet: {detail}"),
+            },
+        });
     }
 
     /// Every message still here goes to our other devices, too.

@@ -80,6 +80,26 @@ bugs! {
     CapIgnored,
     /// A relayed message is told to be tried.
     StateGoesBack,
+    /// A custodian promises before it has committed.
+    ReceiptBeforeCommit,
+    /// A custodian makes room by dropping what it accepted.
+    EvictedWhenFull,
+    /// A custodian hands what it keeps to whoever is linked.
+    KeptToAnybody,
+    /// A recipient has kept parcels deleted before it has committed them.
+    DeletedBeforeCommit,
+    /// A recipient does not ask what is kept for it.
+    KeptNotFetched,
+    /// A message is called stored at its first receipt.
+    StoredFromOneReceipt,
+    /// A parcel whose key is gone is dropped in silence.
+    SilentWithoutKey,
+    /// Message ids are remembered for a minute.
+    DuplicatesForgotten,
+    /// The wall clock says how old a message is.
+    WallClockExpires,
+    /// A reused place in the sequence has no consequence.
+    CountsOn,
 }
 
 #[cfg(feature = "planted")]

@@ -145,7 +145,7 @@ impl PeerManager {
             self.tell_through(way, message, id);
         }
         if unsealed {
-            self.seal_and_write(user);
+            self.unsealed.insert(user.clone());
         }
         self.watch_flow(now, id, user, to);
     }

@@ -10,6 +10,7 @@ use crate::limits::{
     ROUTE_DEMOTED_MS,
 };
 use crate::manager::PeerManager;
+use crate::outbox::{Entry, Phase};
 use crate::output::SignalKind;
 use crate::state::StoreOp;
 use crate::timer::Timer;
@@ -295,7 +296,10 @@ impl PeerManager {
         let sockets = self.presence.sockets();
         let mut tried = false;
         let mut batch = Vec::new();
-        for entry in self.outbox.after(label, 0).take(RELAY_REQUEST_BATCH) {
+        // Nothing goes out before it is committed.
+        let sealed = |entry: &&Entry| entry.phase == Phase::Sealed;
+        let waiting = self.outbox.after(label, 0).filter(sealed);
+        for entry in waiting.take(RELAY_REQUEST_BATCH) {
             let theirs = |(to, _): &&(DeviceFp, Vec<u8>)| !self.is_own_other(*to);
             batch.extend(entry.row.parcels.iter().filter(theirs).cloned());
         }

@@ -2,7 +2,7 @@
 //! whose bundle is known. Both are written before they are used, and repeated byte for byte.
 
 use crate::crypto::random_id;
-use crate::limits::LINK_WINDOW;
+use crate::limits::{SEAL_BATCH_MAX, SEAL_FIRST_MAX};
 use crate::manager::PeerManager;
 use crate::outbox::Phase;
 use crate::outputs::Write;
@@ -119,7 +119,7 @@ impl PeerManager {
     }
 
     /// Signs and seals what waits for a user, as far as keys are known: the operations to write and
-    /// the messages they concern. At most a window of messages at a time.
+    /// the messages they concern. At most a batch of messages at a time.
     pub(crate) fn seal_waiting(&mut self, to: &Label) -> (Vec<StoreOp>, Vec<MessageId>) {
         let needs = self.needs(to);
         let mut ops = Vec::new();
@@ -169,13 +169,17 @@ impl PeerManager {
         row.envelope = Some(envelope);
     }
 
-    /// Signs and seals a new row before it is queued, if the recipient's key is pinned.
+    /// Signs and seals a new row before it is queued, if the recipient's key is pinned. In a burst
+    /// it is only signed: [`Self::seal_late`] follows.
     pub(crate) fn seal_new(&mut self, row: &mut OutboxRow) {
         if self.is_blocked(&row.to) {
             return;
         }
-        let mut keys = self.seal_keys(&row.to);
-        keys.extend(self.seal_keys(&self.me.user_label));
+        let mut keys = self.seal_keys(&self.me.user_label);
+        // Copies to our own other devices are sealed here only.
+        if !keys.is_empty() || self.out.writes_open() < SEAL_FIRST_MAX {
+            keys.extend(self.seal_keys(&row.to));
+        }
         self.seal_row(row, None, &keys);
     }
 
@@ -215,7 +219,24 @@ impl PeerManager {
                 devices,
             })
         });
-        wanting.take(LINK_WINDOW).collect()
+        wanting.take(SEAL_BATCH_MAX).collect()
+    }
+
+    /// Seals at the end of this input what became durable without parcels, all of it together.
+    pub(crate) fn seal_late(&mut self, id: MessageId) {
+        let entry = self.outbox.get(&id).filter(|e| e.row.parcels.is_empty());
+        if let Some(to) = entry.map(|entry| entry.row.to.clone())
+            && !self.seal_keys(&to).is_empty()
+        {
+            self.unsealed.insert(to);
+        }
+    }
+
+    /// Seals for the users that [`Self::seal_late`] noted.
+    pub(crate) fn flush_unsealed(&mut self) {
+        for to in std::mem::take(&mut self.unsealed) {
+            self.seal_and_write(&to);
+        }
     }
 
     /// Seals what waits for a user and writes it.

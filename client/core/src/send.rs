@@ -2,7 +2,7 @@
 
 use crate::event::{DeliveryState, Event};
 use crate::input::CommandId;
-use crate::limits::{KEYED_WAIT_MAX, OUTBOX_MAX, STORE_IN_FLIGHT_MAX};
+use crate::limits::{KEYED_WAIT_MAX, STORE_IN_FLIGHT_MAX};
 use crate::manager::PeerManager;
 use crate::outbox::{Phase, Waiting};
 use crate::outputs::Write;
@@ -64,7 +64,7 @@ impl PeerManager {
             return Some((ErrorCode::Revoked, format!("{to} is no longer a member")));
         }
         let waiting = self.outbox.keyed.get(to).map_or(0, VecDeque::len);
-        let full = self.outbox.len() >= OUTBOX_MAX
+        let full = self.outbox.is_full_for(to)
             || self.out.writes_open() >= STORE_IN_FLIGHT_MAX
             || waiting >= KEYED_WAIT_MAX;
         if full {
@@ -193,6 +193,7 @@ impl PeerManager {
         if !sealed {
             self.seal_and_write(&to);
         }
+        self.seal_late(id);
         match self.peer(now, &to).ladder.map(|ladder| ladder.tried()) {
             Some(Some(rung)) => self.tell_trying_one(now, id, rung),
             Some(None) => {}

@@ -469,7 +469,11 @@ pub enum StoreResult {
     /// For `QueueMessage`: the idempotency key had made this message.
     Known(MessageId),
     /// For `Receive`: this very envelope is here already.
-    Duplicate,
+    Duplicate {
+        /// Another message id used this (device, incarnation, seq) too: it is said with each ACK,
+        /// as the one that said it first may be lost.
+        seq_reused: bool,
+    },
     /// For `Receive`: another envelope has this id.
     Conflict,
     /// For `Keep` and `FindKept`: the parcel is kept already.

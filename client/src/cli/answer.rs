@@ -1,6 +1,7 @@
 //! Answers to `peers`, `routes`, `history`, `why`, `verify` and `status`, from a running client or,
 //! where nobody runs it, from its store: whoever asks, by command line or socket, gets these lines.
 
+use super::device_line::DeviceLine;
 use super::fail::Failure;
 use super::line::{
     AboutPart, CoordinatorPart, HistoryLine, KeeperPart, Line, LinkPart, PeerLine, RouteLine,
@@ -18,7 +19,11 @@ use beeline_proto::id::{Label, MessageId};
 use beeline_proto::safety::grouped;
 use beeline_proto::time::Timestamp;
 use client_core::event::{DeliveryState, PeerState};
+use data_encoding::HEXLOWER;
 use std::collections::BTreeSet;
+
+/// Names the question that puts a device list in force.
+const PUT_LIST: &str = "put-device-list";
 
 /// The state of a message that another device of ours sent: there it is known.
 const COPIED: &str = "copied";
@@ -47,6 +52,8 @@ pub(crate) enum Question {
         /// Whether to tell.
         on: bool,
     },
+    /// Put a newer list of our devices in force, and publish it.
+    PutDeviceList(Vec<u8>),
     /// The life of a message.
     Why(MessageId),
     /// The safety number with a user.
@@ -62,10 +69,15 @@ impl Question {
     /// Whether the answer changes something, so that only the owner of the home may give it.
     pub(crate) fn changes(&self) -> bool {
         match self {
-            Self::Forget(_) | Self::ReadReceipts { .. } => true,
+            Self::Forget(_) | Self::ReadReceipts { .. } | Self::PutDeviceList(_) => true,
             Self::Verify { accept, .. } => *accept,
             Self::Peers | Self::Routes | Self::History(_) | Self::Why(_) => false,
         }
+    }
+
+    /// Whether others are to hear of the change at once, so that it needs the network.
+    pub(crate) fn is_published(&self) -> bool {
+        matches!(self, Self::PutDeviceList(_))
     }
 
     /// Its name and subject on the socket.
@@ -76,6 +88,7 @@ impl Question {
             Self::History(user) => ("history", user.to_string(), false),
             Self::Forget(user) => ("forget", user.to_string(), false),
             Self::ReadReceipts { user, on } => ("read-receipts", user.to_string(), *on),
+            Self::PutDeviceList(list) => (PUT_LIST, HEXLOWER.encode(list), false),
             Self::Why(id) => ("why", id.to_text(), false),
             Self::Verify { user, accept } => ("verify", user.to_string(), *accept),
         }
@@ -96,6 +109,12 @@ impl Question {
                 user: user()?,
                 on: accept,
             }),
+            PUT_LIST => {
+                let list = HEXLOWER.decode(subject.as_bytes());
+                let damaged = "the device list is not hexadecimal";
+                let list = list.map_err(|_| Failure::coded(ErrorCode::InvalidArgument, damaged))?;
+                Ok(Self::PutDeviceList(list))
+            }
             "why" => Ok(Self::Why(message_id(subject)?)),
             "verify" => Ok(Self::Verify {
                 user: user()?,
@@ -141,6 +160,14 @@ pub(crate) async fn answer(client: &Client, question: &Question) -> Result<Vec<L
             let (user, on) = (user.to_string(), *on);
             vec![Line::ReadReceipts { user, on }]
         }
+        Question::PutDeviceList(list) => {
+            let put = client.put_device_list(list.clone()).await;
+            let registry = put.map_err(failure)?;
+            vec![Line::Device(DeviceLine::DeviceList {
+                published: registry == Some(Ok(())),
+                reason: registry.and_then(Result::err),
+            })]
+        }
         Question::Why(id) => story_lines(&client.why(*id).await.map_err(failure)?),
         Question::Verify { user, accept } => {
             verify_lines(&client.verify(user, *accept).await.map_err(failure)?)
@@ -162,7 +189,7 @@ pub(crate) fn answer_at_rest(reader: &Reader, question: &Question) -> Result<Vec
         Question::Verify { user, .. } => {
             verify_lines(&reader.safety_number(user).map_err(failure)?)
         }
-        Question::Forget(_) | Question::ReadReceipts { .. } => {
+        Question::Forget(_) | Question::ReadReceipts { .. } | Question::PutDeviceList(_) => {
             let text = "only a process that owns the home can do that";
             return Err(Failure::coded(ErrorCode::Unavailable, text));
         }

@@ -73,6 +73,8 @@ pub(crate) enum Command {
     /// Print a bearer token for the REST interface, valid for ten minutes
     #[command(after_help = TOKEN_EXAMPLES)]
     Token,
+    /// Link, list and revoke the user's devices
+    Device(super::device_args::DeviceArgs),
     /// Administer a network: create it, invite, list and revoke members
     Network(super::network_args::NetworkArgs),
 }

@@ -56,9 +56,11 @@ fn line_of_core(event: &Event, who: &Who) -> Option<Line> {
         ),
         Event::RunningElsewhere { detail } => warning("running-elsewhere", detail.clone()),
         Event::Warned { kind, detail } => warning(kind, detail.clone()),
-        Event::Queued { .. } | Event::Refused { .. } | Event::Done { .. } | Event::Fabric(_) => {
-            None
-        }
+        Event::Queued { .. }
+        | Event::Refused { .. }
+        | Event::Done { .. }
+        | Event::ListPublished { .. }
+        | Event::Fabric(_) => None,
     }
 }
 

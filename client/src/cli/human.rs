@@ -3,6 +3,7 @@
 
 mod status;
 
+use super::device_line;
 use super::line::{
     Line, MemberLine, MessageLine, PeerLine, RouteLine, StateLine, StepLine, VerifyLine,
 };
@@ -94,6 +95,7 @@ pub(crate) fn render(line: &Line, style: Style) -> String {
                 safe(detail)
             )
         }
+        Line::Device(line) => device_line::render(line, style),
         Line::Error { message, .. } => format!("{} {}", style.bad("error:"), safe(message)),
     }
 }

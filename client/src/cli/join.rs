@@ -7,10 +7,16 @@ use super::plain;
 use super::reach::Context;
 use beeline::error::{JoinError, RestError};
 use beeline_proto::code::ErrorCode;
+use beeline_proto::device_link::DeviceLink;
 use beeline_proto::invite::InviteLink;
+use std::path::Path;
 
 /// Makes the home a device of a user in the link's network.
 pub(crate) async fn join(context: &Context, args: JoinArgs) -> Result<Exit, Failure> {
+    if DeviceLink::is_one(&args.link) {
+        let text = "this link adds a device to a user: `beeline device join LINK`";
+        return Err(Failure::coded(ErrorCode::InvalidArgument, text));
+    }
     let mut options = context.options("join", &LinkArgs::default());
     options.ca = args.ca.clone();
     if let Ok(link) = InviteLink::parse(&args.link)
@@ -21,16 +27,7 @@ pub(crate) async fn join(context: &Context, args: JoinArgs) -> Result<Exit, Fail
     let device = args.device.as_ref().map(|device| device.as_str());
     let joined = beeline::join::join(&options, &args.link, args.user.as_str(), device).await;
     let joined = joined.map_err(|error| failure(&error, args.ca.is_none()))?;
-    if let Some(ca) = &args.ca {
-        let kept = context.ca_file();
-        std::fs::copy(ca, &kept).map_err(|error| {
-            Failure::new(format!(
-                "joined, but {} could not be kept as {}: {error}; copy it there yourself",
-                ca.display(),
-                kept.display()
-            ))
-        })?;
-    }
+    keep_ca(context, args.ca.as_deref())?;
     let line = Line::Joined {
         network: joined.who.network_label.to_string(),
         user: joined.who.user_label.to_string(),
@@ -38,6 +35,22 @@ pub(crate) async fn join(context: &Context, args: JoinArgs) -> Result<Exit, Fail
     };
     context.printer.line(&line).await?;
     Ok(Exit::Done)
+}
+
+/// Keeps the certificate authorities that were given, for every later start.
+pub(super) fn keep_ca(context: &Context, ca: Option<&Path>) -> Result<(), Failure> {
+    let Some(ca) = ca else {
+        return Ok(());
+    };
+    let kept = context.ca_file();
+    std::fs::copy(ca, &kept).map_err(|error| {
+        Failure::new(format!(
+            "joined, but {} could not be kept as {}: {error}; copy it there yourself",
+            ca.display(),
+            kept.display()
+        ))
+    })?;
+    Ok(())
 }
 
 fn failure(error: &JoinError, without_ca: bool) -> Failure {

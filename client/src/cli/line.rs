@@ -4,6 +4,7 @@
 mod keeper;
 mod status;
 
+use super::device_line::DeviceLine;
 pub(crate) use super::past::{AboutPart, HistoryLine, WhyLine};
 pub(crate) use keeper::KeeperPart;
 use serde::{Deserialize, Serialize};
@@ -143,6 +144,9 @@ pub(crate) enum Line {
         /// For people: what to do.
         message: String,
     },
+    /// Of the user's devices.
+    #[serde(untagged)]
+    Device(DeviceLine),
 }
 
 /// One state of a message of ours.

@@ -44,12 +44,21 @@ fn at_rest(context: &Context) -> Result<Reader, Failure> {
     Reader::open(context.home.dir()).map_err(answer::failure)
 }
 
-/// Only the owner of the home may change anything.
+/// Changes something, and prints what came of it.
 async fn change(context: &Context, question: &Question) -> Result<Exit, Failure> {
+    let lines = carry_out(context, question).await?;
+    print(context, &lines).await
+}
+
+/// Changes something: only the owner of the home may.
+pub(crate) async fn carry_out(
+    context: &Context,
+    question: &Question,
+) -> Result<Vec<Line>, Failure> {
     // Nobody is called and nothing is sent just because somebody compares digits.
     let (command, ..) = question.to_wire();
     let options = Options {
-        offline: true,
+        offline: !question.is_published(),
         ..context.options(command, &LinkArgs::default())
     };
     loop {
@@ -57,15 +66,21 @@ async fn change(context: &Context, question: &Question) -> Result<Exit, Failure>
             Way::Own(owned) => {
                 let lines = answer::answer(&owned.client, question).await;
                 owned.shutdown().await;
-                return print(context, &lines?).await;
+                return lines;
             }
             Way::Through(mut caller) => match caller.ask(question).await {
-                Ok(lines) => return print_json(context, lines).await,
+                Ok(lines) => return lines.iter().map(|json| read(json)).collect(),
                 Err(CallError::Failed(failure)) => return Err(failure),
                 Err(CallError::Gone) => {}
             },
         }
     }
+}
+
+fn read(json: &str) -> Result<Line, Failure> {
+    serde_json::from_str(json).map_err(|_| {
+        Failure::new("the running beeline speaks another version: restart it, then try again")
+    })
 }
 
 async fn print(context: &Context, lines: &[Line]) -> Result<Exit, Failure> {

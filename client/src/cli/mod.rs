@@ -4,6 +4,9 @@
 pub(crate) mod answer;
 pub(crate) mod args;
 pub(crate) mod deliver;
+mod device;
+mod device_args;
+mod device_line;
 pub(crate) mod events;
 pub(crate) mod fail;
 mod human;
@@ -92,6 +95,7 @@ async fn in_home(context: &Context, command: Command) -> Result<Exit, Failure> {
             look::ask(context, Question::Verify { user, accept }).await
         }
         Command::Token => token::token(context).await,
+        Command::Device(args) => device::device(context, args.action).await,
         Command::Network(args) => network::network(context, args.action).await,
     }
 }

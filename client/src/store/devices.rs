@@ -45,7 +45,7 @@ pub(super) fn keep_copy(conn: &Connection, row: &CopyRow) -> Result<StoreResult,
         .query_row(params![row.device.0, row.id.0, row.hash.0], |r| r.get(0))
         .optional()?;
     match known {
-        Some(true) => return Ok(StoreResult::Duplicate),
+        Some(true) => return Ok(StoreResult::Duplicate { seq_reused: false }),
         Some(false) => return Ok(StoreResult::Conflict),
         None => {}
     }

@@ -118,7 +118,13 @@ fn a_copy_is_taken_once_and_told_as_sent_by_our_other_device() {
         [inserted.clone(), inserted]
     );
     let again = done(&conn, &[copy(1, 1), copy(1, 9)]);
-    assert_eq!(again, [StoreResult::Duplicate, StoreResult::Conflict]);
+    assert_eq!(
+        again,
+        [
+            StoreResult::Duplicate { seq_reused: false },
+            StoreResult::Conflict
+        ]
+    );
     done(&conn, &[StoreOp::QueueMessage(outgoing(3, "carol", 1, 7))]);
     let reader = reader(&place);
     let history = reader.history(&label("carol"), 10).expect("asked");

@@ -130,7 +130,7 @@ pub(super) fn find(conn: &Connection, id: MessageId) -> Result<Option<HistoryIte
 /// Messages to show, in order, at most `limit`.
 pub(super) fn unshown(conn: &Connection, limit: usize) -> Result<Vec<Unshown>, StoreError> {
     let sql = "SELECT device_fp, id, user_fp, from_user_id, text, path, sent_at_ms, received_ms,
-                   show = 'showing', incarnation, seq
+                   show = 'showing', late, incarnation, seq
                FROM inbox WHERE show IN ('released', 'showing')
                ORDER BY released LIMIT ?1";
     let of = [limit.min(UNSHOWN_MAX) as i64];
@@ -148,29 +148,16 @@ pub(super) fn unshown(conn: &Connection, limit: usize) -> Result<Vec<Unshown>, S
             received_ms: unsigned(row, 7)?,
             again: row.get(8)?,
             missing: 0,
-            late: false,
+            late: row.get(9)?,
         };
-        Ok((message, unsigned(row, 9)?, unsigned(row, 10)?))
+        Ok((message, unsigned(row, 10)?, unsigned(row, 11)?))
     })?;
     let place = |(mut message, incarnation, seq): (Unshown, u64, u64)| {
         let stream = (message.key.device, incarnation);
         message.missing = missing_before(conn, stream, seq)?;
-        message.late = is_late(conn, stream, seq)?;
         Ok(message)
     };
     found.into_iter().map(place).collect()
-}
-
-/// Whether a later one of the stream was shown already.
-fn is_late(
-    conn: &Connection,
-    (device, incarnation): (DeviceFp, u64),
-    seq: u64,
-) -> Result<bool, StoreError> {
-    let sql = "SELECT 1 FROM inbox
-               WHERE device_fp = ?1 AND incarnation = ?2 AND seq > ?3 AND show = 'shown' LIMIT 1";
-    let of = params![device.0, incarnation.cast_signed(), seq.cast_signed()];
-    Ok(conn.prepare_cached(sql)?.exists(of)?)
 }
 
 fn our_item(row: &Row<'_>) -> rusqlite::Result<Placed> {

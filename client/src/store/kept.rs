@@ -6,7 +6,7 @@ use super::ops::{OpError, fixed, to_db};
 use crate::error::StoreError;
 use beeline_proto::id::{DeviceFp, ParcelId, UserFp};
 use client_core::state::{KeptLoad, KeptParcel, KeptRow, KeptSum, StoreOp, StoreResult};
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use rusqlite::{Connection, OptionalExtension as _, params};
 use std::collections::BTreeMap;
 
 /// Applies an operation on what is kept; others do nothing.
@@ -143,32 +143,36 @@ impl Sums {
         *sum = (sum.0 + 1, sum.1.saturating_add(bytes));
     }
 
-    fn into_result(self) -> StoreResult {
+    fn into_sums(self) -> Vec<KeptSum> {
         let sum = |((recipient, user), (parcels, bytes))| KeptSum {
             recipient,
             user,
             parcels,
             bytes,
         };
-        StoreResult::Gone(self.0.into_iter().map(sum).collect())
+        self.0.into_iter().map(sum).collect()
+    }
+
+    fn into_result(self) -> StoreResult {
+        StoreResult::Gone(self.into_sums())
     }
 }
 
-/// What the core starts with: sums, however many parcels there are.
+/// What the core starts with: sums, however many parcels there are. They are added up here: SQLite
+/// would sort all rows in memory to group them.
 pub(super) fn load(conn: &Connection) -> Result<KeptLoad, StoreError> {
-    let sql = "SELECT recipient, user_fp, count(*), sum(bytes) FROM kept INDEXED BY kept_page
-               GROUP BY recipient, user_fp";
-    let sums = super::load::rows(conn, sql, [], |row: &Row<'_>| {
-        Ok(KeptSum {
-            recipient: DeviceFp(fixed(row, 0)?),
-            user: UserFp(fixed(row, 1)?),
-            parcels: unsigned(row, 2)?,
-            bytes: unsigned(row, 3)?,
-        })
-    })?;
+    let sql = "SELECT recipient, user_fp, bytes FROM kept INDEXED BY kept_page";
+    let mut statement = conn.prepare(sql)?;
+    let mut rows = statement.query([])?;
+    let mut sums = Sums::default();
+    while let Some(row) = rows.next()? {
+        let (recipient, user) = (DeviceFp(fixed(row, 0)?), UserFp(fixed(row, 1)?));
+        sums.add(recipient, user, unsigned(row, 2)?);
+    }
     let order = conn.query_row("SELECT coalesce(max(n), 0) FROM kept", [], |row| {
         unsigned(row, 0)
     })?;
+    let sums = sums.into_sums();
     Ok(KeptLoad { sums, order })
 }
 

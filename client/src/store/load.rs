@@ -49,7 +49,9 @@ pub(super) fn load(conn: &Connection, first: &Own) -> Result<(Loaded, Own), Stor
     };
     // Sorted here: the columns are signed, the numbers are not.
     loaded.outbox.sort_by(|a, b| {
-        let key = |row: &OutboxRow| (row.to.clone(), row.queued_ms, row.seq);
+        fn key(row: &OutboxRow) -> (&Label, u64, u64) {
+            (&row.to, row.queued_ms, row.seq)
+        }
         key(a).cmp(&key(b))
     });
     loaded

@@ -50,19 +50,21 @@ pub(crate) struct Write {
     pub(crate) at_ms: u64,
 }
 
-/// Why a write was not taken.
+/// Why writes were not taken.
 #[derive(Debug)]
 pub(crate) enum NotTaken {
-    /// The queue is full; the write again.
-    Later(Write),
+    /// The queue is full; the writes again.
+    Later(Vec<Write>),
     /// The thread has ended; nothing is kept any more.
-    Ended(StoreTicket),
+    Ended(Vec<StoreTicket>),
 }
 
 /// What the store thread is asked for.
 #[derive(Debug)]
 enum Job {
     Write(Write),
+    /// Writes handed over together; the writer takes them apart.
+    Writes(Vec<Write>),
     Mark {
         keys: Vec<InboxKey>,
         showing: bool,
@@ -150,15 +152,18 @@ impl Store {
         })
     }
 
-    /// Hands a write over.
-    pub(crate) fn try_write(&self, write: Write) -> Result<(), NotTaken> {
+    /// Hands writes over together: one by one the thread could wake for the first, find no other,
+    /// and commit it alone.
+    pub(crate) fn try_write(&self, writes: Vec<Write>) -> Result<(), NotTaken> {
         self.jobs
-            .try_send(Job::Write(write))
+            .try_send(Job::Writes(writes))
             .map_err(|refused| match refused {
-                TrySendError::Full(Job::Write(write)) => NotTaken::Later(write),
-                TrySendError::Closed(Job::Write(write)) => NotTaken::Ended(write.ticket),
+                TrySendError::Full(Job::Writes(writes)) => NotTaken::Later(writes),
+                TrySendError::Closed(Job::Writes(writes)) => {
+                    NotTaken::Ended(writes.into_iter().map(|write| write.ticket).collect())
+                }
                 TrySendError::Full(_) | TrySendError::Closed(_) => {
-                    unreachable!("a write was handed over")
+                    unreachable!("writes were handed over")
                 }
             })
     }
@@ -217,3 +222,5 @@ mod tests;
 
 #[cfg(test)]
 mod once_tests;
+#[cfg(test)]
+mod together_tests;

@@ -321,7 +321,7 @@ fn a_deleted_conversation_leaves_tombstones_that_keep_every_promise() {
         known,
         [
             StoreResult::Known(MessageId([1; 16])),
-            StoreResult::Duplicate
+            StoreResult::Duplicate { seq_reused: false }
         ]
     );
     theirs.hash = EnvelopeHash([1; 32]);

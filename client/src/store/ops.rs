@@ -303,14 +303,17 @@ fn receive(conn: &Connection, row: &InboxRow) -> Result<StoreResult, OpError> {
         .prepare_cached(sql)?
         .query_row(params![row.device.0, row.id.0, row.hash.0], |r| r.get(0))
         .optional()?;
-    match known {
-        Some(true) => return Ok(StoreResult::Duplicate),
-        Some(false) => return Ok(StoreResult::Conflict),
-        None => {}
+    if known == Some(false) {
+        return Ok(StoreResult::Conflict);
     }
-    let stream = params![row.device.0, to_db(row.incarnation), to_db(row.seq)];
-    let sql = "SELECT 1 FROM inbox WHERE device_fp = ?1 AND incarnation = ?2 AND seq = ?3";
+    let (device, incarnation) = (row.device.0, to_db(row.incarnation));
+    let stream = params![device, incarnation, to_db(row.seq), row.id.0];
+    let sql = "SELECT 1 FROM inbox
+        WHERE device_fp = ?1 AND incarnation = ?2 AND seq = ?3 AND id <> ?4";
     let seq_reused = conn.prepare_cached(sql)?.exists(stream)?;
+    if known == Some(true) {
+        return Ok(StoreResult::Duplicate { seq_reused });
+    }
     conn.prepare_cached(
         "INSERT INTO inbox (device_fp, id, user_fp, from_user_id, hash, envelope, incarnation, seq,
              text, path, sent_at_ms, received_ms, show)
@@ -342,12 +345,12 @@ fn release(
 ) -> Result<(), OpError> {
     let released = conn
         .prepare_cached(
-            "UPDATE inbox SET show = 'released',
+            "UPDATE inbox SET show = 'released', late = ?3 > seq + 1,
                  released = (SELECT coalesce(max(released), 0) + 1 FROM inbox
                              WHERE released IS NOT NULL)
              WHERE device_fp = ?1 AND id = ?2 AND show = 'held'",
         )?
-        .execute(params![key.device.0, key.id.0])?;
+        .execute(params![key.device.0, key.id.0, to_db(stream.next_seq)])?;
     if released == 1 {
         add_step(conn, &key.device.0, key.id, at_ms, "released")?;
     }

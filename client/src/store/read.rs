@@ -1,7 +1,7 @@
 //! Questions about the store, on a connection that cannot write: they work while another process,
 //! or nobody, owns the home, and without a network.
 
-use super::load::{contact, rows, unsigned};
+use super::load::{Own, contact, rows, unsigned};
 use super::{custody, history, names, open};
 use crate::error::{QueryError, StoreError};
 use crate::home::Home;
@@ -40,13 +40,24 @@ impl Reader {
         Ok(Self {
             conn: open::open_reader(home)?,
             who: identity.who(),
-            user_key: identity.user_key.verify_key(),
+            user_key: identity.user_public,
         })
     }
 
     /// Who the home is.
     pub fn who(&self) -> &Who {
         &self.who
+    }
+
+    /// Our own chain as the store has it; `None` in a store nobody used yet.
+    pub(crate) fn own_chain(&self) -> Result<Option<Own>, QueryError> {
+        let sql = "SELECT chain, revocations FROM own";
+        let mut statement = self.conn.prepare_cached(sql).map_err(StoreError::from)?;
+        let found = statement.query_row([], |row| {
+            let (chain, revocations) = (row.get(0)?, row.get(1)?);
+            Ok(Own { chain, revocations })
+        });
+        Ok(found.optional().map_err(StoreError::from)?)
     }
 
     /// How much the store holds.

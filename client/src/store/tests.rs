@@ -205,7 +205,10 @@ fn a_message_for_us_is_taken_once_for_ever() {
     let receive = |row: &InboxRow| done(&db, &[StoreOp::Receive(row.clone())]);
     let row = incoming(1, 1);
     assert_eq!(receive(&row), [StoreResult::Inserted { seq_reused: false }]);
-    assert_eq!(receive(&row), [StoreResult::Duplicate]);
+    assert_eq!(
+        receive(&row),
+        [StoreResult::Duplicate { seq_reused: false }]
+    );
     let mut forged = row.clone();
     forged.hash = EnvelopeHash([99; 32]);
     assert_eq!(receive(&forged), [StoreResult::Conflict]);
@@ -231,7 +234,7 @@ fn a_message_for_us_is_taken_once_for_ever() {
     );
     assert_eq!(
         receive(&row),
-        [StoreResult::Duplicate],
+        [StoreResult::Duplicate { seq_reused: false }],
         "after the release too"
     );
 }
@@ -590,7 +593,7 @@ async fn answers_keep_the_order_and_close_gives_the_home_back() {
             ops: vec![StoreOp::QueueMessage(row)],
             at_ms: 1,
         };
-        store.try_write(write).expect("room");
+        store.try_write(vec![write]).expect("room");
     }
     for n in 0..200u64 {
         let answer = answers.recv().await.expect("answered");
@@ -610,9 +613,9 @@ async fn answers_keep_the_order_and_close_gives_the_home_back() {
         ops: Vec::new(),
         at_ms: 1,
     };
-    let refused = store.try_write(late).expect_err("it is closed");
+    let refused = store.try_write(vec![late]).expect_err("it is closed");
     assert!(
-        matches!(refused, NotTaken::Ended(StoreTicket(900))),
+        matches!(&refused, NotTaken::Ended(gone) if *gone == [StoreTicket(900)]),
         "{refused:?}"
     );
 }

@@ -68,10 +68,10 @@ impl Writer {
     /// Commits `first` and what waits behind it. Returns whether a close was among it.
     pub(super) fn batch(&mut self, first: Job, jobs: &mut mpsc::Receiver<Job>) -> bool {
         let Some(conn) = self.conn.take() else {
-            self.refuse(vec![first]);
+            self.refuse(apart(first));
             return false;
         };
-        let (mut gathered, mut results, mut close) = (vec![first], Vec::new(), false);
+        let (mut gathered, mut results, mut close) = (apart(first), Vec::new(), false);
         let outcome = gather(
             &conn,
             clock::instant() + self.window,
@@ -188,7 +188,7 @@ impl Writer {
                 let result = result.map(|gone| gone.len());
                 let _ = answer.send(result.map_err(|f| StoreError::Database(f.detail)));
             }
-            Job::Close => {}
+            Job::Writes(_) | Job::Close => {}
         }
     }
 
@@ -211,10 +211,9 @@ fn gather(
 ) -> Result<(), OpError> {
     run(conn, "BEGIN IMMEDIATE")?;
     loop {
-        let Some(job) = gathered.last() else {
-            return Ok(());
-        };
-        results.push(apply(conn, job)?);
+        while let Some(job) = gathered.get(results.len()) {
+            results.push(apply(conn, job)?);
+        }
         if gathered.len() >= GROUP_COMMIT_MAX || clock::instant() >= until {
             return Ok(());
         }
@@ -223,9 +222,17 @@ fn gather(
                 *close = true;
                 return Ok(());
             }
-            Ok(job) => gathered.push(job),
+            Ok(job) => gathered.extend(apart(job)),
             Err(_) => return Ok(()),
         }
+    }
+}
+
+/// Writes that came together, each for itself.
+fn apart(job: Job) -> Vec<Job> {
+    match job {
+        Job::Writes(writes) => writes.into_iter().map(Job::Write).collect(),
+        job => vec![job],
     }
 }
 
@@ -246,7 +253,7 @@ fn apply(conn: &Connection, job: &Job) -> Applied {
         Job::Forget { user, .. } => {
             forget::forget(conn, user).map(|gone| vec![StoreResult::Done; gone])
         }
-        Job::Close => Ok(Vec::new()),
+        Job::Writes(_) | Job::Close => Ok(Vec::new()),
     }
 }
 
@@ -294,7 +301,7 @@ fn erases(job: &Job) -> bool {
             write.ops.iter().any(erases)
         }
         Job::Forget { .. } => true,
-        Job::Mark { .. } | Job::Close => false,
+        Job::Writes(_) | Job::Mark { .. } | Job::Close => false,
     }
 }
 
@@ -303,7 +310,7 @@ fn frees(job: &Job) -> bool {
     match job {
         Job::Write(write) => !write.ops.is_empty() && write.ops.iter().all(op_frees),
         Job::Forget { .. } => true,
-        Job::Mark { .. } | Job::Close => false,
+        Job::Writes(_) | Job::Mark { .. } | Job::Close => false,
     }
 }
 

@@ -1,13 +1,14 @@
 //! Those who do not play by the rules: a member that drops what it should hand on, answers with
 //! records of others, speaks of neighbours it has not, repeats what it said, acknowledges what it
-//! never kept, or eats the ACKs it should hand back; and a gateway that repeats and reorders.
+//! never kept, eats the ACKs it should
+//! hand back, or promises to keep what it does not; and a gateway that repeats and reorders.
 
 use super::watch::Watch;
 use beeline_proto::envelope::Context;
 use beeline_proto::id::{DeviceFp, MessageId, NetworkFp};
 use beeline_proto::parcel::{Header, Kind as ParcelKind, Parcel};
 use beeline_proto::pb::peer::v1::peer_item::Kind;
-use beeline_proto::pb::peer::v1::{Ack, ChatMessage, NetworkState, PeerFound, ack};
+use beeline_proto::pb::peer::v1::{Ack, ChatMessage, NetworkState, PeerFound, StoreReceipt, ack};
 use beeline_proto::pb::peer::v1::{PeerFrame, PeerItem};
 use client_core::crypto::Crypto as _;
 use client_core::testing::tap::{Shared, cheaply_sealed, items, payload, shared, sign_as};
@@ -32,15 +33,37 @@ pub(super) enum Lie {
     Pretend,
     /// Hands on messages, and eats what comes back.
     EatAcks,
+    /// Promises to keep what it throws away.
+    Promise,
+    /// Neither keeps what is left with it nor says so.
+    Swallow,
+    /// Keeps, and hands nothing over.
+    Withhold,
+    /// Hands what was left with it to whoever is there, again and again.
+    Misdeliver,
 }
 
-pub(super) const LIES: [Lie; 6] = [
+impl Lie {
+    /// Whether it takes a custodian to tell it.
+    pub(super) fn is_of_custody(self) -> bool {
+        matches!(
+            self,
+            Self::Promise | Self::Swallow | Self::Withhold | Self::Misdeliver
+        )
+    }
+}
+
+pub(super) const LIES: [Lie; 10] = [
     Lie::Drop,
     Lie::Garble,
     Lie::Poison,
     Lie::Repeat,
     Lie::Pretend,
     Lie::EatAcks,
+    Lie::Promise,
+    Lie::Swallow,
+    Lie::Withhold,
+    Lie::Misdeliver,
 ];
 
 /// Items a liar keeps to say again.
@@ -51,7 +74,6 @@ const CROWDED: usize = 56;
 
 /// A member that lies.
 struct Liar {
-    id: NodeId,
     lie: Lie,
     network: NetworkFp,
     user: User,
@@ -62,34 +84,52 @@ struct Liar {
     next: BTreeMap<NodeId, Vec<Kind>>,
     /// What it said to whom.
     said: BTreeMap<NodeId, Vec<Kind>>,
+    /// Parcels that were left with it.
+    left: Vec<Vec<u8>>,
+    /// Items made, for ids.
+    made: u8,
 }
 
-/// Lets `liar` lie from now on, and has the links of all others watched.
-pub(super) fn tap(world: &mut World, liar: Option<(NodeId, Lie)>, watch: Shared<Watch>) {
+/// Lets `liars` lie from now on, and has the links of all others watched.
+pub(super) fn tap(world: &mut World, liars: &[(NodeId, Lie)], watch: Shared<Watch>) {
     let users: Vec<User> = world
         .ids()
         .into_iter()
         .map(|id| world.node(id).user.clone())
         .collect();
-    let mut liar = liar.map(|(id, lie)| Liar {
-        id,
+    let network = world.authority.network();
+    let liar = |&(id, lie): &(NodeId, Lie)| Liar {
         lie,
-        network: world.authority.network(),
+        network,
         user: users[id.0].clone(),
-        users,
+        users: users.clone(),
         crypto: CheapCrypto::new(id.0 as u64),
         next: BTreeMap::new(),
         said: BTreeMap::new(),
-    });
-    world.on_frame = Some(Box::new(move |from, to, bytes| match &mut liar {
-        Some(liar) if liar.id == from => liar.speak(to, &bytes),
-        Some(liar) if liar.id == to => {
-            watch.borrow_mut().hear(from, to, &bytes);
-            liar.listen(from, bytes)
-        }
-        _ => {
-            watch.borrow_mut().hear(from, to, &bytes);
-            vec![bytes]
+        left: Vec::new(),
+        made: 0,
+    };
+    let mut liars: BTreeMap<NodeId, Liar> = liars.iter().map(|l| (l.0, liar(l))).collect();
+    world.on_frame = Some(Box::new(move |from, to, bytes| {
+        let said = match liars.get_mut(&from) {
+            Some(liar) => {
+                let said = liar.speak(to, &bytes);
+                for item in said.iter().flat_map(|frame| items(frame)) {
+                    watch.borrow_mut().note_custody(from, to, &item);
+                }
+                said
+            }
+            None => {
+                watch.borrow_mut().hear(from, to, &bytes);
+                vec![bytes]
+            }
+        };
+        match liars.get_mut(&to) {
+            Some(liar) => said
+                .into_iter()
+                .flat_map(|b| liar.listen(from, b))
+                .collect(),
+            None => said,
         }
     }));
 }
@@ -111,6 +151,11 @@ impl Liar {
         if !greeting && told.len() < CROWDED {
             told.extend(self.next.remove(&to).unwrap_or_default());
         }
+        if self.lie == Lie::Misdeliver && !greeting && told.len() < CROWDED {
+            told.extend(self.left.iter().take(3).cloned().map(Kind::Kept));
+            let over = self.left.len().min(1);
+            self.left.rotate_left(over);
+        }
         if self.lie == Lie::Repeat && !greeting && told.len() < CROWDED {
             let fresh = told.clone();
             let said = self.said.entry(to).or_default();
@@ -125,25 +170,56 @@ impl Liar {
 
     /// Hears what others say to it; it is not told of what it pretends to have.
     fn listen(&mut self, from: NodeId, bytes: Vec<u8>) -> Vec<Vec<u8>> {
-        if self.lie != Lie::Pretend {
+        use Lie::{Misdeliver, Pretend, Promise, Swallow};
+        if !matches!(self.lie, Pretend | Promise | Swallow | Misdeliver) {
             return vec![bytes];
         }
-        let (mut rest, before) = (Vec::new(), self.next.len());
-        for item in items(&bytes) {
-            match self.pretend(from, &item) {
-                Some(ack) => {
-                    let next = self.next.entry(from).or_default();
-                    if next.len() < KEPT {
-                        next.push(ack);
-                    }
-                }
-                None => rest.push(item),
-            }
-        }
-        if self.next.len() == before {
+        let all = items(&bytes);
+        let before = all.len();
+        let rest: Vec<Kind> = all.into_iter().filter(|i| self.hears(from, i)).collect();
+        if rest.len() == before {
             return vec![bytes];
         }
         frames(rest)
+    }
+
+    /// Whether its own process hears of an item.
+    fn hears(&mut self, from: NodeId, item: &Kind) -> bool {
+        let answer = match (self.lie, item) {
+            (Lie::Pretend, _) => match self.pretend(from, item) {
+                Some(ack) => ack,
+                None => return true,
+            },
+            (Lie::Promise, Kind::StoreMessage(store)) => match self.promise(from, &store.parcel) {
+                Some(receipt) => receipt,
+                None => return true,
+            },
+            (Lie::Swallow, Kind::StoreMessage(_)) => return false,
+            (Lie::Misdeliver, Kind::StoreMessage(store)) if self.left.len() < KEPT => {
+                self.left.push(store.parcel.clone());
+                return true;
+            }
+            _ => return true,
+        };
+        let next = self.next.entry(from).or_default();
+        if next.len() < KEPT {
+            next.push(answer);
+        }
+        false
+    }
+
+    /// The receipt for a parcel that is thrown away.
+    fn promise(&mut self, from: NodeId, parcel: &[u8]) -> Option<Kind> {
+        let parcel = Parcel::parse(parcel).ok()?;
+        let audience = self.users[from.0].devices[0].1.verify_key().device_fp();
+        self.made = self.made.wrapping_add(1);
+        let id = MessageId([self.made; 16]);
+        let receipt = StoreReceipt {
+            context: Some(Context::unordered(self.network, audience.0, id).to_pb()),
+            parcel_id: parcel.id().to_vec(),
+            keep_s: 30 * 24 * 3_600,
+        };
+        Some(Kind::StoreReceipt(sign_as(&self.user, &receipt)))
     }
 
     /// The ACK for a message that is thrown away.
@@ -185,7 +261,7 @@ impl Liar {
 
     fn twist(&self, item: Kind) -> Option<Kind> {
         match (self.lie, item) {
-            (Lie::Drop, Kind::Relay(_)) => None,
+            (Lie::Drop, Kind::Relay(_)) | (Lie::Withhold, Kind::Kept(_)) => None,
             (Lie::EatAcks, Kind::Relay(bytes)) => {
                 let own = self.user.devices[0].1.verify_key().device_fp();
                 let parcel = Parcel::parse(&bytes).ok();

@@ -6,6 +6,8 @@
 //! BEELINE_SIM_SEED=7 tests/run one_schedule      # one again, with what was wrong
 //! ```
 
+mod custody;
+mod hits;
 mod liars;
 mod model;
 mod planted;
@@ -13,8 +15,10 @@ mod schedule;
 mod servers;
 mod watch;
 
+use hits::Hits;
 use schedule::run;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 /// Schedules of an ordinary test run: about a minute and a half on two cores, not optimized.
 const SCHEDULES: u64 = 2_000;
@@ -24,28 +28,61 @@ pub(crate) fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-/// Runs `count` schedules from seed 1 on all cores; the seeds that failed, and why.
-fn run_all(count: u64) -> Vec<(u64, String)> {
-    let next = AtomicU64::new(1);
+/// What became of many schedules.
+#[derive(Debug, Default)]
+struct Summary {
+    /// The seeds that failed, and why.
+    failed: Vec<(u64, String)>,
+    hits: Hits,
+    messages: u64,
+    events: u64,
+}
+
+/// A line of progress comes after so many schedules.
+const PROGRESS: u64 = 2_500;
+
+/// Runs `count` schedules from seed `from` on all cores.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "only the rate that people are told is measured by it"
+)]
+fn run_all(from: u64, count: u64) -> Summary {
+    let next = AtomicU64::new(from);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    std::thread::scope(|scope| {
-        let worker = || {
-            let mut failed = Vec::new();
-            loop {
-                let seed = next.fetch_add(1, Ordering::Relaxed);
-                if seed > count {
-                    return failed;
-                }
-                if let Some(why) = run(seed).violation {
-                    failed.push((seed, why));
-                }
+    let begin = Instant::now();
+    let worker = || {
+        let mut all = Summary::default();
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= from + count {
+                return all;
             }
-        };
+            let outcome = run(seed);
+            all.hits.add(&outcome.hits);
+            all.messages += outcome.messages as u64;
+            all.events += outcome.events;
+            if let Some(why) = outcome.violation {
+                say(&format!("seed {seed}: {why}"));
+                all.failed.push((seed, why));
+            }
+            let done = seed - from + 1;
+            if done.is_multiple_of(PROGRESS) {
+                let per_s = done as f64 / begin.elapsed().as_secs_f64();
+                say(&format!("{done} of {count} schedules, {per_s:.1} a second"));
+            }
+        }
+    };
+    std::thread::scope(|scope| {
         let workers: Vec<_> = (0..cores).map(|_| scope.spawn(worker)).collect();
-        let ended = workers.into_iter().map(|worker| worker.join());
-        ended
-            .flat_map(|failed| failed.expect("a schedule panicked"))
-            .collect()
+        let mut all = Summary::default();
+        for worker in workers {
+            let one = worker.join().expect("a schedule panicked");
+            all.failed.extend(one.failed);
+            all.hits.add(&one.hits);
+            all.messages += one.messages;
+            all.events += one.events;
+        }
+        all
     })
 }
 
@@ -68,7 +105,14 @@ fn told(failed: &[(u64, String)]) -> String {
 #[test]
 fn schedules_come_right() {
     let count = number("BEELINE_SIM_SCHEDULES").unwrap_or(SCHEDULES);
-    let failed = run_all(count);
+    let from = number("BEELINE_SIM_FROM").unwrap_or(1);
+    let all = run_all(from, count);
+    let (messages, events) = (all.messages, all.events);
+    say(&format!(
+        "{count} schedules, {messages} messages, {events} events"
+    ));
+    say(&all.hits.table());
+    let failed = all.failed;
     assert!(
         failed.is_empty(),
         "{} of {count} schedules failed; one again: BEELINE_SIM_SEED=n\n{}",

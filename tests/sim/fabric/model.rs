@@ -71,12 +71,12 @@ fn specified(from: PeerState, to: PeerState) -> bool {
     )
 }
 
-fn device_of(world: &World, id: NodeId) -> DeviceFp {
+pub(super) fn device_of(world: &World, id: NodeId) -> DeviceFp {
     let node = world.node(id);
     node.user.devices[node.device].1.verify_key().device_fp()
 }
 
-fn node_of(world: &World, user: &Label) -> Option<NodeId> {
+pub(super) fn node_of(world: &World, user: &Label) -> Option<NodeId> {
     let mut ids = world.ids().into_iter();
     ids.find(|id| world.node(*id).user.label == *user)
 }
@@ -105,6 +105,7 @@ impl Model {
         if let Some(what) = heard {
             self.violation.get_or_insert(what);
         }
+        self.look_at_custody(world);
         for id in world.ids() {
             let told = self.told.entry(id).or_default();
             let events = &world.node(id).events;
@@ -151,20 +152,30 @@ impl Model {
     }
 
     /// A message of a home, also of one before a backup was restored.
-    fn sent_by(&self, world: &World, id: NodeId, message: &MessageId) -> Option<OutboxRow> {
+    pub(super) fn sent_by(
+        &self,
+        world: &World,
+        id: NodeId,
+        message: &MessageId,
+    ) -> Option<OutboxRow> {
         let past = self.past.get(&id);
         let row = world.node(id).store.outbox.get(message);
         row.or_else(|| past?.outbox.get(message)).cloned()
     }
 
     /// Whether a home committed a message, perhaps before a backup was restored.
-    fn was_committed(&self, world: &World, id: NodeId, key: &(DeviceFp, MessageId)) -> bool {
+    pub(super) fn was_committed(
+        &self,
+        world: &World,
+        id: NodeId,
+        key: &(DeviceFp, MessageId),
+    ) -> bool {
         let past = self.past.get(&id);
         world.node(id).store.inbox.contains_key(key)
             || past.is_some_and(|past| past.inbox.contains(key))
     }
 
-    fn fail(&mut self, world: &World, id: NodeId, what: &str) {
+    pub(super) fn fail(&mut self, world: &World, id: NodeId, what: &str) {
         let who = &world.node(id).user.label;
         let at = world.now_ms;
         self.violation
@@ -242,8 +253,9 @@ impl Model {
         let wrong = match state.state {
             DeliveryState::Delivered | DeliveryState::Read => !committed(),
             DeliveryState::Relayed => !carried && !self.liars,
-            // Nobody changes keys, nothing lasts a month, nobody keeps parcels yet.
-            DeliveryState::Expired | DeliveryState::Rejected | DeliveryState::Stored => true,
+            DeliveryState::Stored => self.is_stored_wrongly(world, id, state),
+            // Nobody changes keys, and nothing lasts a month.
+            DeliveryState::Expired | DeliveryState::Rejected => true,
             DeliveryState::Queued => !world.node(id).store.outbox.contains_key(&state.id),
             DeliveryState::Trying => false,
         };
@@ -299,10 +311,10 @@ impl Model {
 
     /// What is not as it must be in the end: every message that was ever durable is committed and
     /// released at its recipient, and its sender knows.
-    pub(super) fn missing(&self, world: &World, but: Option<NodeId>) -> Option<String> {
-        for id in world.ids().into_iter().filter(|id| Some(*id) != but) {
+    pub(super) fn missing(&self, world: &World, but: &BTreeSet<NodeId>) -> Option<String> {
+        for id in world.ids().into_iter().filter(|id| !but.contains(id)) {
             for row in world.node(id).store.outbox.values() {
-                let to = node_of(world, &row.to).filter(|to| Some(*to) != but);
+                let to = node_of(world, &row.to).filter(|to| !but.contains(to));
                 let wrong = to.and_then(|to| self.wrong_with(world, (id, to), row));
                 if wrong.is_some() {
                     return wrong;
@@ -342,10 +354,11 @@ impl Model {
                 let twice = past.outbox.values().any(|old| {
                     let place = |row: &OutboxRow| (row.to.clone(), row.incarnation, row.seq);
                     let to = node_of(world, &old.to);
+                    // The sender hears of it only with the ACK of a message it has.
                     let seen = to.is_some_and(|to| {
-                        let inbox = &world.node(to).store.inbox;
-                        inbox.contains_key(&(device, old.id))
-                            && inbox.contains_key(&(device, row.id))
+                        let shown = &world.node(to).store.released;
+                        let at = |id| shown.iter().position(|key| *key == (device, id));
+                        at(old.id).is_some_and(|old| at(row.id).is_some_and(|new| old < new))
                     });
                     seen && old.id != row.id && place(old) == place(row)
                 });

@@ -1,6 +1,8 @@
 //! One schedule: a small world made from a seed, a time of trouble, then a time of peace in which
 //! everything must come right.
 
+use super::custody::Left;
+use super::hits::Hits;
 use super::liars::{LIES, Lie, shuffle_signals, tap};
 use super::model::Model;
 use super::servers::Servers;
@@ -8,9 +10,10 @@ use super::watch::Watch;
 use beeline_proto::id::sha256;
 use client_core::testing::tap::{Shared, shared};
 use client_core::testing::{MemoryStore, NodeId, World};
+use client_core::{Keep, Space};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Everything that goes wrong in one schedule.
 const TROUBLES: u64 = 40;
@@ -28,6 +31,19 @@ const JUMP_MS: u64 = 3_652 * DAY_MS;
 /// put right, milliseconds.
 const AHEAD_MS_MAX: i64 = 365 * DAY_MS as i64;
 
+/// Room for two parcels of one user.
+const NARROW: Keep = Keep {
+    total: Space {
+        parcels: 32,
+        bytes: 1 << 20,
+    },
+    recipient: Space {
+        parcels: 32,
+        bytes: 1 << 20,
+    },
+    per_s: 64,
+};
+
 /// One schedule in this many seals for real.
 const REAL_CRYPTO_EVERY: u64 = 100;
 
@@ -42,6 +58,8 @@ pub(super) struct Outcome {
     pub(super) messages: usize,
     /// Events the model looked at.
     pub(super) events: u64,
+    /// What went wrong in which state.
+    pub(super) hits: Hits,
     /// What was done to the world, and told in it, in order; empty unless something was wrong.
     pub(super) story: String,
 }
@@ -51,7 +69,8 @@ struct Run {
     rng: ChaCha8Rng,
     model: Model,
     people: Vec<NodeId>,
-    liar: Option<NodeId>,
+    liars: BTreeSet<NodeId>,
+    hits: Hits,
     shuffling: Shared<bool>,
     /// Backups by home.
     backups: BTreeMap<NodeId, MemoryStore>,
@@ -67,6 +86,8 @@ pub(super) fn run(seed: u64) -> Outcome {
     let mut run = Run::new(seed);
     run.meet();
     run.trouble();
+    run.repair();
+    run.leave_one_away();
     run.peace();
     let mut told = Vec::new();
     let mut messages = 0;
@@ -83,6 +104,7 @@ pub(super) fn run(seed: u64) -> Outcome {
         violation: run.model.violation,
         messages,
         events: run.model.events,
+        hits: run.hits,
     }
 }
 
@@ -106,7 +128,8 @@ impl Run {
             rng,
             model: Model::new(shared(Watch::default())),
             people: Vec::new(),
-            liar: None,
+            liars: BTreeSet::new(),
+            hits: Hits::default(),
             shuffling,
             backups: BTreeMap::new(),
             sent: 0,
@@ -153,30 +176,49 @@ impl Run {
             if self.below(3) == 0 {
                 self.world.node_mut(id).links_max = 2 + self.below(2) as usize;
             }
+            self.world.node_mut(id).can_store = self.below(4) > 0;
             self.people.push(id);
         }
         for n in 0..3 + self.below(4) {
             let id = self.world.member_stopped(&format!("peer{n}"));
             self.world.node_mut(id).unlisted = self.below(8) == 0;
             self.world.node_mut(id).can_relay = self.below(8) > 0;
+            self.world.node_mut(id).can_store = self.below(3) == 0;
             self.people.push(id);
         }
-        let mut lies = None;
-        if self.below(3) == 0 {
-            let liar = self.anybody();
-            let lie = LIES[self.below(LIES.len() as u64) as usize];
-            if lie != Lie::Pretend || !self.world.real_crypto {
-                lies = Some((liar, lie));
-                self.liar = Some(liar);
-                self.model.liars = true;
+        if self.below(4) == 0 {
+            for id in self.people.clone() {
+                self.world.node_mut(id).keep = NARROW;
             }
         }
+        let lies = self.choose_liars();
         let watch = Watch::new(&self.world);
         self.model.watch = watch.clone();
-        tap(&mut self.world, lies, watch);
+        tap(&mut self.world, &lies, watch);
         for id in self.people.clone() {
             self.world.start(id);
         }
+    }
+
+    /// In one schedule of three somebody lies, in half of these another one too.
+    fn choose_liars(&mut self) -> Vec<(NodeId, Lie)> {
+        let mut lies: Vec<(NodeId, Lie)> = Vec::new();
+        let several = self.below(2) == 0;
+        if self.below(3) > 0 {
+            return lies;
+        }
+        for _ in 0..=u64::from(several) {
+            let liar = self.anybody();
+            let lie = LIES[self.below(LIES.len() as u64) as usize];
+            let honest = self.people.len() - self.liars.len();
+            let cannot = lie == Lie::Pretend && self.world.real_crypto;
+            if !cannot && honest > 2 && self.liars.insert(liar) {
+                lies.push((liar, lie));
+                self.world.node_mut(liar).can_store |= lie.is_of_custody();
+                self.model.liars = true;
+            }
+        }
+        lies
     }
 
     fn anybody(&mut self) -> NodeId {
@@ -210,6 +252,10 @@ impl Run {
         if self.sent == 0 || self.below(2) == 0 {
             self.talking = self.two();
         }
+        self.send_again();
+    }
+
+    fn send_again(&mut self) {
         let (from, to) = self.talking;
         self.sent += 1;
         let text = format!("m{}", self.sent);
@@ -236,6 +282,7 @@ impl Run {
             }
             self.one_trouble();
             self.model.check_bounds(&self.world);
+            self.model.check_custody(&self.world);
             let ms = match self.below(4) {
                 0 => self.below(20),
                 1 | 2 => self.below(400),
@@ -246,9 +293,10 @@ impl Run {
     }
 
     fn one_trouble(&mut self) {
-        let kind = self.below(20);
+        let kind = self.below(24);
         let (one, other) = self.two();
         let coin = self.below(2) == 0;
+        self.hits.count(&self.world, fault_of(kind, coin), one);
         let what = match kind {
             0 | 1 => {
                 self.world.crash(one);
@@ -289,7 +337,7 @@ impl Run {
                 self.world.cut(one, other);
                 format!("{one:?} and {other:?} lose their connection")
             }
-            11 => self.move_clock(one, false),
+            11 => self.move_clock(one, coin),
             12 => {
                 self.world.crash(one);
                 self.world.node_mut(one).store.bundles.clear();
@@ -301,9 +349,34 @@ impl Run {
                 format!("a backup of {one:?} is made")
             }
             14 => return self.restore_somebody(coin),
+            15 => self.lose_what_is_kept(),
+            16 | 17 => self.send_to_absent(one, other),
             _ => return self.send(),
         };
         self.note(what);
+    }
+
+    /// A custodian is killed, and what it kept for others is lost.
+    fn lose_what_is_kept(&mut self) -> String {
+        let keeps = |id: &&NodeId| !self.world.node(**id).store.kept.is_empty();
+        let id = self.people.iter().find(keeps).copied();
+        let id = id.unwrap_or_else(|| self.anybody());
+        self.world.crash(id);
+        self.world.node_mut(id).store.kept.clear();
+        self.model.forget_promises(&self.world, id);
+        format!("{id:?} is killed, and what it kept for others is lost")
+    }
+
+    /// Somebody goes away, and is written to.
+    fn send_to_absent(&mut self, gone: NodeId, by: NodeId) -> String {
+        self.world.crash(gone);
+        self.note(format!("{gone:?} goes away, and {by:?} writes to it"));
+        self.talking = (by, gone);
+        for _ in 0..=self.below(3) {
+            self.send_again();
+        }
+        self.pass(2_500);
+        format!("{gone:?} is away")
     }
 
     /// A clock is moved by days, or by ten years.
@@ -336,8 +409,10 @@ impl Run {
         self.model.restore(&self.world, id, &image, noticed);
         if noticed {
             image.incarnation = self.rng.next_u64().max(1);
+            image.copied = Some("it was restored".to_owned());
         }
         self.world.node_mut(id).store = image;
+        self.model.forget_promises(&self.world, id);
         self.world.start(id);
         self.note(format!(
             "{id:?} is restored from its backup, noticed: {noticed}"
@@ -354,10 +429,9 @@ impl Run {
         }
     }
 
-    /// Everything works again, but for NATs, clocks and the liar; whatever was durable must arrive.
-    fn peace(&mut self) {
-        let liar = self.liar;
-        self.note(format!("peace; the liar is {liar:?}"));
+    /// Everything works again, but for NATs, clocks and those who lie.
+    fn repair(&mut self) {
+        self.note(format!("peace; {:?} lie", self.liars));
         *self.shuffling.borrow_mut() = false;
         // What was lost on a link without its end was a dead link.
         for (one, other) in std::mem::take(&mut self.world.muted) {
@@ -371,16 +445,69 @@ impl Run {
             if node.wall_skew_ms > AHEAD_MS_MAX {
                 node.wall_skew_ms = 0;
             }
-            if self.world.node(id).manager.is_none() {
-                self.world.start(id);
-            }
+        }
+    }
+
+    /// A sender whose messages somebody honest keeps stays away: they arrive all the same.
+    fn leave_one_away(&mut self) {
+        if self.model.violation.is_some() {
+            return;
+        }
+        let left = self.model.left_with_custodians(&self.world, &self.liars);
+        let Some(away) = left.first().map(|left| left.sender) else {
+            return;
+        };
+        self.note(format!("{away:?} stays away"));
+        self.world.crash(away);
+        self.start_all_but(Some(away));
+        self.pass(5_000);
+        // What is kept is asked for by those who come online.
+        let left = self.model.left_with_custodians(&self.world, &self.liars);
+        let left: Vec<Left> = left.into_iter().filter(|l| l.sender == away).collect();
+        for to in left
+            .iter()
+            .map(|left| left.recipient)
+            .collect::<BTreeSet<_>>()
+        {
+            self.world.crash(to);
+            self.world.start(to);
         }
         let end = self.world.now_ms + PEACE_MS;
         while self.world.now_ms < end && self.model.violation.is_none() {
             self.pass(5_000);
+            self.model.check_custody(&self.world);
+            if self.model.not_handed_over(&self.world, &left).is_none() {
+                self.hits.count_left(left.len());
+                return;
+            }
+        }
+        let model = &mut self.model;
+        if model.violation.is_none() {
+            model.violation = model.not_handed_over(&self.world, &left);
+        }
+    }
+
+    fn start_all_but(&mut self, away: Option<NodeId>) {
+        for id in self.people.clone() {
+            if Some(id) != away && self.world.node(id).manager.is_none() {
+                self.world.start(id);
+            }
+        }
+    }
+
+    /// Whatever was durable must arrive.
+    fn peace(&mut self) {
+        if self.model.violation.is_some() {
+            return;
+        }
+        self.start_all_but(None);
+        let end = self.world.now_ms + PEACE_MS;
+        while self.world.now_ms < end && self.model.violation.is_none() {
+            self.pass(5_000);
             self.model.check_bounds(&self.world);
+            self.model.check_custody(&self.world);
             let model = &mut self.model;
-            if model.missing(&self.world, self.liar).is_none() {
+            if model.missing(&self.world, &self.liars).is_none() {
                 let twice = model.counts_twice(&self.world);
                 model.violation = model.violation.take().or(twice);
                 return;
@@ -388,7 +515,31 @@ impl Run {
         }
         let model = &mut self.model;
         if model.violation.is_none() {
-            model.violation = model.missing(&self.world, self.liar);
+            model.violation = model.missing(&self.world, &self.liars);
         }
+    }
+}
+
+/// What the kinds of trouble are called.
+fn fault_of(kind: u64, coin: bool) -> &'static str {
+    match kind {
+        0 | 1 => "killed",
+        2 | 3 => "started",
+        4 => "gateway",
+        5 => "registry",
+        6 => "disk full",
+        7 => "moves",
+        8 => "link deaf",
+        9 => "apart",
+        10 => "link cut",
+        11 if coin => "clock by years",
+        11 => "clock by days",
+        12 => "keys lost",
+        13 => "backup made",
+        14 if coin => "restored, seen",
+        14 => "restored, unseen",
+        15 => "kept lost",
+        16 | 17 => "away",
+        _ => "sends",
     }
 }

@@ -1,10 +1,11 @@
 //! A tap on every link: what an honest member may not say, and what it must have heard before.
 
-use beeline_proto::id::{DeviceFp, Label, ParcelId};
+use super::custody::{Ledger, Said};
+use beeline_proto::id::{DeviceFp, Label, MessageId, ParcelId};
 use beeline_proto::parcel::{Kind as ParcelKind, Parcel};
-use beeline_proto::pb::peer::v1::PeerFound;
 use beeline_proto::pb::peer::v1::peer_item::Kind;
-use client_core::testing::tap::{Shared, items, payload, shared};
+use beeline_proto::pb::peer::v1::{ChatMessage, PeerFound, StoreDelete, StoreReceipt};
+use client_core::testing::tap::{Shared, cheaply_sealed, items, payload, shared};
 use client_core::testing::{NodeId, World};
 use std::collections::BTreeMap;
 
@@ -23,6 +24,8 @@ pub(super) struct Watch {
     relayed: BTreeMap<(NodeId, NodeId), BTreeMap<ParcelId, DeviceFp>>,
     /// Since when each relay has no route for whom to which device, as it said.
     refused: BTreeMap<(NodeId, NodeId), BTreeMap<DeviceFp, u64>>,
+    /// What is said of kept parcels.
+    pub(super) ledger: Ledger,
     /// Virtual milliseconds; the model keeps it.
     pub(super) now_ms: u64,
     /// What must not have been said.
@@ -89,6 +92,28 @@ impl Watch {
                     refused.entry(device).or_insert(self.now_ms);
                 }
             }
+            Kind::StoreMessage(store) => self.hear_deposit((one, other), &store.parcel)?,
+            Kind::StoreReceipt(bytes) => {
+                let receipt: StoreReceipt = payload(bytes);
+                if let Ok(parcel) = ParcelId::try_from(receipt.parcel_id.as_slice()) {
+                    self.ledger.fresh.push(Said::Receipt(from, parcel));
+                }
+                self.note_custody(from, to, item);
+            }
+            Kind::Kept(bytes) => {
+                let parcel = Parcel::parse(bytes).map_err(|error| error.to_string())?;
+                if parcel.header().to != other {
+                    return Err("a kept parcel is handed to another".to_owned());
+                }
+            }
+            Kind::StoreDelete(bytes) => {
+                let delete: StoreDelete = payload(bytes);
+                let ids = delete.parcel_ids.iter();
+                let ids = ids.filter_map(|id| ParcelId::try_from(id.as_slice()).ok());
+                self.ledger
+                    .fresh
+                    .push(Said::Delete(from, to, ids.collect()));
+            }
             Kind::PeerFound(bytes) => {
                 self.news(to, from);
                 let found: PeerFound = payload(bytes);
@@ -109,6 +134,50 @@ impl Watch {
             _ => {}
         }
         Ok(())
+    }
+
+    /// Somebody leaves a parcel with a custodian: its own, and a message's.
+    fn hear_deposit(&mut self, ends: (DeviceFp, DeviceFp), bytes: &[u8]) -> Result<(), String> {
+        let parcel = Parcel::parse(bytes).map_err(|error| error.to_string())?;
+        let header = parcel.header();
+        if header.from != ends.0 || header.to == ends.1 || header.kind != ParcelKind::Message {
+            return Err("what is no message of its own is left with another".to_owned());
+        }
+        self.note_deposit(bytes);
+        Ok(())
+    }
+
+    /// Takes note of what a deposited parcel holds.
+    fn note_deposit(&mut self, bytes: &[u8]) {
+        let Ok(parcel) = Parcel::parse(bytes) else {
+            return;
+        };
+        let content = cheaply_sealed(&parcel);
+        let context = content.and_then(|c| payload::<ChatMessage>(&c.envelope).context);
+        let message = context.and_then(|c| MessageId::try_from(c.message_id.as_slice()).ok());
+        if let Some(message) = message {
+            let holds = (parcel.header().from, message);
+            self.ledger.holds.insert(parcel.id(), holds);
+        }
+    }
+
+    /// Takes note of what binds or frees a custodian, whoever says it.
+    pub(super) fn note_custody(&mut self, from: NodeId, to: NodeId, item: &Kind) {
+        if let Kind::StoreMessage(store) = item {
+            self.note_deposit(&store.parcel);
+        }
+        if let Kind::StoreDelete(bytes) = item {
+            let delete: StoreDelete = payload(bytes);
+            let ids = delete.parcel_ids.iter();
+            let ids = ids.filter_map(|id| ParcelId::try_from(id.as_slice()).ok());
+            self.ledger.released.extend(ids.map(|id| (to, id)));
+        }
+        if let Kind::StoreReceipt(bytes) = item {
+            let receipt: StoreReceipt = payload(bytes);
+            if let Ok(parcel) = ParcelId::try_from(receipt.parcel_id.as_slice()) {
+                self.ledger.receipts.entry(parcel).or_default().insert(from);
+            }
+        }
     }
 
     /// `relay` says something to `node` that may be a reason to try it again.

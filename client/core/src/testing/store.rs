@@ -305,7 +305,7 @@ impl MemoryStore {
 
     fn keep_copy(&mut self, row: &CopyRow) -> StoreResult {
         match self.copies.get(&(row.device, row.id)) {
-            Some(known) if known.hash == row.hash => StoreResult::Duplicate,
+            Some(known) if known.hash == row.hash => StoreResult::Duplicate { seq_reused: false },
             Some(_) => StoreResult::Conflict,
             None => {
                 self.copies.insert((row.device, row.id), row.clone());
@@ -320,21 +320,22 @@ impl MemoryStore {
     }
 
     fn receive(&mut self, row: &InboxRow) -> StoreResult {
-        if let Some((known, _)) = self.inbox.get(&(row.device, row.id)) {
-            return if known.hash == row.hash {
-                StoreResult::Duplicate
-            } else {
-                StoreResult::Conflict
-            };
-        }
+        let forgotten = |known: &InboxRow| {
+            planted!(DuplicatesForgotten) && known.received_ms + 60_000 < row.received_ms
+        };
         let place = (row.device, row.incarnation, row.seq);
-        let seq_reused = self
-            .inbox
-            .values()
-            .any(|(old, _)| (old.device, old.incarnation, old.seq) == place);
-        self.inbox
-            .insert((row.device, row.id), (row.clone(), false));
-        StoreResult::Inserted { seq_reused }
+        let mut others = self.inbox.values().filter(|(old, _)| old.id != row.id);
+        let seq_reused = others.any(|(old, _)| (old.device, old.incarnation, old.seq) == place);
+        let known = self.inbox.get(&(row.device, row.id));
+        match known.filter(|(known, _)| !forgotten(known)) {
+            Some((known, _)) if known.hash == row.hash => StoreResult::Duplicate { seq_reused },
+            Some(_) => StoreResult::Conflict,
+            None => {
+                let key = (row.device, row.id);
+                self.inbox.insert(key, (row.clone(), false));
+                StoreResult::Inserted { seq_reused }
+            }
+        }
     }
 
     /// The texts an application shows, in order.

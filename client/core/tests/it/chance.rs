@@ -10,6 +10,12 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+/// Runs by chance; some thousand of them found no more.
+const SEEDS: u64 = 24;
+
+/// Runs that found something once.
+const FOUND: [u64; 1] = [556];
+
 /// Steps of one run.
 const STEPS: u64 = 40;
 
@@ -157,8 +163,9 @@ impl Run {
         let mut started = alice.starts.iter().peekable();
         for (n, (at_ms, event)) in alice.events.iter().enumerate() {
             while started.next_if(|at| **at <= n).is_some() {
-                // That a peer took it along is not worth a write: a new process may not know it.
-                last.retain(|_, state| *state != DeliveryState::Relayed);
+                // Only `stored` is told after its commit. That a peer took it along is not worth a
+                // write; and an ACK whose write failed comes again.
+                last.retain(|_, state| *state == DeliveryState::Stored);
             }
             let Event::MessageState(state) = event else {
                 continue;
@@ -192,7 +199,7 @@ impl Run {
 
 #[test]
 fn whatever_custodians_do_nothing_is_lost_and_no_state_goes_back() {
-    for seed in 0..SEEDS {
+    for seed in (0..SEEDS).chain(FOUND) {
         let mut run = Run::new(seed);
         for n in 0..STEPS {
             run.step(n);
@@ -201,6 +208,3 @@ fn whatever_custodians_do_nothing_is_lost_and_no_state_goes_back() {
         run.check();
     }
 }
-
-/// Runs; more of them find no more.
-const SEEDS: u64 = 40;

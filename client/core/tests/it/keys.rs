@@ -256,6 +256,31 @@ fn a_restored_backup_is_noticed_and_counts_anew() {
 }
 
 #[test]
+fn a_restored_backup_is_noticed_though_the_first_ack_that_says_so_is_lost() {
+    let (mut world, alice, carol) = pair(1);
+    let backup = world.node(alice).store.clone();
+    world.send(alice, "carol", "one");
+    assert!(world.drive_until(2_000, |w| delivered(w, alice) == 1));
+    world.crash(alice);
+    world.node_mut(alice).store = backup.clone();
+    world.start(alice);
+    world.drive(50);
+    let lost = shared(0);
+    let count = lost.clone();
+    world.on_frame = Some(Box::new(move |from, _, bytes| {
+        let ack = items(&bytes).iter().any(|i| matches!(i, Kind::Ack(_)));
+        let first = ack && from == carol && *count.borrow() == 0;
+        *count.borrow_mut() += u32::from(first);
+        if first { Vec::new() } else { vec![bytes] }
+    }));
+    world.send(alice, "carol", "the same place in the sequence");
+    assert!(world.drive_until(60_000, |w| delivered(w, alice) == 2));
+    world.drive(20);
+    assert_eq!(*lost.borrow(), 1);
+    assert_ne!(world.node(alice).store.incarnation, backup.incarnation);
+}
+
+#[test]
 fn a_device_list_never_goes_back_and_a_forked_one_blocks() {
     let (mut world, alice, carol) = pair(1);
     world.send(alice, "carol", "one");

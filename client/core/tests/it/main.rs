@@ -1,6 +1,7 @@
 //! Behaviour of the core, in virtual time: one file per promise.
 
 mod acks;
+mod burst;
 mod chance;
 mod clocks;
 mod coordinators;

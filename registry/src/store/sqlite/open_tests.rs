@@ -35,6 +35,22 @@ async fn the_settings_are_in_force_on_every_connection() {
     }
 }
 
+/// `.cargo/config.toml` says why, and switches it off.
+#[test]
+fn every_connection_has_a_page_cache_of_its_own() {
+    let connection = Connection::open_in_memory().expect("opens");
+    let mut options = connection
+        .prepare("PRAGMA compile_options")
+        .expect("a statement");
+    let options = options.query_map([], |row| row.get::<_, String>(0));
+    let shared = |option: &String| option == "ENABLE_MEMORY_MANAGEMENT";
+    let found = options.expect("answers").flatten().find(shared);
+    assert_eq!(
+        found, None,
+        "build from the repository, where .cargo/config.toml counts"
+    );
+}
+
 #[tokio::test]
 async fn migrations_are_applied_once_and_never_changed() {
     let (_dir, data) = data();

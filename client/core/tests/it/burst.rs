@@ -1,0 +1,105 @@
+//! Sends that come together: being durable does not wait for sealing, and all the rest holds.
+
+use client_core::event::{DeliveryState, Event};
+use client_core::limits::{SEAL_BATCH_MAX, SEAL_FIRST_MAX};
+use client_core::testing::{NodeId, World};
+
+/// Messages of a burst: the last batch is not full.
+const BURST: usize = 3 * SEAL_BATCH_MAX + SEAL_FIRST_MAX + 5;
+
+/// Alice, who knows Carol's key and bundle.
+fn acquainted(seed: u64) -> (World, NodeId, NodeId) {
+    let mut world = World::new(seed);
+    let (alice, carol) = (world.member("alice"), world.member("carol"));
+    world.drive(50);
+    world.send(alice, "carol", "first");
+    let delivered = |w: &World| w.node(alice).count(DeliveryState::Delivered) == 1;
+    assert!(world.drive_until(2_000, delivered));
+    world.drive(1_000);
+    (world, alice, carol)
+}
+
+fn burst(world: &mut World, alice: NodeId) -> Vec<String> {
+    let texts: Vec<String> = (0..BURST).map(|n| format!("{n}")).collect();
+    for text in &texts {
+        world.send(alice, "carol", text);
+    }
+    texts
+}
+
+/// How many of Alice's waiting messages are signed, and how many have parcels.
+fn waiting(world: &World, alice: NodeId) -> (usize, usize) {
+    let rows = world.node(alice).store.load().outbox;
+    let signed = rows.iter().filter(|row| row.envelope.is_some()).count();
+    let sealed = rows.iter().filter(|row| !row.parcels.is_empty()).count();
+    (signed, sealed)
+}
+
+fn queued(world: &World, alice: NodeId) -> usize {
+    let queued = |(_, event): &&(u64, Event)| matches!(event, Event::Queued { .. });
+    world.node(alice).events.iter().filter(queued).count()
+}
+
+fn settles(world: &mut World, alice: NodeId, carol: NodeId, texts: &[String]) {
+    let done = |w: &World| w.node(alice).store.load().outbox.is_empty();
+    assert!(world.drive_until(3_600_000, done), "not all delivered");
+    world.drive(60_000);
+    let shown = world.node(carol).store.shown();
+    assert_eq!(shown[0], "first");
+    assert_eq!(shown[1..], *texts, "each once, in order");
+}
+
+#[test]
+fn a_burst_is_signed_when_durable_and_sealed_afterwards() {
+    let (mut world, alice, carol) = acquainted(1);
+    let texts = burst(&mut world, alice);
+    let durable = |w: &World| w.node(alice).store.load().outbox.len() == BURST;
+    assert!(world.drive_until(1_000, durable));
+    assert_eq!(waiting(&world, alice), (BURST, SEAL_FIRST_MAX));
+    assert!(world.drive_until(1_000, |w| queued(w, alice) == BURST + 1));
+    settles(&mut world, alice, carol, &texts);
+}
+
+#[test]
+fn a_burst_to_somebody_away_is_sealed_as_well() {
+    let (mut world, alice, carol) = acquainted(2);
+    world.crash(carol);
+    world.drive(60_000);
+    let texts = burst(&mut world, alice);
+    let sealed = |w: &World| waiting(w, alice) == (BURST, BURST);
+    assert!(
+        world.drive_until(1_000, sealed),
+        "{:?}",
+        waiting(&world, alice)
+    );
+    world.start(carol);
+    settles(&mut world, alice, carol, &texts);
+}
+
+#[test]
+fn a_burst_survives_a_sender_killed_at_any_moment() {
+    for at_ms in 0..40 {
+        let (mut world, alice, carol) = acquainted(at_ms);
+        let texts = burst(&mut world, alice);
+        let durable = |w: &World| w.node(alice).store.load().outbox.len() == BURST;
+        assert!(world.drive_until(1_000, durable));
+        world.drive(at_ms);
+        world.crash(alice);
+        world.drive(50);
+        world.start(alice);
+        settles(&mut world, alice, carol, &texts);
+    }
+}
+
+#[test]
+fn a_batch_that_cannot_be_written_is_sealed_again() {
+    let (mut world, alice, carol) = acquainted(3);
+    world.crash(carol);
+    world.drive(60_000);
+    let texts = burst(&mut world, alice);
+    assert!(world.drive_until(1_000, |w| queued(w, alice) == BURST + 1));
+    world.node_mut(alice).failing_writes = 1;
+    world.drive(1_000);
+    world.start(carol);
+    settles(&mut world, alice, carol, &texts);
+}
