@@ -64,9 +64,9 @@ enum Command {
         /// Only these pairs, each two kinds joined by +
         #[arg(long = "pair", value_name = "KIND+KIND")]
         pairs: Vec<String>,
-        /// Other than the scenario's number of tries
-        #[arg(long)]
-        tries: Option<usize>,
+        /// Other than the scenario's number of tries; an invite has uses for 49
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..50))]
+        tries: Option<u8>,
         /// Print the steps of the median try below each line
         #[arg(long)]
         steps: bool,
@@ -142,7 +142,7 @@ async fn run(command: Command) -> Result<bool, Wrong> {
                     pairs.iter().map(|pair| scenario::pair(pair)).collect();
                 scenario.pairs = pairs?;
             }
-            scenario.tries = tries.unwrap_or(scenario.tries);
+            scenario.tries = tries.map_or(scenario.tries, usize::from);
             play(&scenario, steps).await
         }
     }
@@ -199,6 +199,19 @@ fn link() {
     }
 }
 
+/// What coturn says of a kind, and what it was asked.
+async fn by_coturn(kind: Kind) -> (String, Result<(), Wrong>) {
+    let told = verify::named_by_coturn(kind).await;
+    (format!("coturn on {}", kind.name()), told)
+}
+
+/// What aiortc makes of a pair, and which it was.
+async fn by_aiortc(pair: [Kind; 2]) -> (String, Result<(), Wrong>) {
+    let told = verify::tried_by_aiortc(pair).await;
+    let [one, other] = pair.map(Kind::name);
+    (format!("aiortc on {one} + {other}"), told)
+}
+
 async fn verify(only: &[String]) -> Result<bool, Wrong> {
     let only: Result<Vec<_>, Wrong> = only.iter().map(|pair| scenario::pair(pair)).collect();
     let only = only?;
@@ -209,20 +222,10 @@ async fn verify(only: &[String]) -> Result<bool, Wrong> {
     } else {
         only.clone()
     };
-    let kinds = kinds.map(async |kind| {
-        let told = verify::named_by_coturn(kind).await;
-        (format!("coturn on {}", kind.name()), told)
-    });
-    let pairs = pairs.into_iter().map(async |pair| {
-        let told = verify::tried_by_aiortc(pair).await;
-        (
-            format!("aiortc on {} + {}", pair[0].name(), pair[1].name()),
-            told,
-        )
-    });
     let mut well = true;
-    let named = futures::stream::iter(kinds).buffered(verify::SIDE_BY_SIDE);
-    let tried = futures::stream::iter(pairs).buffered(verify::SIDE_BY_SIDE);
+    let named = futures::stream::iter(kinds.map(by_coturn)).buffered(verify::SIDE_BY_SIDE);
+    let tried =
+        futures::stream::iter(pairs.into_iter().map(by_aiortc)).buffered(verify::SIDE_BY_SIDE);
     let mut all = std::pin::pin!(named.chain(tried));
     while let Some((what, told)) = all.next().await {
         well &= told.is_ok();

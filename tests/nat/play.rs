@@ -250,7 +250,8 @@ async fn talk(alice: &Client, carol: &str, must_link: bool, done: &mut Try) -> R
     (done.steps, done.first) = first?;
     done.link = link?;
     if done.first.is_none() {
-        let states: Vec<&str> = done.steps.iter().map(|step| step.state.as_str()).collect();
+        let told = |step: &Step| format!("{} {} {}", step.at.as_millis(), step.state, step.how);
+        let states: Vec<String> = done.steps.iter().map(told).collect();
         return Err(format!("not delivered: {}", states.join(", ")));
     }
     Ok(())
