@@ -88,8 +88,7 @@ impl Watch {
                 let relayed = self.relayed.get(&(to, from));
                 let of = relayed.and_then(|relayed| relayed.get(&parcel?).copied());
                 if let Some(device) = of {
-                    let refused = self.refused.entry((to, from)).or_default();
-                    refused.entry(device).or_insert(self.now_ms);
+                    self.hear_refusal((to, from), device);
                 }
             }
             Kind::StoreMessage(store) => self.hear_deposit((one, other), &store.parcel)?,
@@ -108,11 +107,8 @@ impl Watch {
             }
             Kind::StoreDelete(bytes) => {
                 let delete: StoreDelete = payload(bytes);
-                let ids = delete.parcel_ids.iter();
-                let ids = ids.filter_map(|id| ParcelId::try_from(id.as_slice()).ok());
-                self.ledger
-                    .fresh
-                    .push(Said::Delete(from, to, ids.collect()));
+                let ids = ids_of(&delete);
+                self.ledger.fresh.push(Said::Delete(from, to, ids));
             }
             Kind::PeerFound(bytes) => {
                 self.news(to, from);
@@ -134,6 +130,11 @@ impl Watch {
             _ => {}
         }
         Ok(())
+    }
+
+    fn hear_refusal(&mut self, ends: (NodeId, NodeId), device: DeviceFp) {
+        let refused = self.refused.entry(ends).or_default();
+        refused.entry(device).or_insert(self.now_ms);
     }
 
     /// Somebody leaves a parcel with a custodian: its own, and a message's.
@@ -209,4 +210,10 @@ impl Watch {
         }
         Ok(())
     }
+}
+
+fn ids_of(delete: &StoreDelete) -> Vec<ParcelId> {
+    let ids = delete.parcel_ids.iter();
+    ids.filter_map(|id| ParcelId::try_from(id.as_slice()).ok())
+        .collect()
 }

@@ -279,7 +279,7 @@ fn a_full_outbox_refuses_and_loses_nothing() {
     let alice = world.member("alice");
     world.drive(50);
     let mut refused = 0;
-    for n in 0..10_050 {
+    for n in 0..client_core::limits::OUTBOX_MAX + 50 {
         let command = world.send(alice, "nobody", &n.to_string());
         if n % 500 == 0 {
             world.drive(20);
@@ -293,7 +293,7 @@ fn a_full_outbox_refuses_and_loses_nothing() {
     assert_eq!(refused, 50);
     assert_eq!(
         world.node(alice).running().status(world.now()).outbox,
-        10_000
+        client_core::limits::OUTBOX_MAX
     );
     for fill in world.node(alice).running().fill() {
         assert!(fill.len <= fill.max, "{fill:?}");
