@@ -234,7 +234,7 @@ fn a_message_for_us_is_taken_once_for_ever() {
     );
     assert_eq!(
         receive(&row),
-        [StoreResult::Duplicate { seq_reused: false }],
+        [StoreResult::Duplicate { seq_reused: true }],
         "after the release too"
     );
 }
