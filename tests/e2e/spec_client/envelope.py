@@ -23,6 +23,8 @@ TYPES = {
     8: ("beeline/device-record/v1", "beeline.identity.v1.DeviceRecord"),
     9: ("beeline/token/v1", "beeline.auth.v1.TokenProof"),
     10: ("beeline/socket/v1", "beeline.signal.v1.SocketProof"),
+    11: ("beeline/device-offer/v1", "beeline.identity.v1.DeviceOffer"),
+    12: ("beeline/device-request/v1", "beeline.identity.v1.DeviceRequest"),
     20: ("beeline/hello/v1", "beeline.peer.v1.Hello"),
     21: ("beeline/message/v1", "beeline.peer.v1.ChatMessage"),
     22: ("beeline/ack/v1", "beeline.peer.v1.Ack"),
