@@ -168,9 +168,7 @@ impl Watch {
             self.note_deposit(&store.parcel);
         }
         if let Kind::StoreDelete(bytes) = item {
-            let delete: StoreDelete = payload(bytes);
-            let ids = delete.parcel_ids.iter();
-            let ids = ids.filter_map(|id| ParcelId::try_from(id.as_slice()).ok());
+            let ids = ids_of(&payload(bytes)).into_iter();
             self.ledger.released.extend(ids.map(|id| (to, id)));
         }
         if let Kind::StoreReceipt(bytes) = item {

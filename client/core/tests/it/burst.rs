@@ -1,23 +1,12 @@
 //! Sends that come together: being durable does not wait for sealing, and all the rest holds.
 
-use client_core::event::{DeliveryState, Event};
+use crate::speaker::acquainted;
+use client_core::event::Event;
 use client_core::limits::{SEAL_BATCH_MAX, SEAL_FIRST_MAX};
 use client_core::testing::{NodeId, World};
 
 /// Messages of a burst: the last batch is not full.
 const BURST: usize = 3 * SEAL_BATCH_MAX + SEAL_FIRST_MAX + 5;
-
-/// Alice, who knows Carol's key and bundle.
-fn acquainted(seed: u64) -> (World, NodeId, NodeId) {
-    let mut world = World::new(seed);
-    let (alice, carol) = (world.member("alice"), world.member("carol"));
-    world.drive(50);
-    world.send(alice, "carol", "first");
-    let delivered = |w: &World| w.node(alice).count(DeliveryState::Delivered) == 1;
-    assert!(world.drive_until(2_000, delivered));
-    world.drive(1_000);
-    (world, alice, carol)
-}
 
 fn burst(world: &mut World, alice: NodeId) -> Vec<String> {
     let texts: Vec<String> = (0..BURST).map(|n| format!("{n}")).collect();
@@ -45,7 +34,7 @@ fn settles(world: &mut World, alice: NodeId, carol: NodeId, texts: &[String]) {
     assert!(world.drive_until(3_600_000, done), "not all delivered");
     world.drive(60_000);
     let shown = world.node(carol).store.shown();
-    assert_eq!(shown[0], "first");
+    assert_eq!(shown[0], "one");
     assert_eq!(shown[1..], *texts, "each once, in order");
 }
 

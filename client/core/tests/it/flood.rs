@@ -9,7 +9,9 @@ use beeline_proto::pb::envelope::v1::Context as PbContext;
 use beeline_proto::pb::peer::v1::{ChatMessage, IceCandidate, Nack, Offer};
 use client_core::crypto::Crypto as _;
 use client_core::event::DeliveryState;
+use client_core::limits::OUTBOX_MAX;
 use client_core::output::SignalKind;
+use client_core::state::{OutboxRow, StoreOp};
 use client_core::testing::{CheapCrypto, NodeId, Signalled, User, World, label};
 
 /// A member that speaks the protocol by hand.
@@ -273,13 +275,41 @@ fn messages_for_others_and_of_strangers_are_refused() {
     still_serves(&mut world, alice, carol);
 }
 
+/// Sends of a full outbox that are made one by one; the others are found at the start.
+const SENT: usize = 2_000;
+
+/// Alice, whose store holds so many messages to nobody.
+fn with_outbox(world: &mut World, messages: usize) -> NodeId {
+    let alice = world.member("alice");
+    world.drive(50);
+    world.send(alice, "nobody", "first");
+    world.drive(20);
+    let first = world.node(alice).store.outbox.values().next().cloned();
+    let first = first.expect("it is queued");
+    world.crash(alice);
+    let row = |seq: u64| {
+        let mut id = [0; 16];
+        id[..8].copy_from_slice(&seq.to_be_bytes());
+        StoreOp::QueueMessage(OutboxRow {
+            id: MessageId(id),
+            seq,
+            text: seq.to_string(),
+            ..first.clone()
+        })
+    };
+    let rows: Vec<StoreOp> = (2..=messages as u64).map(row).collect();
+    world.node_mut(alice).store.apply(&rows);
+    world.start(alice);
+    world.drive(50);
+    alice
+}
+
 #[test]
 fn a_full_outbox_refuses_and_loses_nothing() {
     let mut world = World::new(1);
-    let alice = world.member("alice");
-    world.drive(50);
+    let alice = with_outbox(&mut world, OUTBOX_MAX - SENT);
     let mut refused = 0;
-    for n in 0..client_core::limits::OUTBOX_MAX + 50 {
+    for n in 0..SENT + 50 {
         let command = world.send(alice, "nobody", &n.to_string());
         if n % 500 == 0 {
             world.drive(20);
@@ -293,7 +323,7 @@ fn a_full_outbox_refuses_and_loses_nothing() {
     assert_eq!(refused, 50);
     assert_eq!(
         world.node(alice).running().status(world.now()).outbox,
-        client_core::limits::OUTBOX_MAX
+        OUTBOX_MAX
     );
     for fill in world.node(alice).running().fill() {
         assert!(fill.len <= fill.max, "{fill:?}");

@@ -234,20 +234,27 @@ fn a_message_id_used_twice_is_refused() {
     assert!(world.node(carol).warnings().contains(&"conflict"));
 }
 
-#[test]
-fn a_restored_backup_is_noticed_and_counts_anew() {
+/// Alice's home was restored from before her last message, and runs; and its old incarnation.
+fn restored() -> (World, NodeId, NodeId, u64) {
     let (mut world, alice, carol) = pair(1);
     let backup = world.node(alice).store.clone();
     world.send(alice, "carol", "one");
     assert!(world.drive_until(2_000, |w| delivered(w, alice) == 1));
+    let incarnation = backup.incarnation;
     world.crash(alice);
-    world.node_mut(alice).store = backup.clone();
+    world.node_mut(alice).store = backup;
     world.start(alice);
     world.drive(50);
+    (world, alice, carol, incarnation)
+}
+
+#[test]
+fn a_restored_backup_is_noticed_and_counts_anew() {
+    let (mut world, alice, carol, incarnation) = restored();
     world.send(alice, "carol", "the same place in the sequence");
     assert!(world.drive_until(60_000, |w| delivered(w, alice) == 2));
     world.drive(20);
-    assert_ne!(world.node(alice).store.incarnation, backup.incarnation);
+    assert_ne!(world.node(alice).store.incarnation, incarnation);
     world.send(alice, "carol", "after it");
     assert!(world.drive_until(60_000, |w| delivered(w, alice) == 3));
     world.drive(10);
@@ -257,14 +264,7 @@ fn a_restored_backup_is_noticed_and_counts_anew() {
 
 #[test]
 fn a_restored_backup_is_noticed_though_the_first_ack_that_says_so_is_lost() {
-    let (mut world, alice, carol) = pair(1);
-    let backup = world.node(alice).store.clone();
-    world.send(alice, "carol", "one");
-    assert!(world.drive_until(2_000, |w| delivered(w, alice) == 1));
-    world.crash(alice);
-    world.node_mut(alice).store = backup.clone();
-    world.start(alice);
-    world.drive(50);
+    let (mut world, alice, carol, incarnation) = restored();
     let lost = shared(0);
     let count = lost.clone();
     world.on_frame = Some(Box::new(move |from, _, bytes| {
@@ -277,7 +277,7 @@ fn a_restored_backup_is_noticed_though_the_first_ack_that_says_so_is_lost() {
     assert!(world.drive_until(60_000, |w| delivered(w, alice) == 2));
     world.drive(20);
     assert_eq!(*lost.borrow(), 1);
-    assert_ne!(world.node(alice).store.incarnation, backup.incarnation);
+    assert_ne!(world.node(alice).store.incarnation, incarnation);
 }
 
 #[test]

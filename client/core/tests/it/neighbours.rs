@@ -263,7 +263,11 @@ fn one_that_comes_and_goes_does_not_make_others_speak() {
 }
 
 /// Bytes that one node sends, and all others, in frames and by signalling, while `act` runs.
-fn all_traffic(world: &mut World, of: NodeId, act: impl FnOnce(&mut World)) -> (usize, usize) {
+pub(crate) fn all_traffic(
+    world: &mut World,
+    of: NodeId,
+    act: impl FnOnce(&mut World),
+) -> (usize, usize) {
     let bytes = shared((0, 0));
     let name = world.node(of).device_label().clone();
     let count = |own: bool, len: usize, bytes: &Shared<(usize, usize)>| {

@@ -37,6 +37,26 @@ impl Scene {
         receipts.collect()
     }
 
+    /// Carol has all that was promised, and nothing twice; how many promises that are.
+    fn promises_are_kept(&self, seed: u64, texts: &BTreeMap<Vec<u8>, String>) -> u64 {
+        let shown = self.world.node(self.carol).store.shown();
+        let came: BTreeSet<&String> = shown.iter().collect();
+        assert_eq!(
+            came.len(),
+            shown.len(),
+            "seed {seed}: shown twice: {shown:?}"
+        );
+        let promised = self.promised();
+        for id in &promised {
+            assert!(
+                came.contains(&texts[id]),
+                "seed {seed}: {} is lost",
+                texts[id]
+            );
+        }
+        promised.len() as u64
+    }
+
     /// Accounts say what the store has, once nothing is on its way.
     fn accounts_fit(&self) {
         let rows = self.world.node(self.bob).store.kept.values();
@@ -87,21 +107,7 @@ fn whatever_was_promised_arrives_once_whoever_is_killed_when() {
         }
         // Undisturbed from now on: calls in pauses of half a minute, gaps in order as long.
         scene.world.drive(10 * 60_000);
-        let shown = scene.world.node(carol).store.shown();
-        let came: BTreeSet<&String> = shown.iter().collect();
-        assert_eq!(
-            came.len(),
-            shown.len(),
-            "seed {seed}: shown twice: {shown:?}"
-        );
-        for id in scene.promised() {
-            assert!(
-                came.contains(&texts[&id]),
-                "seed {seed}: {} is lost",
-                texts[&id]
-            );
-            promised += 1;
-        }
+        promised += scene.promises_are_kept(seed, &texts);
         assert_eq!((scene.kept(), scene.accounts()), (0, (0, 0)), "seed {seed}");
     }
     assert!(
@@ -141,20 +147,7 @@ fn whatever_was_promised_arrives_though_disks_fail() {
             scene.world.node_mut(id).failing_writes = 0;
         }
         scene.world.drive(5 * 60_000);
-        let shown = scene.world.node(carol).store.shown();
-        let came: BTreeSet<&String> = shown.iter().collect();
-        assert_eq!(
-            came.len(),
-            shown.len(),
-            "seed {seed}: shown twice: {shown:?}"
-        );
-        for id in scene.promised() {
-            assert!(
-                came.contains(&texts[&id]),
-                "seed {seed}: {} is lost",
-                texts[&id]
-            );
-        }
+        scene.promises_are_kept(seed, &texts);
         scene.accounts_fit();
     }
 }

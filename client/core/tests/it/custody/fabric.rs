@@ -1,6 +1,7 @@
 //! Custody among many: whom a recipient calls on, what comes of several that keep, clocks, crowds.
 
 use super::*;
+use crate::neighbours::all_traffic;
 use client_core::event::{DeliveryState, Event};
 use client_core::testing::EPOCH_MS;
 use std::collections::BTreeSet;
@@ -309,29 +310,11 @@ fn a_page_is_served_once_at_a_time_and_a_slow_link_holds_one() {
 #[test]
 fn a_day_of_idling_among_those_that_keep_costs_little() {
     let (mut world, carol, _keepers) = acquainted(56, 20);
-    let bytes = shared(0_usize);
-    let count = bytes.clone();
-    world.on_frame = Some(Box::new(move |from, _, frame| {
-        if from == carol {
-            *count.borrow_mut() += frame.len();
-        }
-        vec![frame]
-    }));
-    let (signals, counted) = (shared(0_usize), world.node(carol).device_label().clone());
-    let count = signals.clone();
-    world.on_signal = Some(Box::new(move |signal| {
-        if signal.from == counted {
-            *count.borrow_mut() += signal.parcel.len();
-        }
-        vec![signal]
-    }));
-    world.start(carol);
-    world.drive(DAY_MS);
-    let (frames, signals) = (*bytes.borrow(), *signals.borrow());
-    assert!(
-        frames + signals < 2_000_000,
-        "{frames} on links, {signals} in signals"
-    );
+    let (bytes, _) = all_traffic(&mut world, carol, |world| {
+        world.start(carol);
+        world.drive(DAY_MS);
+    });
+    assert!(bytes < 2_000_000, "{bytes} on links and in signals");
 }
 
 #[test]
@@ -341,16 +324,9 @@ fn a_day_of_idling_while_those_that_keep_are_away_costs_little() {
         world.crash(keeper);
     }
     world.drive(30_000);
-    let (signals, counted) = (shared(0_usize), world.node(carol).device_label().clone());
-    let count = signals.clone();
-    world.on_signal = Some(Box::new(move |signal| {
-        if signal.from == counted {
-            *count.borrow_mut() += signal.parcel.len();
-        }
-        vec![signal]
-    }));
-    world.start(carol);
-    world.drive(DAY_MS);
-    let signals = *signals.borrow();
-    assert!(signals < 1_000_000, "{signals} in signals");
+    let (bytes, _) = all_traffic(&mut world, carol, |world| {
+        world.start(carol);
+        world.drive(DAY_MS);
+    });
+    assert!(bytes < 1_000_000, "{bytes} on links and in signals");
 }
