@@ -2,10 +2,9 @@
 //! ends at a failpoint; with the real store in all of them.
 
 use super::check::{is_settled, judge_pair, sound};
-use super::home::{Home, Inhabitant, Ledger, Planted};
+use super::home::{Home, Ledger, Planted};
 use super::points::{Armed, Place, Point, Role};
 use super::story::{Outcome, Sent};
-use client_core::input::CommandId;
 use client_core::testing::tap::{Shared, shared};
 use client_core::testing::{NodeId, World};
 use rand_chacha::ChaCha8Rng;
@@ -46,7 +45,7 @@ pub(crate) fn run(seed: u64, point: &Point) -> Outcome {
         }
     }
     three.peace();
-    three.outcome(point.role)
+    Outcome::of(&three.homes, &three.ledger, point.role)
 }
 
 impl Three {
@@ -59,23 +58,9 @@ impl Three {
         let ids = NAMES.map(|name| world.member_stopped(name));
         world.node_mut(ids[2]).can_store = true;
         let homes = ids.map(|id| {
-            let node = world.node(id);
-            let chain = world.authority.chain(&node.user);
-            let name = node.user.label.to_string();
-            let device = node.user.devices[0].1.verify_key().device_fp();
-            ledger.borrow_mut().devices.insert(name.clone(), device);
-            let (first, planted) = ((chain, Vec::new()), Planted::default());
-            shared(Home::new(
-                &name,
-                first,
-                ledger.clone(),
-                planted,
-                rng.next_u64(),
-            ))
+            let seed = rng.next_u64();
+            Home::of(&mut world, id, &ledger, Planted::default(), seed)
         });
-        for (id, home) in ids.iter().zip(&homes) {
-            world.node_mut(*id).process = Some(Box::new(Inhabitant(home.clone())));
-        }
         Self {
             world,
             rng,
@@ -203,30 +188,10 @@ impl Three {
         }
         self.world.drive(40_000);
         let (from, to) = (self.homes[0].borrow(), self.homes[1].borrow());
-        let asked = |sent: &&Sent| sent.command != CommandId(0);
-        let sent: Vec<&Sent> = self.sent.iter().filter(asked).collect();
+        let sent: Vec<&Sent> = self.sent.iter().collect();
         judge_pair(&from, &to, &sent);
         for home in &self.homes {
             sound(&home.borrow());
-        }
-    }
-
-    fn outcome(self, role: Role) -> Outcome {
-        let home = self.homes[role as usize].borrow();
-        let (crashes, fired) = (home.crashes, home.fired);
-        drop(home);
-        let messages = self.homes.iter().map(|h| h.borrow().returned.len() as u64);
-        let messages = messages.sum();
-        for home in &self.homes {
-            home.borrow_mut().close();
-        }
-        let mut ledger = self.ledger.borrow_mut();
-        Outcome {
-            crashes,
-            fired,
-            messages,
-            wrong: std::mem::take(&mut ledger.wrong),
-            story: std::mem::take(&mut ledger.story),
         }
     }
 }

@@ -13,8 +13,8 @@ use client_core::event::{DeliveryState, Event};
 use client_core::input::CommandId;
 use client_core::output::Output;
 use client_core::state::StoreOp;
-use client_core::testing::tap::Shared;
-use client_core::testing::{Answered, Found, Process};
+use client_core::testing::tap::{Shared, shared};
+use client_core::testing::{Answered, Found, NodeId, Process, World};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -85,20 +85,14 @@ pub(crate) struct Home {
     seed: u64,
     /// Whether an end is a power loss, or only that of the process.
     pub(crate) power: bool,
-    /// Crashes so far.
-    pub(crate) crashes: u64,
     /// Crashes at the failpoint that was armed.
     pub(crate) fired: u64,
     /// Everything on the screen.
     pub(crate) screen: Vec<Line>,
     /// Calls of `send` that returned.
     pub(crate) returned: BTreeMap<CommandId, MessageId>,
-    /// Calls of `send` that were refused.
-    pub(crate) refused: BTreeSet<CommandId>,
     /// Whether somebody looks at the screen; else messages wait, as with `beeline run`.
     pub(crate) shows: bool,
-    /// Whether its disk was to fail: then nobody knows what a failed write left.
-    pub(crate) was_broken: bool,
     /// Whether messages were shown before an earlier one, and that was said.
     pub(crate) gaps: u64,
 }
@@ -120,7 +114,25 @@ fn fresh_dir() -> PathBuf {
 }
 
 impl Home {
-    pub(crate) fn new(
+    /// The home of a member, whose process it becomes.
+    pub(crate) fn of(
+        world: &mut World,
+        id: NodeId,
+        ledger: &Shared<Ledger>,
+        planted: Planted,
+        seed: u64,
+    ) -> Shared<Self> {
+        let user = &world.node(id).user;
+        let (name, chain) = (user.label.to_string(), world.authority.chain(user));
+        let device = user.devices[0].1.verify_key().device_fp();
+        ledger.borrow_mut().devices.insert(name.clone(), device);
+        let first = (chain, Vec::new());
+        let home = shared(Self::new(&name, first, ledger.clone(), planted, seed));
+        world.node_mut(id).process = Some(Box::new(Inhabitant(home.clone())));
+        home
+    }
+
+    fn new(
         user: &str,
         first: (Vec<u8>, Vec<u8>),
         ledger: Shared<Ledger>,
@@ -139,13 +151,10 @@ impl Home {
             armed: None,
             seed,
             power: false,
-            crashes: 0,
             fired: 0,
             screen: Vec::new(),
             returned: BTreeMap::new(),
-            refused: BTreeSet::new(),
             shows: true,
-            was_broken: false,
             gaps: 0,
         }
     }
@@ -200,7 +209,6 @@ impl Home {
             .is_some_and(|armed| armed.place == Place::AnyCall);
         self.fired += u64::from(any && self.disk.is_stopped());
         self.disk.stop();
-        self.crashes += 1;
         self.seed = self
             .seed
             .wrapping_mul(0x5851_f42d_4c95_7f2d)
@@ -286,10 +294,6 @@ impl Home {
             return;
         };
         self.set(conn);
-        if self.planted.normal {
-            conn.pragma_update(None, "synchronous", "NORMAL")
-                .expect("a setting");
-        }
         for check in ["integrity_check", "foreign_key_check"] {
             let first = conn.query_row(&format!("PRAGMA {check}"), [], |row| row.get(0));
             match first {
@@ -380,7 +384,6 @@ impl Home {
                 command, detail, ..
             } => {
                 self.note(&format!("{command:?} is refused: {detail}"));
-                self.refused.insert(*command);
             }
             Event::Received(received) => self.gaps += u64::from(received.after_gap),
             Event::MessageState(state) if state.state == DeliveryState::Delivered => {
@@ -401,7 +404,6 @@ impl Home {
     /// Sets a failpoint, for the process that runs or the next one.
     pub(crate) fn arm(&mut self, armed: Armed) {
         self.armed = Some(armed);
-        self.was_broken |= armed.place == Place::Broken;
         if self.direct.is_none() {
             return;
         }

@@ -1,7 +1,7 @@
 //! One story: two real peer managers with the real store, who talk while one of them ends again and
 //! again at a failpoint; then peace, and everything must have come right.
 
-use super::home::{Home, Inhabitant, Ledger, Planted, Wrong};
+use super::home::{Home, Ledger, Planted, Wrong};
 use super::points::{Act, Armed, Op, Place, Point, Role, Setting};
 use client_core::input::CommandId;
 use client_core::testing::tap::{Shared, shared};
@@ -43,8 +43,7 @@ pub(crate) struct Sent {
 /// What came of a story.
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
-    /// Processes that ended, and those that ended at the failpoint.
-    pub(crate) crashes: u64,
+    /// Processes that ended at the failpoint.
     pub(crate) fired: u64,
     /// Messages whose `send` returned.
     pub(crate) messages: u64,
@@ -52,6 +51,25 @@ pub(crate) struct Outcome {
     pub(crate) wrong: Vec<(Wrong, String)>,
     /// Everything that happened, for whoever looks for the reason.
     pub(crate) story: Vec<String>,
+}
+
+impl Outcome {
+    /// What came of a story told by these homes, which are closed now; it fired at `role`'s.
+    pub(crate) fn of(homes: &[Shared<Home>], ledger: &Shared<Ledger>, role: Role) -> Self {
+        let fired = homes[role as usize].borrow().fired;
+        let messages = homes.iter().map(|h| h.borrow().returned.len() as u64);
+        let messages = messages.sum();
+        for home in homes {
+            home.borrow_mut().close();
+        }
+        let mut ledger = ledger.borrow_mut();
+        Self {
+            fired,
+            messages,
+            wrong: std::mem::take(&mut ledger.wrong),
+            story: std::mem::take(&mut ledger.story),
+        }
+    }
 }
 
 pub(crate) struct Story {
@@ -96,7 +114,7 @@ pub(crate) fn run(seed: u64, point: &Point, power: Power, planted: Planted) -> O
         }
     }
     story.peace();
-    story.outcome(point.role)
+    Outcome::of(&story.homes, &story.ledger, point.role)
 }
 
 impl Story {
@@ -109,23 +127,9 @@ impl Story {
         let ledger = shared(Ledger::default());
         let ids = NAMES.map(|name| world.member_stopped(name));
         let homes = ids.map(|id| {
-            let node = world.node(id);
-            let chain = world.authority.chain(&node.user);
-            let name = node.user.label.to_string();
-            let device = node.user.devices[0].1.verify_key().device_fp();
-            ledger.borrow_mut().devices.insert(name.clone(), device);
             let seed = rng.next_u64();
-            shared(Home::new(
-                &name,
-                (chain, Vec::new()),
-                ledger.clone(),
-                planted,
-                seed,
-            ))
+            Home::of(&mut world, id, &ledger, planted, seed)
         });
-        for (id, home) in ids.iter().zip(&homes) {
-            world.node_mut(*id).process = Some(Box::new(Inhabitant(home.clone())));
-        }
         Self {
             world,
             rng,
@@ -439,25 +443,5 @@ impl Story {
         // What is told late, or twice, is told now.
         self.pass(40_000);
         super::check::judge(self);
-    }
-
-    /// The end of it.
-    pub(crate) fn outcome(self, role: Role) -> Outcome {
-        let home = self.homes[role as usize].borrow();
-        let (crashes, fired) = (home.crashes, home.fired);
-        drop(home);
-        let messages = self.homes.iter().map(|h| h.borrow().returned.len() as u64);
-        let messages = messages.sum();
-        for home in &self.homes {
-            home.borrow_mut().close();
-        }
-        let mut ledger = self.ledger.borrow_mut();
-        Outcome {
-            crashes,
-            fired,
-            messages,
-            wrong: std::mem::take(&mut ledger.wrong),
-            story: std::mem::take(&mut ledger.story),
-        }
     }
 }

@@ -44,7 +44,6 @@ pub(crate) fn share_of(whole: u64, least: u64) -> u64 {
 #[derive(Debug, Default)]
 pub(crate) struct Row {
     stories: u64,
-    crashes: u64,
     fired: u64,
     messages: u64,
     wrong: Vec<(u64, Wrong, String)>,
@@ -53,7 +52,6 @@ pub(crate) struct Row {
 impl Row {
     fn add(&mut self, seed: u64, outcome: Outcome) {
         self.stories += 1;
-        self.crashes += outcome.crashes;
         self.fired += outcome.fired;
         self.messages += outcome.messages;
         let wrong = outcome.wrong.into_iter();

@@ -1,7 +1,7 @@
 //! Coordinators as real processes: who may be one, where it serves, and what it is good for when
 //! the servers are gone.
 
-use crate::process::{DEADLINE, Home, Served, beeline, run};
+use crate::process::{DEADLINE, Home, Running, Served, beeline, run};
 use crate::serve::private_ca;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -9,10 +9,10 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 /// What `run --coordinator` takes in a test: any port, the same after a restart.
-const RUN: [&str; 4] = ["run", "--coordinator", "--listen", "127.0.0.1:0"];
+pub(crate) const RUN: [&str; 4] = ["run", "--coordinator", "--listen", "127.0.0.1:0"];
 
 /// A link for a coordinator, from the operator.
-async fn invite(served: &Served) -> String {
+pub(crate) async fn invite(served: &Served) -> String {
     let data = served.data().to_str().expect("a UTF-8 path");
     let line = ["network", "invite", "--role", "coordinator", "--data", data];
     let invited = run(beeline(&line)).await;
@@ -183,14 +183,14 @@ async fn serve_behind_a_certificate_of_a_private_authority() {
     assert!(told.contains("--ca FILE"), "{told}");
 }
 
-/// Asks until the home's coordinators are linked, and no fewer than `count`.
-async fn linked(home: &Home, count: usize) {
+/// Asks until a coordinator is linked to a home.
+pub(crate) async fn linked(home: &Home) {
     let asking = async {
         loop {
             let status = home.run(&["status"]).await;
             let coordinators = status.only("status")["coordinators"].clone();
-            let linked = coordinators.as_array().into_iter().flatten();
-            if linked.filter(|one| one["linked"] == true).count() >= count {
+            let mut linked = coordinators.as_array().into_iter().flatten();
+            if linked.any(|one| one["linked"] == true) {
                 return;
             }
         }
@@ -214,24 +214,46 @@ async fn delivered_by(home: &Home, to: &str, path: &str) {
         .expect("the path comes about");
 }
 
-/// The promise of the peer fabric: ask friends first, servers last.
-#[tokio::test]
-async fn friends_are_asked_where_the_servers_are_dead() {
+/// Carol and Alice, who listen, linked to the coordinator Bob; the servers are dead.
+struct Friends {
+    bob: Home,
+    _carol: Home,
+    alice: Home,
+    coordinator: Running,
+    listen: Running,
+    alices: Running,
+}
+
+async fn without_servers() -> Friends {
     let served = Served::start(&[]).await;
     let bob = Home::joined(&invite(&served).await, "bob", &[]).await;
     let carol = Home::joined(served.invite(), "carol", &[]).await;
     let alice = Home::joined(served.invite(), "alice", &[]).await;
     let mut coordinator = bob.start(&RUN);
     coordinator.event("online").await;
-    let mut listen = carol.listening(&[]).await;
+    let listen = carol.listening(&[]).await;
     let alices = alice.listening(&[]).await;
     for home in [&carol, &alice] {
-        linked(home, 1).await;
+        linked(home).await;
     }
     served.running.kill().await;
+    Friends {
+        bob,
+        _carol: carol,
+        alice,
+        coordinator,
+        listen,
+        alices,
+    }
+}
+
+/// The promise of the peer fabric: ask friends first, servers last.
+#[tokio::test]
+async fn friends_are_asked_where_the_servers_are_dead() {
+    let mut at = without_servers().await;
 
     // Alice has never spoken to Carol.
-    let sent = alice.run(&["send", "carol", "Hello Carol!"]).await;
+    let sent = at.alice.run(&["send", "carol", "Hello Carol!"]).await;
     sent.expect_code(0);
     let last = sent.all("state").pop().expect("states").clone();
     assert_eq!(
@@ -239,17 +261,19 @@ async fn friends_are_asked_where_the_servers_are_dead() {
         (&"delivered".into(), &"peers".into()),
         "{sent}"
     );
-    assert_eq!(listen.event("message").await["text"], "Hello Carol!");
-    delivered_by(&alice, "carol", "direct").await;
+    assert_eq!(at.listen.event("message").await["text"], "Hello Carol!");
+    delivered_by(&at.alice, "carol", "direct").await;
 
     // A new process of hers finds its way back into the fabric.
-    alices.kill().await;
-    let sent = alice.run(&["send", "carol", "I am back"]).await;
+    at.alices.kill().await;
+    let sent = at.alice.run(&["send", "carol", "I am back"]).await;
     sent.expect_code(0);
-    let back = listen.until("the last message", |line| line["text"] == "I am back");
+    let back = at
+        .listen
+        .until("the last message", |line| line["text"] == "I am back");
     assert_eq!(back.await["from"], "alice");
-    listen.terminate().await.expect_code(0);
-    coordinator.terminate().await.expect_code(0);
+    at.listen.terminate().await.expect_code(0);
+    at.coordinator.terminate().await.expect_code(0);
 }
 
 /// Asks the gateway over REST, in a member's name, until the answer fits.
@@ -290,7 +314,7 @@ async fn the_registry_knows_who_coordinates_and_whom() {
     })
     .await;
     let listen = carol.listening(&[]).await;
-    linked(&carol, 1).await;
+    linked(&carol).await;
     until(&served, &alice, "/peer/carol", |peer| {
         peer["lastCoordinators"][0] == device
     })
@@ -301,25 +325,19 @@ async fn the_registry_knows_who_coordinates_and_whom() {
 
 #[tokio::test]
 async fn a_network_heals_when_its_coordinator_returns_though_the_servers_do_not() {
-    let served = Served::start(&[]).await;
-    let bob = Home::joined(&invite(&served).await, "bob", &[]).await;
-    let carol = Home::joined(served.invite(), "carol", &[]).await;
-    let alice = Home::joined(served.invite(), "alice", &[]).await;
-    let mut coordinator = bob.start(&RUN);
-    coordinator.event("online").await;
-    let mut listen = carol.listening(&[]).await;
-    let alices = alice.listening(&[]).await;
-    for home in [&carol, &alice] {
-        linked(home, 1).await;
-    }
-    served.running.kill().await;
-    coordinator.kill().await;
-    let mut send = alice.start(&["send", "carol", "Is anybody there?", "--timeout", "90s"]);
+    let mut at = without_servers().await;
+    at.coordinator.kill().await;
+    let mut send = at
+        .alice
+        .start(&["send", "carol", "Is anybody there?", "--timeout", "90s"]);
     send.state("queued").await;
-    let mut coordinator = bob.start(&RUN);
+    let mut coordinator = at.bob.start(&RUN);
     coordinator.event("online").await;
-    assert_eq!(listen.event("message").await["text"], "Is anybody there?");
+    assert_eq!(
+        at.listen.event("message").await["text"],
+        "Is anybody there?"
+    );
     send.end().await.expect_code(0);
-    alices.terminate().await.expect_code(0);
+    at.alices.terminate().await.expect_code(0);
     coordinator.terminate().await.expect_code(0);
 }

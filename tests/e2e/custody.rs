@@ -1,13 +1,11 @@
 //! Store and forward by peers, as real processes: the sender may leave once others keep its
 //! message, and the recipient gets it though the two never met.
 
-use crate::process::{DEADLINE, Home, Served, beeline, run};
+use crate::coordinator::{RUN, invite, linked};
+use crate::process::{DEADLINE, Home, Served};
 use serde_json::Value;
 use std::path::Path;
 use tokio::time::timeout;
-
-/// A coordinator that keeps, on any port.
-const RUN: [&str; 4] = ["run", "--coordinator", "--listen", "127.0.0.1:0"];
 
 /// The line that tells a message's last state.
 fn last(sent: &crate::process::Done) -> Value {
@@ -17,21 +15,6 @@ fn last(sent: &crate::process::Done) -> Value {
 /// Moves a home away, or back: nobody can use it meanwhile.
 fn rename(from: &Path, to: &Path) {
     std::fs::rename(from, to).expect("moved");
-}
-
-/// Asks until a coordinator is linked to a home.
-async fn linked(home: &Home) {
-    let asking = async {
-        loop {
-            let status = home.run(&["status"]).await;
-            let coordinators = status.only("status")["coordinators"].clone();
-            let mut linked = coordinators.as_array().into_iter().flatten();
-            if linked.any(|one| one["linked"] == true) {
-                return;
-            }
-        }
-    };
-    timeout(DEADLINE, asking).await.expect("a link comes about");
 }
 
 /// Asks until a message is delivered.
@@ -102,11 +85,7 @@ async fn the_sender_may_leave_once_others_keep_the_message() {
 #[tokio::test]
 async fn a_message_is_kept_and_delivered_with_every_server_dead() {
     let served = Served::start(&[]).await;
-    let data = served.data().to_str().expect("a UTF-8 path");
-    let line = ["network", "invite", "--role", "coordinator", "--data", data];
-    let invited = run(beeline(&line)).await;
-    let link = invited.only("invite")["invite"].as_str().expect("a link");
-    let bob = Home::joined(link, "bob", &[]).await;
+    let bob = Home::joined(&invite(&served).await, "bob", &[]).await;
     let alice = Home::joined(served.invite(), "alice", &[]).await;
     let carol = Home::joined(served.invite(), "carol", &[]).await;
     let mut coordinator = bob.start(&RUN);
