@@ -5,7 +5,7 @@ use super::args::LinkArgs;
 use super::device_args::DeviceAction;
 use super::device_line::DeviceLine;
 use super::fail::{Exit, Failure};
-use super::join::keep_ca;
+use super::join::welcome;
 use super::line::Line;
 use super::look;
 use super::reach::Context;
@@ -120,14 +120,7 @@ async fn join(
     };
     let joined = beeline::device::join(&options, link, device, show).await;
     let joined = joined.map_err(failure)?;
-    keep_ca(context, ca)?;
-    let line = Line::Joined {
-        network: joined.who.network_label.to_string(),
-        user: joined.who.user_label.to_string(),
-        device: joined.who.device_label.to_string(),
-    };
-    context.printer.line(&line).await?;
-    Ok(Exit::Done)
+    welcome(context, ca, &joined.who).await
 }
 
 async fn list(context: &Context) -> Result<Exit, Failure> {

@@ -6,6 +6,7 @@ use super::line::Line;
 use super::plain;
 use super::reach::Context;
 use beeline::error::{JoinError, RestError};
+use beeline::report::Who;
 use beeline_proto::code::ErrorCode;
 use beeline_proto::device_link::DeviceLink;
 use beeline_proto::invite::InviteLink;
@@ -27,18 +28,27 @@ pub(crate) async fn join(context: &Context, args: JoinArgs) -> Result<Exit, Fail
     let device = args.device.as_ref().map(|device| device.as_str());
     let joined = beeline::join::join(&options, &args.link, args.user.as_str(), device).await;
     let joined = joined.map_err(|error| failure(&error, args.ca.is_none()))?;
-    keep_ca(context, args.ca.as_deref())?;
+    welcome(context, args.ca.as_deref(), &joined.who).await
+}
+
+/// Keeps the certificate authorities that were given, and tells who the home is now.
+pub(super) async fn welcome(
+    context: &Context,
+    ca: Option<&Path>,
+    who: &Who,
+) -> Result<Exit, Failure> {
+    keep_ca(context, ca)?;
     let line = Line::Joined {
-        network: joined.who.network_label.to_string(),
-        user: joined.who.user_label.to_string(),
-        device: joined.who.device_label.to_string(),
+        network: who.network_label.to_string(),
+        user: who.user_label.to_string(),
+        device: who.device_label.to_string(),
     };
     context.printer.line(&line).await?;
     Ok(Exit::Done)
 }
 
 /// Keeps the certificate authorities that were given, for every later start.
-pub(super) fn keep_ca(context: &Context, ca: Option<&Path>) -> Result<(), Failure> {
+fn keep_ca(context: &Context, ca: Option<&Path>) -> Result<(), Failure> {
     let Some(ca) = ca else {
         return Ok(());
     };

@@ -1,7 +1,7 @@
 //! What custodians promised to keep of our messages.
 
 use super::load::{rows, unsigned};
-use super::ops::{OpError, fixed, message_id, to_db};
+use super::ops::{OpError, fixed, forget_old_steps, message_id, to_db};
 use crate::error::StoreError;
 use crate::report::StoryKeeper;
 use beeline_proto::chain::VerifiedChain;
@@ -78,13 +78,7 @@ fn set_stored(conn: &Connection, id: MessageId, kept: Kept, at_ms: u64) -> Resul
          VALUES (x'', ?1, ?2, ?3, ?4, ?5, ?6)",
     )?
     .execute(params![id.0, to_db(at_ms), state, path, kept.n, kept.k])?;
-    conn.prepare_cached(
-        "DELETE FROM steps WHERE step IN (
-             SELECT step FROM steps WHERE id = ?1 AND device_fp = x'' AND state = 'stored'
-             ORDER BY step DESC LIMIT -1 OFFSET ?2)",
-    )?
-    .execute(params![id.0, STORED_STEPS_MAX])?;
-    Ok(())
+    forget_old_steps(conn, id, state, STORED_STEPS_MAX)
 }
 
 const COLUMNS: &str = "c.message, c.device_fp, custodian_fp, user_fp, c.parcel, since_ms, heard_ms,

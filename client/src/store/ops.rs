@@ -265,7 +265,7 @@ fn set_state(conn: &Connection, id: MessageId, step: &Step<'_>) -> Result<(), Op
         step.reason,
     ])?;
     if step.state == DeliveryState::Trying {
-        forget_old_tries(conn, id)?;
+        forget_old_steps(conn, id, "trying", TRYING_STEPS_MAX)?;
     }
     if is_given_up(step.state) || (is_final(step.state) && !devices::is_served(conn, id)?) {
         devices::end_serving(conn, id)?;
@@ -273,13 +273,19 @@ fn set_state(conn: &Connection, id: MessageId, step: &Step<'_>) -> Result<(), Op
     Ok(())
 }
 
-fn forget_old_tries(conn: &Connection, id: MessageId) -> Result<(), OpError> {
+/// Keeps the last `keep` steps of a state of a message of ours.
+pub(super) fn forget_old_steps(
+    conn: &Connection,
+    id: MessageId,
+    state: &str,
+    keep: i64,
+) -> Result<(), OpError> {
     conn.prepare_cached(
         "DELETE FROM steps WHERE step IN (
-             SELECT step FROM steps WHERE id = ?1 AND device_fp = x'' AND state = 'trying'
-             ORDER BY step DESC LIMIT -1 OFFSET ?2)",
+             SELECT step FROM steps WHERE id = ?1 AND device_fp = x'' AND state = ?2
+             ORDER BY step DESC LIMIT -1 OFFSET ?3)",
     )?
-    .execute(params![id.0, TRYING_STEPS_MAX])?;
+    .execute(params![id.0, state, keep])?;
     Ok(())
 }
 
