@@ -260,9 +260,7 @@ impl PeerManager {
                 other => Some(other),
             });
         }
-        if !ops.is_empty() {
-            self.out.write(ops, Write::Plain);
-        }
+        self.write_some(ops);
     }
 
     /// Envelopes and parcels are written: the messages may go. If they could not be, they are made
@@ -293,11 +291,10 @@ impl PeerManager {
         }
         users.extend(self.rewind_copies(copied));
         for user in users {
-            // Devices whose key was learned while the write was under way.
-            self.seal_and_write(&user);
             self.placing.touch(&user, false);
             self.pump_user(now, &user);
-            // A batch at a time: what is left goes on at the end of this input.
+            // What is left, and devices whose key was learned while the write was under way: a
+            // batch at the end of this input.
             self.unsealed.insert(user);
         }
     }
@@ -317,9 +314,7 @@ impl PeerManager {
         for id in ids {
             ops.extend(self.end_message(now, id, DeliveryState::Expired, STOPPED_TRYING));
         }
-        if !ops.is_empty() {
-            self.out.write(ops, Write::Plain);
-        }
+        self.write_some(ops);
     }
 }
 

@@ -14,7 +14,6 @@ use crate::peer::{Move, Peer, after};
 use crate::pump::state_of;
 use crate::state::StoreOp;
 use crate::timer::Timer;
-use beeline_proto::chain::Device;
 use beeline_proto::id::{DeviceFp, Label, MessageId};
 use beeline_proto::time::Now;
 
@@ -74,10 +73,8 @@ impl PeerManager {
         let peer = self.peer(now, label);
         if peer.ladder.is_none() {
             peer.ladder = Some(Ladder::new(now.mono_ms));
-            let contact = self.contacts.get(label);
-            let devices = contact.map(|contact| contact.chain.devices.devices.iter());
-            for device in devices.into_iter().flatten() {
-                self.links.forget_calls(device.fp());
+            for device in self.devices_of(label) {
+                self.links.forget_calls(device);
             }
             self.move_peer(now, label, &[Move::Discover], "looking for a way");
         }
@@ -177,9 +174,7 @@ impl PeerManager {
 
     /// Whether a connected peer may hand on what is for a user.
     fn has_relay(&self, now: Now, label: &Label) -> bool {
-        let contact = self.contacts.get(label);
-        let devices = contact.map(|contact| contact.chain.devices.devices.iter());
-        let mut devices = devices.into_iter().flatten().map(Device::fp);
+        let mut devices = self.devices_of(label).into_iter();
         devices.any(|device| !self.relays_to(now, device).is_empty())
     }
 

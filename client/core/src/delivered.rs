@@ -267,12 +267,12 @@ impl PeerManager {
             }
         }
         self.pump_user(now, label);
-        let (_, hopeful) = self.attempts(label);
-        if self.is_stranded(label) {
-            self.start_climb(now, label);
-        } else if !hopeful {
+        match self.attempts(label) {
+            (_, true) => {}
             // What is asked or called may come to nothing, and no ladder runs that would notice.
-            self.plan_retry(now, label);
+            (true, false) => self.plan_retry(now, label),
+            (false, false) if self.outbox.has_waiting(label) => self.start_climb(now, label),
+            (false, false) => {}
         }
     }
 }

@@ -217,11 +217,6 @@ impl PeerManager {
         };
         self.out.write(vec![op, lapsed], Write::Seal(vec![id]));
         self.placing.touch(&to, true);
-        // From this message on, everything goes to the device once more, in order, on every way.
-        for link in self.links.by_id.values_mut() {
-            if let Some(flow) = link.flow_mut(device) {
-                flow.cursor = flow.cursor.min(order - 1);
-            }
-        }
+        self.rewind(device, order);
     }
 }

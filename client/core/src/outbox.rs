@@ -334,12 +334,13 @@ impl Outbox {
         }
     }
 
-    /// A device is to get a message no more; whether it was to. Its parcel is dropped.
-    pub(crate) fn unleave(&mut self, id: MessageId, device: DeviceFp) -> bool {
+    /// A device is to get a message no more. Its parcel is dropped.
+    pub(crate) fn unleave(&mut self, id: MessageId, device: DeviceFp) {
         let Some(entry) = self.entries.get_mut(&id) else {
-            return false;
+            return;
         };
-        let (order, was) = (entry.order, entry.left.remove(&device));
+        let order = entry.order;
+        entry.left.remove(&device);
         let (gone, kept) = std::mem::take(&mut entry.row.parcels)
             .into_iter()
             .partition::<Vec<_>, _>(|(to, _)| *to == device);
@@ -347,7 +348,6 @@ impl Outbox {
         self.forget_parcels(&gone);
         self.weigh(&id);
         self.unindex(device, order);
-        was || !gone.is_empty()
     }
 
     /// Whether a message is delivered and nobody is left to get it.

@@ -16,7 +16,8 @@ use beeline_proto::time::Now;
 impl PeerManager {
     /// Pumps every open link of a user, and the relays to its devices.
     pub(crate) fn pump_user(&mut self, now: Now, user: &Label) {
-        for id in self.links.ids(|link| link.user == *user && link.is_ready()) {
+        let ready = self.links.of_user(user).filter(|link| link.is_ready());
+        for id in ready.map(|link| link.id).collect::<Vec<_>>() {
             self.pump(now, id);
         }
         self.pump_relays(now, user);

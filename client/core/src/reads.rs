@@ -8,7 +8,6 @@ use crate::limits::READS_WAITING_MAX;
 use crate::manager::PeerManager;
 use crate::outputs::Write;
 use crate::state::StoreOp;
-use beeline_proto::chain::Device;
 use beeline_proto::code::ErrorCode;
 use beeline_proto::id::{Label, MessageId, UserFp};
 use beeline_proto::limits::{ACK_ITEMS_MAX, PARCEL_TTL_MAX_S};
@@ -57,25 +56,22 @@ impl PeerManager {
             let Some(label) = self.contacts.label_of_user(user).cloned() else {
                 continue;
             };
-            let told = self.contacts.get(&label);
-            if told.is_none_or(|contact| !contact.row.read_receipts) {
-                continue;
-            }
-            self.say_read(now, &label, user, &ids);
+            self.say_read(now, &label, &ids);
         }
     }
 
     /// A link with a user is open: what it could not be told of before it is told now.
     pub(crate) fn say_waiting_reads(&mut self, now: Now, label: &Label) {
         let ids = self.reads.take(label);
-        let contact = self.contacts.get(label);
-        let told = contact.filter(|contact| contact.row.read_receipts);
-        if let Some(user) = told.map(|contact| contact.row.user) {
-            self.say_read(now, label, user, &ids);
-        }
+        self.say_read(now, label, &ids);
     }
 
-    fn say_read(&mut self, now: Now, label: &Label, user: UserFp, ids: &[Vec<u8>]) {
+    /// Tells a contact that is to be told.
+    fn say_read(&mut self, now: Now, label: &Label, ids: &[Vec<u8>]) {
+        let told = self.contacts.get(label).filter(|c| c.row.read_receipts);
+        let Some(user) = told.map(|contact| contact.row.user) else {
+            return;
+        };
         for chunk in ids.chunks(ACK_ITEMS_MAX) {
             if !self.send_read(now, label, user, chunk) {
                 self.reads.keep(label, chunk);
@@ -126,11 +122,8 @@ impl PeerManager {
             msg_ids: ids.to_vec(),
         };
         let envelope = self.me.sign(self.crypto.as_mut(), &read);
-        let contact = self.contacts.get(label);
-        let devices = contact.map(|contact| &contact.chain.devices.devices);
-        let devices: Vec<_> = devices.into_iter().flatten().map(Device::fp).collect();
         let mut said = false;
-        for device in devices {
+        for device in self.devices_of(label) {
             let Some(way) = self.ways_to(now, device).into_iter().next() else {
                 continue;
             };
@@ -184,8 +177,6 @@ impl PeerManager {
                 at_ms: now.wall_ms,
             });
         }
-        if !ops.is_empty() {
-            self.out.write(ops, Write::Plain);
-        }
+        self.write_some(ops);
     }
 }

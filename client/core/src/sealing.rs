@@ -185,11 +185,8 @@ impl PeerManager {
 
     /// Devices of a user with the bundles known.
     fn seal_keys(&self, to: &Label) -> Vec<(DeviceFp, SealKey)> {
-        let Some(contact) = self.contacts.get(to) else {
-            return Vec::new();
-        };
-        let devices = contact.chain.devices.devices.iter().map(Device::fp);
         let key = |device: DeviceFp| self.routes.get(device).and_then(|route| route.seal);
+        let devices = self.devices_of(to).into_iter();
         devices
             .filter_map(|device| Some((device, key(device)?)))
             .collect()

@@ -201,8 +201,10 @@ impl PeerManager {
         }
         self.placing.touch(&to, false);
         self.pump_user(now, &to);
-        let own = self.me.user_label.clone();
-        self.serve_new(now, &own);
+        if !self.own_others().is_empty() {
+            let own = self.me.user_label.clone();
+            self.serve_new(now, &own);
+        }
     }
 
     /// Lets the calls go on that waited behind one with an idempotency key.
@@ -229,9 +231,7 @@ impl PeerManager {
         for id in self.outbox.ids(|entry| entry.row.to == *to) {
             ops.extend(self.reject(now, id, reason));
         }
-        if !ops.is_empty() {
-            self.out.write(ops, Write::Plain);
-        }
+        self.write_some(ops);
         self.stop_climb(now, to);
     }
 

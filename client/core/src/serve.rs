@@ -175,18 +175,24 @@ impl PeerManager {
         &mut self,
         sealed: Vec<(u64, BTreeSet<DeviceFp>)>,
     ) -> Option<Label> {
-        let (own, mut any) = (self.own_others(), None);
-        for (order, left) in sealed {
-            for device in own.iter().filter(|device| left.contains(device)) {
+        let mut any = None;
+        for device in self.own_others() {
+            let left = sealed.iter().filter(|(_, left)| left.contains(&device));
+            if let Some(order) = left.map(|(order, _)| *order).min() {
+                self.rewind(device, order);
                 any = Some(self.me.user_label.clone());
-                for link in self.links.by_id.values_mut() {
-                    if let Some(flow) = link.flow_mut(*device) {
-                        flow.cursor = flow.cursor.min(order - 1);
-                    }
-                }
             }
         }
         any
+    }
+
+    /// From this place on everything goes to a device once more, in order, on every way.
+    pub(crate) fn rewind(&mut self, device: DeviceFp, order: u64) {
+        for link in self.links.by_id.values_mut() {
+            if let Some(flow) = link.flow_mut(device) {
+                flow.cursor = flow.cursor.min(order - 1);
+            }
+        }
     }
 
     /// The pause is over.

@@ -80,7 +80,6 @@ impl PeerManager {
 
     /// After a start: says so if the wall clock cannot be right. Nothing ends because of it.
     pub(crate) fn check_clock(&mut self, now: Now) {
-        self.keep_clock(now);
         let Some(ms) = self.steady.jumped_ms else {
             return;
         };
