@@ -1,18 +1,14 @@
 //! What custodians promised to keep of our messages.
 
 use super::load::{rows, unsigned};
-use super::ops::{OpError, fixed, forget_old_steps, message_id, to_db};
+use super::ops::{OpError, fixed, message_id, to_db};
 use crate::error::StoreError;
 use crate::report::StoryKeeper;
 use beeline_proto::chain::VerifiedChain;
 use beeline_proto::id::{DeviceFp, Label, MessageId, NetworkFp, ParcelId, UserFp};
-use client_core::event::{DeliveryState, Kept, Path};
 use client_core::state::{CustodyRow, StoreOp};
 use rusqlite::{Connection, Row, params};
 use std::collections::BTreeMap;
-
-/// `stored` steps kept per message: a custodian that comes and goes would otherwise fill the disk.
-const STORED_STEPS_MAX: i64 = 64;
 
 /// Carries out an operation on promises; others are none of its business.
 pub(super) fn apply(conn: &Connection, op: &StoreOp) -> Result<(), OpError> {
@@ -23,7 +19,6 @@ pub(super) fn apply(conn: &Connection, op: &StoreOp) -> Result<(), OpError> {
             device,
             custodian,
         } => remove(conn, *id, *device, *custodian),
-        StoreOp::SetStored { id, kept, at_ms } => set_stored(conn, *id, *kept, *at_ms),
         _ => Ok(()),
     }
 }
@@ -63,32 +58,15 @@ fn remove(
     Ok(())
 }
 
-/// Records that custodians hold a message.
-fn set_stored(conn: &Connection, id: MessageId, kept: Kept, at_ms: u64) -> Result<(), OpError> {
-    let (state, path) = (DeliveryState::Stored.name(), Path::Stored.name());
-    let sql = "UPDATE outbox SET state = ?2, path = ?3, reason = NULL WHERE id = ?1";
-    let known = conn
-        .prepare_cached(sql)?
-        .execute(params![id.0, state, path])?;
-    if known == 0 {
-        return Ok(());
-    }
-    conn.prepare_cached(
-        "INSERT INTO steps (device_fp, id, at_ms, state, path, kept, wanted)
-         VALUES (x'', ?1, ?2, ?3, ?4, ?5, ?6)",
-    )?
-    .execute(params![id.0, to_db(at_ms), state, path, kept.n, kept.k])?;
-    forget_old_steps(conn, id, state, STORED_STEPS_MAX)
-}
-
 const COLUMNS: &str = "c.message, c.device_fp, custodian_fp, user_fp, c.parcel, since_ms, heard_ms,
                        until_ms";
 
 /// The promises for parcels that are still to reach their devices.
 pub(super) fn load(conn: &Connection) -> Result<Vec<CustodyRow>, StoreError> {
+    // The cross join keeps the order: open parcels are few, promises of the past are not.
     let sql = format!(
-        "SELECT {COLUMNS} FROM custody AS c
-         JOIN outbox_parcels AS p ON p.message = c.message AND p.device_fp = c.device_fp"
+        "SELECT {COLUMNS} FROM outbox_parcels AS p
+         CROSS JOIN custody AS c ON c.message = p.message AND c.device_fp = p.device_fp"
     );
     rows(conn, &sql, [], read)
 }
@@ -100,19 +78,20 @@ pub(super) fn keepers(
     id: MessageId,
 ) -> Result<Vec<StoryKeeper>, StoreError> {
     let promised = of_message(conn, id)?;
+    if promised.is_empty() {
+        return Ok(Vec::new());
+    }
     let sql = "SELECT chain FROM contacts
-               WHERE user_fp = ?1 OR user_id = (SELECT to_user_id FROM outbox WHERE id = ?2)";
+               WHERE user_fp IN (SELECT user_fp FROM custody WHERE message = ?1)
+                   OR user_id = (SELECT to_user_id FROM outbox WHERE id = ?1)";
     let mut names: BTreeMap<DeviceFp, (Label, Label)> = BTreeMap::new();
-    for row in &promised {
-        let of = params![row.user.0, id.0];
-        for chain in rows(conn, sql, of, |row| row.get::<_, Vec<u8>>(0))? {
-            let Ok(chain) = VerifiedChain::open(&chain, network) else {
-                continue;
-            };
-            for device in &chain.devices.devices {
-                let user = chain.membership.handle.clone();
-                names.insert(device.fp(), (user, device.label.clone()));
-            }
+    for chain in rows(conn, sql, [id.0], |row| row.get::<_, Vec<u8>>(0))? {
+        let Ok(chain) = VerifiedChain::open(&chain, network) else {
+            continue;
+        };
+        for device in &chain.devices.devices {
+            let user = chain.membership.handle.clone();
+            names.insert(device.fp(), (user, device.label.clone()));
         }
     }
     let device_label = |fp| names.get(&fp).map(|(_, device)| device.clone());

@@ -3,7 +3,7 @@
 
 use super::devices;
 use super::load::rows;
-use super::ops::{OpError, message_id};
+use super::ops::{OpError, erasing, message_id};
 use crate::error::StoreError;
 use beeline_proto::id::{Label, MessageId, sha256};
 use rusqlite::{Connection, params};
@@ -14,10 +14,7 @@ const CHUNK: i64 = 256;
 /// Deletes up to a chunk of the messages with a user that are over: theirs that were shown, ours
 /// that are not tried for any more. Returns how many; 0 when none is left.
 pub(super) fn forget(conn: &Connection, user: &Label) -> Result<usize, OpError> {
-    conn.pragma_update_and_check(None, "secure_delete", true, |_| Ok(()))?;
-    let done = forget_chunk(conn, user);
-    conn.pragma_update_and_check(None, "secure_delete", "fast", |_| Ok(()))?;
-    done
+    erasing(conn, || forget_chunk(conn, user))
 }
 
 fn forget_chunk(conn: &Connection, user: &Label) -> Result<usize, OpError> {

@@ -71,8 +71,13 @@ fn in_place(conn: &Connection, placed: Vec<Placed>) -> Result<Vec<Placed>, Store
     for (stream, mut lines) in streams {
         lines.sort_by_key(|one| one.order);
         if let Some(stream) = stream {
+            let mut last: Option<u64> = None;
             for one in &mut lines {
-                one.item.missing = missing_before(conn, stream, one.order)?;
+                // Most lines follow the one before them: nothing is missing.
+                if last.and_then(|seq| seq.checked_add(1)) != Some(one.order) {
+                    one.item.missing = missing_before(conn, stream, one.order)?;
+                }
+                last = Some(one.order);
             }
         }
         let mut at_ms = u64::MAX;

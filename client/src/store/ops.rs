@@ -6,15 +6,16 @@ use super::kept;
 use super::names::{is_final, is_given_up};
 use crate::report::InboxKey;
 use beeline_proto::id::{DeviceFp, KeyId, MessageId};
-use client_core::event::{DeliveryState, Path, Rung};
+use client_core::event::{DeliveryState, Kept, Path, Rung};
 use client_core::state::{
     BundleRow, ContactRow, InboxRow, OutboxRow, RouteRow, StoreOp, StoreResult, StreamRow,
 };
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-/// `trying` steps kept per message: thirty days of retries would otherwise fill the disk.
-const TRYING_STEPS_MAX: i64 = 64;
+/// `trying` and `stored` steps kept per message, each: thirty days of retries, or a custodian that
+/// comes and goes, would otherwise fill the disk.
+const STEPS_MAX: i64 = 64;
 
 /// Why an operation did not take.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +68,7 @@ fn apply_one(conn: &Connection, op: &StoreOp, at_ms: u64) -> Result<StoreResult,
                 rung: *rung,
                 path: *path,
                 reason: reason.as_deref(),
+                kept: None,
                 at_ms: *at_ms,
             };
             set_state(conn, *id, &step)?;
@@ -74,7 +76,10 @@ fn apply_one(conn: &Connection, op: &StoreOp, at_ms: u64) -> Result<StoreResult,
         StoreOp::SetAcked { id, device } => devices::set_acked(conn, *id, *device)?,
         StoreOp::EndServing(id) => devices::end_serving(conn, *id)?,
         StoreOp::DropParcelsFor(device) => devices::drop_parcels_for(conn, *device)?,
-        StoreOp::PutCustody(_) | StoreOp::RemoveCustody { .. } | StoreOp::SetStored { .. } => {
+        StoreOp::SetStored { id, kept, at_ms } => {
+            set_state(conn, *id, &Step::stored(*kept, *at_ms))?;
+        }
+        StoreOp::PutCustody(_) | StoreOp::RemoveCustody { .. } => {
             custody::apply(conn, op)?;
         }
         StoreOp::Release { device, id, stream } => {
@@ -240,7 +245,22 @@ struct Step<'a> {
     rung: Option<Rung>,
     path: Option<Path>,
     reason: Option<&'a str>,
+    kept: Option<Kept>,
     at_ms: u64,
+}
+
+impl Step<'_> {
+    /// What `SetStored` says.
+    fn stored(kept: Kept, at_ms: u64) -> Self {
+        Self {
+            state: DeliveryState::Stored,
+            rung: None,
+            path: Some(Path::Stored),
+            reason: None,
+            kept: Some(kept),
+            at_ms,
+        }
+    }
 }
 
 fn set_state(conn: &Connection, id: MessageId, step: &Step<'_>) -> Result<(), OpError> {
@@ -253,8 +273,8 @@ fn set_state(conn: &Connection, id: MessageId, step: &Step<'_>) -> Result<(), Op
         return Ok(());
     }
     conn.prepare_cached(
-        "INSERT INTO steps (device_fp, id, at_ms, state, rung, path, reason)
-         VALUES (x'', ?1, ?2, ?3, ?4, ?5, ?6)",
+        "INSERT INTO steps (device_fp, id, at_ms, state, rung, path, reason, kept, wanted)
+         VALUES (x'', ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
     )?
     .execute(params![
         id.0,
@@ -263,9 +283,11 @@ fn set_state(conn: &Connection, id: MessageId, step: &Step<'_>) -> Result<(), Op
         step.rung.map(Rung::name),
         path,
         step.reason,
+        step.kept.map(|kept| kept.n),
+        step.kept.map(|kept| kept.k),
     ])?;
-    if step.state == DeliveryState::Trying {
-        forget_old_steps(conn, id, "trying", TRYING_STEPS_MAX)?;
+    if step.state == DeliveryState::Trying || step.kept.is_some() {
+        forget_old_steps(conn, id, state)?;
     }
     if is_given_up(step.state) || (is_final(step.state) && !devices::is_served(conn, id)?) {
         devices::end_serving(conn, id)?;
@@ -273,19 +295,14 @@ fn set_state(conn: &Connection, id: MessageId, step: &Step<'_>) -> Result<(), Op
     Ok(())
 }
 
-/// Keeps the last `keep` steps of a state of a message of ours.
-pub(super) fn forget_old_steps(
-    conn: &Connection,
-    id: MessageId,
-    state: &str,
-    keep: i64,
-) -> Result<(), OpError> {
+/// Keeps the last steps of a state of a message of ours.
+fn forget_old_steps(conn: &Connection, id: MessageId, state: &str) -> Result<(), OpError> {
     conn.prepare_cached(
         "DELETE FROM steps WHERE step IN (
              SELECT step FROM steps WHERE id = ?1 AND device_fp = x'' AND state = ?2
              ORDER BY step DESC LIMIT -1 OFFSET ?3)",
     )?
-    .execute(params![id.0, state, keep])?;
+    .execute(params![id.0, state, STEPS_MAX])?;
     Ok(())
 }
 
@@ -448,14 +465,23 @@ fn put_bundle(conn: &Connection, row: &BundleRow) -> Result<(), OpError> {
     Ok(())
 }
 
-/// Deletes a bundle and overwrites its place; the writer empties the WAL afterwards.
-fn erase_bundle(conn: &Connection, id: KeyId) -> Result<(), OpError> {
+/// Runs deletions that overwrite their places everywhere; the writer empties the WAL afterwards.
+pub(super) fn erasing<T>(
+    conn: &Connection,
+    delete: impl FnOnce() -> Result<T, OpError>,
+) -> Result<T, OpError> {
     conn.pragma_update_and_check(None, "secure_delete", true, |_| Ok(()))?;
-    let sql = "DELETE FROM bundles WHERE key_id = ?1";
-    let erased = conn.prepare_cached(sql)?.execute([id.0]);
+    let done = delete();
     conn.pragma_update_and_check(None, "secure_delete", "fast", |_| Ok(()))?;
-    erased?;
-    Ok(())
+    done
+}
+
+fn erase_bundle(conn: &Connection, id: KeyId) -> Result<(), OpError> {
+    erasing(conn, || {
+        let sql = "DELETE FROM bundles WHERE key_id = ?1";
+        conn.prepare_cached(sql)?.execute([id.0])?;
+        Ok(())
+    })
 }
 
 /// Reads a message id from a column.
