@@ -204,7 +204,7 @@ impl PeerManager {
             match result {
                 StoreResult::Inserted { .. } => {
                     self.say_receipt(&deposit, deposit.keep_s);
-                    self.push_kept(&deposit);
+                    self.push_kept(deposit);
                 }
                 StoreResult::Kept { expires_ms } => {
                     if !deposit.only_find {
@@ -256,7 +256,7 @@ impl PeerManager {
     }
 
     /// A linked recipient gets what was just committed at once.
-    fn push_kept(&mut self, deposit: &Deposit) {
+    fn push_kept(&mut self, deposit: Deposit) {
         let anybody = || {
             let other = |link: &Link| link.is_ready() && link.device != deposit.device;
             let others = planted!(KeptToAnybody).then(|| self.links.ids(other));
@@ -265,8 +265,8 @@ impl PeerManager {
         let Some(id) = self.links.ready_to(deposit.recipient).or_else(anybody) else {
             return;
         };
-        let sent = match &deposit.push {
-            Some(bytes) if self.pages.may_push(id) => self.say(id, Kind::Kept(bytes.clone())),
+        let sent = match deposit.push {
+            Some(bytes) if self.pages.may_push(id) => self.say(id, Kind::Kept(bytes)),
             _ => false,
         };
         if !sent {

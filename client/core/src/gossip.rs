@@ -83,11 +83,7 @@ impl PeerManager {
 
     /// Tells on a link within `ms` milliseconds.
     pub(crate) fn tell_state_by(&mut self, now: Now, id: LinkId, ms: u64) {
-        let at_ms = now.mono_ms + ms;
-        let armed = self.timers.when(&Timer::State(id));
-        if armed.is_none_or(|armed_ms| armed_ms > at_ms) {
-            self.timers.arm(Timer::State(id), at_ms);
-        }
+        self.timers.arm_by(Timer::State(id), now.mono_ms + ms);
     }
 
     /// Tells a neighbour what it has not heard, as much as its budget allows, and the digest once

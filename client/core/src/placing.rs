@@ -63,7 +63,8 @@ impl Placing {
 /// One look at the messages of a user.
 struct Round {
     now: Now,
-    picks: BTreeMap<DeviceFp, Pick>,
+    /// Whom to ask for each device: worked out when somebody is looked for.
+    picks: BTreeMap<DeviceFp, Option<Pick>>,
     /// When to look again, monotonic milliseconds.
     next_ms: Option<u64>,
     /// Whether anything is under way.
@@ -135,8 +136,8 @@ impl PeerManager {
             at = order;
             let done = phase == Phase::Sealed && self.place_message(&mut round, id);
             in_front &= done;
-            if in_front {
-                self.placing.cursors.insert(label.clone(), order);
+            if in_front && let Some(cursor) = self.placing.cursors.get_mut(label) {
+                *cursor = order;
             }
             open += usize::from(!done);
             if open >= PLACE_OPEN_MAX {
@@ -151,11 +152,9 @@ impl PeerManager {
 
     fn begin_round(&mut self, now: Now, devices: &[DeviceFp]) -> Round {
         self.judge_silent(now);
-        let devices = devices.iter().copied();
-        let picks = devices.map(|device| (device, self.pick_for(device)));
         Round {
             now,
-            picks: picks.collect(),
+            picks: devices.iter().map(|device| (*device, None)).collect(),
             next_ms: self.let_go_of_custodians(now),
             busy: false,
         }
@@ -187,14 +186,7 @@ impl PeerManager {
 
     pub(crate) fn look_at_custody(&mut self, now: Now, label: &Label, at_ms: u64) {
         let at_ms = at_ms.max(now.mono_ms + PLACE_AGAIN_MS_MIN);
-        let timer = Timer::Custody(label.clone());
-        if self
-            .timers
-            .when(&timer)
-            .is_none_or(|armed_ms| armed_ms > at_ms)
-        {
-            self.timers.arm(timer, at_ms);
-        }
+        self.timers.arm_by(Timer::Custody(label.clone()), at_ms);
     }
 
     /// Leaves one message with custodians; whether nothing is left to do for it now.
@@ -276,7 +268,8 @@ impl PeerManager {
         device: DeviceFp,
         chosen: &[DeviceFp],
     ) -> Option<(Custodian, Reach)> {
-        let pick = round.picks.remove(&device)?;
+        let known = round.picks.get_mut(&device)?.take();
+        let pick = known.unwrap_or_else(|| self.pick_for(device));
         let coordinated = chosen.iter().any(|chosen| self.is_coordinator(*chosen));
         let coordinators = pick.coordinators.iter().filter(|_| !coordinated);
         let mut found = None;
@@ -293,7 +286,7 @@ impl PeerManager {
                 }
             }
         }
-        round.picks.insert(device, pick);
+        round.picks.insert(device, Some(pick));
         found
     }
 

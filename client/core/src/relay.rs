@@ -3,6 +3,7 @@
 //! may send another this way is counted, and both are told when it is too much.
 
 use crate::bounded::Bucket;
+use crate::custodian::NotTaken;
 use crate::event::{DeliveryState, Event, Fabric};
 use crate::input::{LinkId, SocketId};
 use crate::limits::{
@@ -55,9 +56,6 @@ impl Carried {
     }
 }
 
-/// Why a parcel is not handed on: the code, and after how long another try may help.
-type NotCarried = (ErrorCode, u64);
-
 impl PeerManager {
     /// A parcel came in a RELAY: for us, or to hand on.
     pub(crate) fn on_relay(&mut self, now: Now, id: LinkId, bytes: Vec<u8>) {
@@ -104,7 +102,7 @@ impl PeerManager {
         sender: DeviceFp,
         parcel: &Parcel,
         bytes: Vec<u8>,
-    ) -> Result<(), NotCarried> {
+    ) -> Result<(), NotTaken> {
         let header = parcel.header();
         // Only what the link's own device sends: a parcel is relayed once.
         let misdirected = header.from != sender && !planted!(RelayedTwice);
@@ -159,25 +157,10 @@ impl PeerManager {
     }
 
     /// Says on a link why a parcel did not go on, not too often.
-    pub(crate) fn refuse_parcel(
-        &mut self,
-        now: Now,
-        id: LinkId,
-        parcel: ParcelId,
-        why: NotCarried,
-    ) {
-        if !self.nacks.take(now.mono_ms) {
-            return;
+    pub(crate) fn refuse_parcel(&mut self, now: Now, id: LinkId, parcel: ParcelId, why: NotTaken) {
+        if self.nacks.take(now.mono_ms) {
+            self.refuse_item(id, parcel.to_vec(), why);
         }
-        let (code, wait_ms) = why;
-        self.say(
-            id,
-            Kind::Refusal(Refusal {
-                subject: parcel.to_vec(),
-                code: code.name().to_owned(),
-                retry_after_ms: u32::try_from(wait_ms).unwrap_or(u32::MAX),
-            }),
-        );
     }
 
     /// Something we sent on a link was refused: a relay that does not hand on is not waited for.

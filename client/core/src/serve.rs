@@ -105,6 +105,7 @@ impl PeerManager {
 
     /// After a start: the devices that have not acknowledged what is delivered are left.
     pub(crate) fn resume_serving(&mut self) {
+        let mut ops = Vec::new();
         for id in self.outbox.ids(|_| true) {
             self.leave_copies(id);
             if self.outbox.get(&id).is_some_and(Entry::is_open) {
@@ -116,9 +117,10 @@ impl PeerManager {
             }
             if self.outbox.is_done(&id) {
                 self.outbox.remove(&id);
-                self.out.write(vec![StoreOp::EndServing(id)], Write::Plain);
+                ops.push(StoreOp::EndServing(id));
             }
         }
+        self.write_some(ops);
     }
 
     /// Whether any device of a user is still to get something delivered.

@@ -26,10 +26,9 @@ impl PeerManager {
 
     /// Looks after the coordinators within `ms` milliseconds.
     pub(crate) fn tend_soon(&mut self, now: Now, ms: u64) {
-        let at_ms = now.mono_ms + ms.max(1);
-        let armed = self.timers.when(&Timer::Coordinators);
-        if !self.draining && armed.is_none_or(|armed_ms| armed_ms > at_ms) {
-            self.timers.arm(Timer::Coordinators, at_ms);
+        if !self.draining {
+            let at_ms = now.mono_ms + ms.max(1);
+            self.timers.arm_by(Timer::Coordinators, at_ms);
         }
     }
 

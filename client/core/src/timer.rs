@@ -78,6 +78,13 @@ impl Timers {
         }
     }
 
+    /// Arms `timer`, or brings it forward to `at_ms`.
+    pub(crate) fn arm_by(&mut self, timer: Timer, at_ms: u64) {
+        if self.when(&timer).is_none_or(|armed_ms| armed_ms > at_ms) {
+            self.arm(timer, at_ms);
+        }
+    }
+
     /// Disarms `timer`.
     pub(crate) fn cancel(&mut self, timer: &Timer) {
         if let Some(at_ms) = self.at.remove(timer) {

@@ -66,10 +66,8 @@ impl PeerManager {
 
     /// Looks within `ms` milliseconds whom to call on.
     pub(crate) fn visit_soon(&mut self, now: Now, ms: u64) {
-        let at_ms = now.mono_ms + ms.max(1);
-        let armed = self.timers.when(&Timer::Visit);
-        if !self.draining && armed.is_none_or(|armed_ms| armed_ms > at_ms) {
-            self.timers.arm(Timer::Visit, at_ms);
+        if !self.draining {
+            self.timers.arm_by(Timer::Visit, now.mono_ms + ms.max(1));
         }
     }
 
