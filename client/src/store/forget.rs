@@ -3,7 +3,7 @@
 
 use super::devices;
 use super::load::rows;
-use super::ops::{OpError, erasing, message_id};
+use super::ops::{OpError, message_id};
 use crate::error::StoreError;
 use beeline_proto::id::{Label, MessageId, sha256};
 use rusqlite::{Connection, params};
@@ -15,6 +15,17 @@ const CHUNK: i64 = 256;
 /// that are not tried for any more. Returns how many; 0 when none is left.
 pub(super) fn forget(conn: &Connection, user: &Label) -> Result<usize, OpError> {
     erasing(conn, || forget_chunk(conn, user))
+}
+
+/// Runs deletions that overwrite their places everywhere; the writer empties the WAL afterwards.
+pub(super) fn erasing<T>(
+    conn: &Connection,
+    delete: impl FnOnce() -> Result<T, OpError>,
+) -> Result<T, OpError> {
+    conn.pragma_update_and_check(None, "secure_delete", true, |_| Ok(()))?;
+    let done = delete();
+    conn.pragma_update_and_check(None, "secure_delete", "fast", |_| Ok(()))?;
+    done
 }
 
 fn forget_chunk(conn: &Connection, user: &Label) -> Result<usize, OpError> {

@@ -2,6 +2,7 @@
 
 use super::custody;
 use super::devices;
+use super::forget::erasing;
 use super::kept;
 use super::names::{is_final, is_given_up};
 use crate::report::InboxKey;
@@ -463,17 +464,6 @@ fn put_bundle(conn: &Connection, row: &BundleRow) -> Result<(), OpError> {
         row.envelope,
     ])?;
     Ok(())
-}
-
-/// Runs deletions that overwrite their places everywhere; the writer empties the WAL afterwards.
-pub(super) fn erasing<T>(
-    conn: &Connection,
-    delete: impl FnOnce() -> Result<T, OpError>,
-) -> Result<T, OpError> {
-    conn.pragma_update_and_check(None, "secure_delete", true, |_| Ok(()))?;
-    let done = delete();
-    conn.pragma_update_and_check(None, "secure_delete", "fast", |_| Ok(()))?;
-    done
 }
 
 fn erase_bundle(conn: &Connection, id: KeyId) -> Result<(), OpError> {
