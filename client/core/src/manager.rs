@@ -231,6 +231,9 @@ impl PeerManager {
     }
 
     fn on_signal(&mut self, now: Now, signal: SignalInput) {
+        if self.draining {
+            return;
+        }
         match signal {
             SignalInput::Up(socket) => self.on_socket_up(now, socket),
             SignalInput::Down(socket) => self.on_socket_down(now, socket, "the socket closed"),

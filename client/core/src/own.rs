@@ -4,10 +4,10 @@
 
 use crate::contacts::Contact;
 use crate::event::Event;
-use crate::input::CommandId;
+use crate::input::{CommandId, SocketId};
 use crate::manager::PeerManager;
 use crate::outbox::{Entry, Phase};
-use crate::output::RegistryCall;
+use crate::output::{Output, RegistryCall, SocketCommand};
 use crate::outputs::{Request, Write};
 use crate::state::ContactRow;
 use beeline_proto::chain::{ChainError, Device, VerifiedChain};
@@ -95,7 +95,8 @@ impl PeerManager {
         self.copy_all(now);
     }
 
-    /// The user took this device off the list: nobody takes anything from it any more.
+    /// The user took this device off the list: nobody takes anything from it any more, and it takes
+    /// nothing from those who have not heard of it yet.
     fn on_removed(&mut self, now: Now) {
         if std::mem::replace(&mut self.me.removed, true) {
             return;
@@ -105,6 +106,10 @@ impl PeerManager {
         for label in self.outbox.recipients() {
             self.reject_all(now, &label, "REVOKED");
         }
+        self.stop(now, "this device was removed");
+        let command = SocketCommand::Close;
+        let socket = SocketId::GATEWAY;
+        self.out.push(Output::Socket { socket, command });
     }
 
     /// Whoever is linked gets the newer list at once.

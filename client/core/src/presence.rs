@@ -352,17 +352,22 @@ impl PeerManager {
         self.retry_all(now);
     }
 
-    /// The process ends: GOODBYE on every link, nothing new.
+    /// The process ends.
     pub(crate) fn on_drain(&mut self, now: Now) {
+        self.stop(now, "the process ends");
+    }
+
+    /// GOODBYE on every link, and nothing new from here on.
+    pub(crate) fn stop(&mut self, now: Now, reason: &str) {
         self.draining = true;
         for id in self.links.ids(|_| true) {
-            self.say_goodbye(id, "the process ends");
-            self.close_link(now, id, "the process ends");
+            self.say_goodbye(id, reason);
+            self.close_link(now, id, reason);
         }
         self.close_own_sockets();
         self.presence.sockets.clear();
         self.presence.announced = false;
-        self.tell_online(now, "the process ends");
+        self.tell_online(now, reason);
         self.keep_clock(now);
         self.out.flush_lazy();
         self.timers.clear();

@@ -52,12 +52,12 @@ impl PeerManager {
             let detail = format!("an idempotency key has 1 to {IDEMPOTENCY_KEY_LEN_MAX} bytes");
             return Some((ErrorCode::InvalidArgument, detail));
         }
-        if self.draining {
-            return Some((ErrorCode::Unavailable, "this process is ending".to_owned()));
-        }
         if self.me.removed {
             let detail = "this device was removed from its user's device list".to_owned();
             return Some((ErrorCode::Revoked, detail));
+        }
+        if self.draining {
+            return Some((ErrorCode::Unavailable, "this process is ending".to_owned()));
         }
         let contact = self.contacts.get(to);
         if contact.is_some_and(|contact| self.me.revokes(&contact.chain)) {

@@ -260,6 +260,43 @@ fn a_device_taken_off_the_list_gets_nothing_new_and_its_links_close() {
 }
 
 #[test]
+fn a_device_that_knows_it_was_taken_off_answers_nobody() {
+    let mut s = stage(8);
+    let dave = s.world.member("dave");
+    for id in [s.carol, dave] {
+        s.world.send(id, "bob", "to both");
+        assert!(
+            s.world
+                .drive_until(60_000, |w| idle(w, id) && delivered(w, id) == 1)
+        );
+    }
+    // Dave is away while the laptop is taken off, and Carol tells it so. When Dave is back nobody
+    // can give him a newer list than the one he has.
+    s.world.crash(dave);
+    let rest = without_laptop(&s.bob);
+    put(&mut s.world, s.phone, &rest);
+    s.world.drive(2_000);
+    assert!(
+        s.world
+            .node(s.laptop)
+            .warnings()
+            .contains(&"device-removed")
+    );
+    s.world.crash(s.phone);
+    s.world.crash(s.carol);
+    s.world.registry.down = true;
+    s.world.start(dave);
+    s.world.send(dave, "bob", "to the phone alone");
+    s.world.drive(HOUR_MS);
+    assert_eq!(s.world.node(s.laptop).received(), ["to both", "to both"]);
+    s.world.start(s.phone);
+    assert!(s.world.drive_until(HOUR_MS, |w| delivered(w, dave) == 2));
+    let heard = s.world.node(s.phone).received();
+    assert!(heard.contains(&"to the phone alone"));
+    assert_eq!(s.world.node(s.laptop).received(), ["to both", "to both"]);
+}
+
+#[test]
 fn a_device_that_was_away_when_it_was_taken_off_gets_and_says_nothing() {
     let mut s = stage(7);
     s.world.send(s.carol, "bob", "to both");
