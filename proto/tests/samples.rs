@@ -324,18 +324,30 @@ fn kept_and_filed() -> Vec<Sample> {
         size: 5_000_000_000,
         root: vec![0x60; 32],
         file_key: vec![0x61; 32],
-        chunk_size: 16_000,
+        chunk_size: 65_536,
+        list_len: 300,
+        files: 2,
+        timestamp: 1_800_000_000,
     };
     let accept = peer::FileAccept {
         context: world::ordered_context(fp(world::ALICE), 0),
         offer_id: vec![0xa3; 16],
         from_chunk: 12,
-        declined: true,
+        declined: false,
+        wanted: vec![
+            peer::FileRange { from: 12, count: 1 },
+            peer::FileRange {
+                from: 300,
+                count: 76_000,
+            },
+        ],
+        reason: peer::FileReason::Unspecified as i32,
     };
     let done = peer::FileDone {
         context: world::ordered_context(fp(world::ALICE), 0),
         offer_id: vec![0xa3; 16],
-        complete: true,
+        complete: false,
+        reason: peer::FileReason::NoRoom as i32,
     };
     vec![
         sample("beeline.peer.v1.StoreReceipt", carol, receipt),

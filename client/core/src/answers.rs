@@ -208,6 +208,7 @@ impl PeerManager {
                 };
                 self.on_queued(now, id, result);
             }
+            Write::FileDone(key) => self.on_file_recorded(now, key, detail),
             Write::Seal(ids) => self.on_sealed(now, &ids, detail),
             Write::Stored(ids) => {
                 self.on_stored_written(now, &ids, detail.is_none());

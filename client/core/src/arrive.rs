@@ -3,16 +3,19 @@
 
 use crate::collect::Fate;
 use crate::contacts::Contact;
+use crate::files::rows::{FileInRow, FileInState, FileInfo};
 use crate::inbox::Arrived;
 use crate::manager::PeerManager;
+use crate::send::offer_text;
 use crate::state::InboxRow;
 use crate::ways::Way;
-use beeline_proto::envelope::{Expect, OpenError, Verified, open};
-use beeline_proto::id::{DeviceFp, MessageId};
+use beeline_proto::envelope::{Context, Expect, OpenError, Verified, open, split};
+use beeline_proto::id::{DeviceFp, EnvelopeHash, MessageId};
 use beeline_proto::limits::{SENT_AT_AHEAD_MAX_MS, TEXT_LEN_MAX};
 use beeline_proto::parcel::{Content, Kind, Parcel};
-use beeline_proto::pb::peer::v1::ChatMessage;
+use beeline_proto::pb::envelope::v1::PayloadType;
 use beeline_proto::pb::peer::v1::nack::Reason;
+use beeline_proto::pb::peer::v1::{ChatMessage, FileOffer, FileReason};
 use beeline_proto::time::Now;
 
 /// Why a parcel is not taken: what the sender is told, and the message where it could be read.
@@ -34,18 +37,19 @@ impl PeerManager {
             return self.on_copy_parcel(now, parcel, way);
         }
         let verdict = self.open_message(now, parcel).and_then(|content| {
-            let message = self.read_message(now, header.from, &content, way)?;
+            let said = self.read_message(now, header.from, &content, way)?;
             self.note_way(now, header.from, way);
-            self.make_row(now, header.from, &message, way)
+            self.make_row(now, header.from, said, way)
         });
         match verdict {
-            Ok(row) => {
+            Ok((row, file)) => {
                 if planted!(AckBeforeCommit) {
                     self.acknowledge_row(now, &row, way);
                 }
                 self.note_under_way(way);
                 self.inbox.push(Arrived {
                     row,
+                    file,
                     parcel: parcel.id(),
                     way,
                 });
@@ -117,11 +121,15 @@ impl PeerManager {
         from: DeviceFp,
         content: &Content,
         way: Way,
-    ) -> Result<Verified<ChatMessage>, Objection> {
+    ) -> Result<Said, Objection> {
         self.sender(now, from, &content.chain, way)?;
         let audiences = [self.me.user.0];
         let expect = Expect::new(self.me.network(), &audiences).signer(from.0);
-        open(&content.envelope, &expect).map_err(|error: OpenError| {
+        let said = match is_file_offer(&content.envelope) {
+            true => open(&content.envelope, &expect).map(|offer| Said::file(&offer)),
+            false => open(&content.envelope, &expect).map(|message| Said::text(&message)),
+        };
+        said.map_err(|error: OpenError| {
             self.warn_envelope(now, from, error);
             (Reason::Invalid, None)
         })
@@ -131,13 +139,13 @@ impl PeerManager {
         &mut self,
         now: Now,
         from: DeviceFp,
-        message: &Verified<ChatMessage>,
+        said: Said,
         way: Way,
-    ) -> Result<InboxRow, Objection> {
-        let context = message.context();
-        let payload = message.payload();
+    ) -> Result<(InboxRow, Option<Box<FileInRow>>), Objection> {
+        let context = &said.context;
         let id = context.message_id;
-        if payload.content.len() > TEXT_LEN_MAX || context.seq == 0 {
+        let unsound = said.file.as_ref().is_some_and(Option::is_none);
+        if said.text.len() > TEXT_LEN_MAX || context.seq == 0 || unsound {
             return Err((Reason::Invalid, Some(id)));
         }
         if self.inbox.is_full() {
@@ -149,21 +157,83 @@ impl PeerManager {
             .and_then(|link| self.contacts.get(&link.user))
             .or(contact);
         let contact = contact.ok_or((Reason::NeedChain, Some(id)))?;
-        let said_ms = payload.timestamp.saturating_mul(1_000);
-        let said_ms = said_ms.saturating_add(u64::from(payload.timestamp_ms.min(999)));
-        Ok(InboxRow {
+        let (user, label) = (contact.row.user, contact.row.label.clone());
+        if said.file.is_some() && self.files.is_in_full_for(&label) {
+            return Err((Reason::Full, Some(id)));
+        }
+        let born_ms = self.steady_ms(now);
+        let file = said.file.flatten().map(|info| FileInRow {
+            device: from,
+            id,
+            user,
+            from: label.clone(),
+            hash: said.hash,
+            info,
+            state: FileInState::Offered,
+            reason: FileReason::Unspecified,
+            path: String::new(),
+            told: false,
+            born_ms,
+        });
+        let row = InboxRow {
             id,
             device: from,
-            user: contact.row.user,
-            from: contact.row.label.clone(),
-            hash: message.hash(),
-            envelope: message.bytes().to_vec(),
+            user,
+            from: label,
+            hash: said.hash,
             incarnation: context.incarnation,
             seq: context.seq,
-            text: payload.content.clone(),
+            envelope: said.envelope,
+            text: said.text,
             path: way.path(),
-            sent_at_ms: said_ms.min(now.wall_ms.saturating_add(SENT_AT_AHEAD_MAX_MS)),
+            sent_at_ms: said
+                .said_ms
+                .min(now.wall_ms.saturating_add(SENT_AT_AHEAD_MAX_MS)),
             received_ms: now.wall_ms,
-        })
+        };
+        Ok((row, file.map(Box::new)))
+    }
+}
+
+/// Whether an envelope holds the offer of a file, as it says itself.
+pub(crate) fn is_file_offer(envelope: &[u8]) -> bool {
+    split(envelope).is_ok_and(|raw| raw.payload_type == PayloadType::FileOffer)
+}
+
+/// What a MESSAGE parcel said: a text, or that there is a file.
+struct Said {
+    context: Context,
+    hash: EnvelopeHash,
+    envelope: Vec<u8>,
+    text: String,
+    said_ms: u64,
+    /// For an offer: what it offers, if that keeps within what is agreed.
+    file: Option<Option<FileInfo>>,
+}
+
+impl Said {
+    fn text(message: &Verified<ChatMessage>) -> Self {
+        let payload = message.payload();
+        let said_ms = payload.timestamp.saturating_mul(1_000);
+        Self {
+            context: *message.context(),
+            hash: message.hash(),
+            envelope: message.bytes().to_vec(),
+            text: payload.content.clone(),
+            said_ms: said_ms.saturating_add(u64::from(payload.timestamp_ms.min(999))),
+            file: None,
+        }
+    }
+
+    fn file(offer: &Verified<FileOffer>) -> Self {
+        let payload = offer.payload();
+        Self {
+            context: *offer.context(),
+            hash: offer.hash(),
+            envelope: offer.bytes().to_vec(),
+            text: offer_text(&payload.name, payload.size),
+            said_ms: payload.timestamp.saturating_mul(1_000),
+            file: Some(FileInfo::from_pb(payload)),
+        }
     }
 }

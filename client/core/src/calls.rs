@@ -131,7 +131,9 @@ impl PeerManager {
         }
         let rung = link.found_by.unwrap_or(Rung::Cache);
         let wanted = self.peers.get(&user).is_some_and(|peer| peer.wanted);
-        let waits = self.outbox.has_waiting(&user) || self.outbox.is_left(device);
+        let waits = self.outbox.has_waiting(&user)
+            || self.outbox.is_left(device)
+            || self.files_want(device);
         if wanted || waits || rung == Rung::Coordinators {
             let detail = format!(
                 "{user}, device {}: no link in time, called anew",

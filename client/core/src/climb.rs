@@ -335,6 +335,7 @@ impl PeerManager {
         for label in self.served_users() {
             self.serve_anew(now, &label);
         }
+        self.seek_all_anew(now);
     }
 
     /// A device was heard of, by a parcel of its own or from a neighbour: what waits for it is
@@ -348,7 +349,7 @@ impl PeerManager {
     /// The same for a user, who may be one we never met.
     pub(crate) fn heard_of_user(&mut self, now: Now, label: &Label) {
         let waiting = self.outbox.has_waiting(label);
-        if !waiting && !self.is_serving(label) {
+        if !waiting && !self.is_serving(label) && !self.is_seeking(label) {
             return;
         }
         let peer = self.peer(now, label);
@@ -362,6 +363,7 @@ impl PeerManager {
             self.on_retry(now, label);
         }
         self.serve_anew(now, label);
+        self.seek_anew(now, label);
     }
 
     /// An attempt for a user ended: goes on climbing, or comes to rest.

@@ -1,6 +1,7 @@
 //! What the driver decides before the start. Everything else is learned or measured.
 
 use crate::error::StartError;
+use crate::files::io::FilePolicy;
 use crate::limits::{
     KEEP_BYTES_MAX, KEEP_PARCELS_MAX, KEEP_PER_S, KEEP_PER_S_MAX, KEEP_RECIPIENT_BYTES_MAX,
     KEEP_RECIPIENT_PARCELS_MAX, LINKS_MAX,
@@ -60,6 +61,8 @@ pub struct Config {
     pub can_store: bool,
     /// How much of it.
     pub keep: Keep,
+    /// Which files are taken; `None` where there is nowhere to put them.
+    pub files: Option<FilePolicy>,
     /// Whether we act as a coordinator: our membership must have the role, and `signal_addr` be
     /// the address we serve the signalling socket at.
     pub coordinator: bool,
@@ -79,6 +82,7 @@ impl Config {
             can_relay: true,
             can_store: false,
             keep: Keep::default(),
+            files: None,
             coordinator: false,
             links_max: LINKS_MAX,
             frame_len_max: FRAME_LEN_MAX,

@@ -1,5 +1,6 @@
 //! What the application sees. Names are past participles or nouns.
 
+use crate::files::io::FileTold;
 use crate::input::CommandId;
 use beeline_proto::code::ErrorCode;
 use beeline_proto::id::{DeviceFp, Label, MessageId, UserFp};
@@ -41,6 +42,8 @@ pub enum Event {
     MessageState(MessageState),
     /// A message for us is committed and its turn to be shown has come.
     Received(Received),
+    /// A file, ours or for us, is somewhere else than before.
+    File(FileTold),
     /// A peer changed state.
     PeerState {
         /// The user.

@@ -3,6 +3,7 @@
 
 use crate::collect::Fate;
 use crate::event::{Event, Received};
+use crate::files::rows::{FileInRow, FileOp};
 use crate::limits::{GAP_MS, RECEIVE_BATCH_MAX, RECEIVE_PENDING_MAX};
 use crate::manager::PeerManager;
 use crate::order::{StreamKey, Streams};
@@ -20,6 +21,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 #[derive(Debug)]
 pub(crate) struct Arrived {
     pub(crate) row: InboxRow,
+    /// The file it offers, if it is an offer.
+    pub(crate) file: Option<Box<FileInRow>>,
     pub(crate) parcel: ParcelId,
     /// How it came.
     pub(crate) way: Way,
@@ -105,6 +108,8 @@ impl Inbox {
                 .copied()
                 .unwrap_or_else(|| self.streams.next_seq(key));
             ops.push(StoreOp::Receive(row.clone()));
+            let file = arrived.file.as_deref().cloned();
+            ops.extend(file.map(|file| StoreOp::File(FileOp::AddIn(file))));
             let mut releases = Vec::new();
             // Its turn, as far as is known: shown in the same write. What was held for it follows.
             if row.seq == at || planted!(OrderByArrival) {
@@ -189,6 +194,9 @@ impl PeerManager {
         }
         for (arrived, releases) in flight.arrived {
             let result = results.next();
+            if arrived.file.is_some() {
+                results.next();
+            }
             for _ in &releases {
                 results.next();
             }
@@ -223,6 +231,8 @@ impl PeerManager {
         result: Option<StoreResult>,
     ) {
         let (row, way, parcel) = (arrived.row, arrived.way, arrived.parcel);
+        let new = matches!(result, Some(StoreResult::Inserted { .. }));
+        let file = arrived.file.filter(|_| new);
         let (device, id, hash) = (row.device, row.id, row.hash);
         let item = |seq_reused| ack::Item {
             msg_id: id.to_vec(),
@@ -250,6 +260,9 @@ impl PeerManager {
             _ => self.out.counters.count("store-answer"),
         }
         self.end_under_way(now, way, parcel, Fate::Settled);
+        if let Some(file) = file {
+            self.on_file_offered(now, *file);
+        }
         for releasing in releases {
             self.show_held(releasing);
         }

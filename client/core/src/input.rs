@@ -1,5 +1,6 @@
 //! What the driver tells the core.
 
+use crate::files::io::{FileCall, FileEvent};
 use crate::output::{RequestId, SignalKind, StoreTicket};
 use crate::state::StoreResult;
 use beeline_proto::code::ErrorCode;
@@ -37,6 +38,8 @@ pub enum Input {
     },
     /// The store finished several writes, in order: what they allow goes out together.
     Stored(Vec<(StoreTicket, Result<Vec<StoreResult>, StoreFailure>)>),
+    /// The driver reports on the bytes of a file.
+    File(FileEvent),
     /// The host's network changed: addresses came or went.
     NetworkChanged,
     /// The process is asked to end: say GOODBYE and close.
@@ -92,6 +95,8 @@ pub enum Command {
         /// Whether to say it.
         on: bool,
     },
+    /// Something with files.
+    File(FileCall),
     /// Open a link to a user without sending anything.
     Connect {
         /// The user.

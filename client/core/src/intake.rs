@@ -119,6 +119,8 @@ impl PeerManager {
             Some(PayloadType::Ack) => self.on_ack(now, &opened),
             Some(PayloadType::Nack) => self.on_nack(now, &opened),
             Some(PayloadType::Read) => self.on_read(now, &opened),
+            Some(PayloadType::FileAccept) => self.on_file_accept(now, &opened),
+            Some(PayloadType::FileDone) => self.on_file_done(now, &opened),
             _ => self.warn_envelope(now, opened.from, OpenError::WrongType),
         }
     }

@@ -56,6 +56,7 @@ mod delivered;
 mod early;
 mod error;
 pub mod event;
+pub mod files;
 mod found;
 mod frames;
 mod gossip;

@@ -1,8 +1,10 @@
 //! Every bound of the core, with its reason. The wire's own are in `beeline_proto::limits`.
 
+mod files;
 mod keeping;
 mod placing;
 
+pub use files::*;
 pub use keeping::*;
 pub use placing::*;
 

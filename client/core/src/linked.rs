@@ -32,12 +32,14 @@ impl PeerManager {
             self.on_coordinator_linked(now, device);
         }
         self.on_custodian_link(now, device, true);
+        self.on_file_link(now, device);
     }
 
     /// A link ended that was open, or (`opened`) never came to be.
     pub(crate) fn on_link_ended(&mut self, now: Now, id: LinkId, device: DeviceFp, opened: bool) {
         self.talks.end(id);
         self.pages.end(id);
+        self.on_file_link_ended(now, id, device, opened);
         self.stop_collecting(id);
         self.sought.forget(id);
         self.neighbours.stop_telling(id);

@@ -11,6 +11,7 @@ use crate::crypto::Crypto;
 use crate::custodian::Deposit;
 use crate::early::EarlyCandidates;
 use crate::error::StartError;
+use crate::files::Files;
 use crate::heartbeat::Heartbeat;
 use crate::inbox::Inbox;
 use crate::input::{Command, Input, LinkId, RtcEvent, SignalInput};
@@ -61,6 +62,7 @@ pub struct PeerManager {
     pub(crate) placing: Placing,
     pub(crate) inbox: Inbox,
     pub(crate) acks: Acks,
+    pub(crate) files: Files,
     pub(crate) reads: Reads,
     pub(crate) presence: Presence,
     pub(crate) early: EarlyCandidates,
@@ -126,6 +128,7 @@ impl PeerManager {
             placing: Placing::default(),
             inbox: Inbox::load(&loaded.streams, loaded.held),
             acks: Acks::default(),
+            files: Files::default(),
             reads: Reads::default(),
             presence: Presence::default(),
             early: EarlyCandidates::default(),
@@ -159,7 +162,9 @@ impl PeerManager {
         manager.start_tending(now);
         manager.start_heartbeat(now);
         manager.outbox.load_settled(loaded.settled, now.mono_ms);
+        manager.hold_files(loaded.files);
         manager.load_outbox(loaded.outbox, loaded.custody, now);
+        manager.resume_files(now);
         manager.resume_streams(now);
         manager.settle(now);
         Ok(manager)
@@ -190,6 +195,7 @@ impl PeerManager {
                     self.on_written(now, ticket, result);
                 }
             }
+            Input::File(event) => self.on_file_event(now, event),
             Input::NetworkChanged => self.on_network_changed(now),
             Input::Drain => self.on_drain(now),
         }
@@ -222,6 +228,7 @@ impl PeerManager {
             Command::SetReadReceipts { command, user, on } => {
                 self.on_set_read_receipts(command, &user, on);
             }
+            Command::File(call) => self.on_file_call(now, call),
             Command::Connect { to } => self.on_connect(now, &to),
             Command::PutDeviceList {
                 command,
@@ -304,6 +311,7 @@ impl PeerManager {
                 Timer::Collect(link) => self.on_collect(now, link),
                 Timer::Visit => self.visit(now),
                 Timer::Expire => self.expire_kept(now),
+                Timer::Files => self.on_files_timer(now),
                 Timer::Lazy => self.out.flush_lazy(),
                 Timer::Rewrite => self.rewrite(),
                 Timer::Sweep => self.sweep(now),

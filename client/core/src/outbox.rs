@@ -4,6 +4,7 @@
 mod room;
 
 use crate::event::{DeliveryState, Kept, Rung};
+use crate::files::io::FileSource;
 use crate::input::{CommandId, LinkId};
 use crate::limits::SETTLED_MAX;
 use crate::placement::Placement;
@@ -113,6 +114,7 @@ pub(crate) struct Waiting {
     pub(crate) command: CommandId,
     pub(crate) text: String,
     pub(crate) key: Option<String>,
+    pub(crate) file: Option<Box<FileSource>>,
 }
 
 /// All messages of ours that some device is still to get. Those that none has yet are *open*: only

@@ -1,6 +1,7 @@
 //! What the core wants done.
 
 use crate::event::Event;
+use crate::files::io::FileCommand;
 use crate::input::{Candidate, LinkId, SocketId};
 use crate::state::StoreOp;
 use beeline_proto::id::Label;
@@ -39,6 +40,8 @@ pub enum Output {
         /// The operations, in order.
         ops: Vec<StoreOp>,
     },
+    /// Do something with the bytes of a file.
+    File(FileCommand),
     /// Tell the application.
     Event(Event),
 }

@@ -4,6 +4,7 @@ use crate::bounded::{Bucket, Counters};
 use crate::copies::Copied;
 use crate::custodian::Deposit;
 use crate::event::{DeliveryState, Event};
+use crate::files::rows::FileInKey;
 use crate::input::{CommandId, LinkId, SocketId};
 use crate::limits::{FAILED_OPS_MAX, LAZY_OPS_MAX, WARNINGS_BURST, WARNINGS_PER_S};
 use crate::output::{
@@ -25,6 +26,8 @@ pub(crate) enum Write {
     Seal(Vec<MessageId>),
     /// A batch of the inbox.
     Inbox,
+    /// A file for us is in its place.
+    FileDone(FileInKey),
     /// A copy of what another device of ours said.
     Copy(Box<Copied>),
     /// A list of our own devices was put in force.
@@ -79,6 +82,7 @@ struct Pending {
 fn in_force(op: &StoreOp) -> bool {
     match op {
         StoreOp::SetState { state, .. } => *state > DeliveryState::Trying,
+        StoreOp::File(op) => op.in_force(),
         StoreOp::PutContact(_)
         | StoreOp::PutRoute(_)
         | StoreOp::RemoveRoute(_)
@@ -184,6 +188,11 @@ impl Outputs {
             to,
             parcel,
         }));
+    }
+
+    /// Names one turn of a file on a link.
+    pub(crate) fn fresh_turn(&mut self) -> u64 {
+        self.fresh()
     }
 
     pub(crate) fn fresh_link(&mut self) -> LinkId {

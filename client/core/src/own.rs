@@ -205,6 +205,13 @@ impl PeerManager {
 
     /// Our other devices are to get a message, too.
     pub(crate) fn leave_copies(&mut self, id: MessageId) {
+        // Where a file is, they could not say: its offer is not for them.
+        let entry = self.outbox.get(&id);
+        let envelope = entry.and_then(|entry| entry.row.envelope.as_deref());
+        let offer = envelope.is_some_and(crate::arrive::is_file_offer);
+        if offer || self.files.offers(&id) {
+            return;
+        }
         for device in self.own_others() {
             self.outbox.leave(id, device);
         }

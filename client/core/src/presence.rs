@@ -85,6 +85,7 @@ impl PeerManager {
 
     /// Looks at everything that ages: the bundle, old secrets, messages.
     pub(crate) fn sweep(&mut self, now: Now) {
+        self.expire_files(now);
         self.timers.arm(Timer::Sweep, now.mono_ms + SWEEP_MS);
         self.keep_clock(now);
         let steady_ms = self.steady_ms(now);

@@ -135,7 +135,11 @@ impl PeerManager {
             if way != Way::Direct(id) {
                 self.note_handed(id, to, &parcel);
             }
-            if !self.send_parcel(now, way, to, Kind::ChatMessage(parcel)) {
+            let item = match self.files.offers(&message) {
+                true => Kind::FileOffer(parcel),
+                false => Kind::ChatMessage(parcel),
+            };
+            if !self.send_parcel(now, way, to, item) {
                 break;
             }
             if let Some(flow) = self.links.get_mut(id).and_then(|link| link.flow_mut(to)) {

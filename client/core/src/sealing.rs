@@ -14,7 +14,7 @@ use beeline_proto::id::{DeviceFp, KeyId, Label, MessageId};
 use beeline_proto::keys::SealPublic;
 use beeline_proto::limits::PARCEL_TTL_MAX_S;
 use beeline_proto::parcel::{Content, Header, Kind, SealError};
-use beeline_proto::pb::peer::v1::ChatMessage;
+use beeline_proto::pb::peer::v1::{ChatMessage, FileOffer};
 use std::collections::BTreeSet;
 
 /// What one message still needs.
@@ -69,6 +69,11 @@ impl PeerManager {
             seq: row.seq,
             link_session: None,
         };
+        if let Some(offer) = self.file_offer(row) {
+            let context = Some(context.to_pb());
+            let offer = FileOffer { context, ..offer };
+            return self.me.sign(self.crypto.as_mut(), &offer);
+        }
         let message = ChatMessage {
             context: Some(context.to_pb()),
             content: row.text.clone(),
@@ -175,7 +180,11 @@ impl PeerManager {
         if self.is_blocked(&row.to) {
             return;
         }
-        let mut keys = self.seal_keys(&self.me.user_label);
+        let mut keys = match self.files.offers(&row.id) {
+            // Where the file is, our other devices cannot say.
+            true => Vec::new(),
+            false => self.seal_keys(&self.me.user_label),
+        };
         // Copies to our own other devices are sealed here only.
         if !keys.is_empty() || self.out.writes_open() < SEAL_FIRST_MAX {
             keys.extend(self.seal_keys(&row.to));

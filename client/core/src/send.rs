@@ -1,6 +1,7 @@
 //! Sending: a call becomes a durable row; only then does anything of it touch the network.
 
 use crate::event::{DeliveryState, Event};
+use crate::files::io::FileSource;
 use crate::input::CommandId;
 use crate::limits::{KEYED_WAIT_MAX, STORE_IN_FLIGHT_MAX};
 use crate::manager::PeerManager;
@@ -12,6 +13,7 @@ use crate::state::{OutboxRow, StoreOp, StoreResult};
 use beeline_proto::code::ErrorCode;
 use beeline_proto::id::{Label, MessageId};
 use beeline_proto::limits::{IDEMPOTENCY_KEY_LEN_MAX, TEXT_LEN_MAX};
+use beeline_proto::pb::peer::v1::FileReason;
 use beeline_proto::time::Now;
 use std::collections::VecDeque;
 
@@ -25,17 +27,55 @@ impl PeerManager {
         text: String,
         key: Option<String>,
     ) {
-        if let Some((code, detail)) = self.objection(&to, &text, key.as_deref()) {
+        let file = None;
+        let call = Waiting {
+            command,
+            text,
+            key,
+            file,
+        };
+        self.take_call(now, to, call);
+    }
+
+    /// The application offers a file: a message that says so, and the file beside it.
+    pub(crate) fn on_send_file(
+        &mut self,
+        now: Now,
+        command: CommandId,
+        to: Label,
+        file: FileSource,
+        key: Option<String>,
+    ) {
+        if let Some((code, detail)) = self.file_objection(&file) {
             return self.out.event(Event::Refused {
                 command,
                 code,
                 detail,
             });
         }
-        if let Some(waiting) = self.outbox.keyed.get_mut(&to) {
-            return waiting.push_back(Waiting { command, text, key });
+        let text = offer_text(&file.name, file.size);
+        let file = Some(Box::new(file));
+        let call = Waiting {
+            command,
+            text,
+            key,
+            file,
+        };
+        self.take_call(now, to, call);
+    }
+
+    fn take_call(&mut self, now: Now, to: Label, call: Waiting) {
+        if let Some((code, detail)) = self.objection(&to, &call.text, call.key.as_deref()) {
+            return self.out.event(Event::Refused {
+                command: call.command,
+                code,
+                detail,
+            });
         }
-        self.queue(now, command, to, text, key);
+        if let Some(waiting) = self.outbox.keyed.get_mut(&to) {
+            return waiting.push_back(call);
+        }
+        self.queue(now, to, call);
     }
 
     /// Why a call is refused before anything happens.
@@ -74,42 +114,38 @@ impl PeerManager {
         None
     }
 
-    fn queue(
-        &mut self,
-        now: Now,
-        command: CommandId,
-        to: Label,
-        text: String,
-        key: Option<String>,
-    ) {
+    fn queue(&mut self, now: Now, to: Label, call: Waiting) {
         let id = self.new_message_id();
         let mut row = OutboxRow {
             id,
             seq: self.outbox.next_seq(&to),
             incarnation: self.me.incarnation,
-            text,
+            text: call.text,
             queued_ms: now.wall_ms,
             born_ms: self.steady_ms(now),
             envelope: None,
             parcels: Vec::new(),
             acked: Vec::new(),
             state: DeliveryState::Queued,
-            idempotency_key: key,
+            idempotency_key: call.key,
             to,
         };
+        let file = call.file.map(|file| self.add_file(&row, *file));
         self.seal_new(&mut row);
         if row.idempotency_key.is_some() {
             self.outbox.keyed.insert(row.to.clone(), VecDeque::new());
         }
-        self.out
-            .write(vec![StoreOp::QueueMessage(row.clone())], Write::Queue(id));
+        let mut ops = vec![StoreOp::QueueMessage(row.clone())];
+        ops.extend(file);
+        self.out.write(ops, Write::Queue(id));
         let sealed = row.envelope.is_some() && planted!(SentBeforeCommit);
         let phase = if sealed {
             Phase::Sealed
         } else {
             Phase::Committing
         };
-        self.outbox.insert(row, phase, Some(command), now.mono_ms);
+        self.outbox
+            .insert(row, phase, Some(call.command), now.mono_ms);
     }
 
     /// The store answered: the message is durable, known already, or refused.
@@ -149,6 +185,7 @@ impl PeerManager {
 
     /// Takes back a message that was not queued.
     fn unqueue(&mut self, id: &MessageId) {
+        self.remove_file(id);
         if let Some(entry) = self.outbox.remove(id) {
             self.outbox.return_seq(&entry.row.to, entry.row.seq);
         }
@@ -185,6 +222,7 @@ impl PeerManager {
             repeated: false,
         });
         self.tell_state(now, id, DeliveryState::Queued, None);
+        self.tell_file_offered(id);
         self.leave_copies(id);
         if self.is_blocked(&to) {
             let ops = self.reject(now, id, KEY_CHANGED);
@@ -210,9 +248,9 @@ impl PeerManager {
     /// Lets the calls go on that waited behind one with an idempotency key.
     fn release_keyed(&mut self, now: Now, to: &Label) {
         let mut waiting = self.outbox.keyed.remove(to).unwrap_or_default();
-        while let Some(Waiting { command, text, key }) = waiting.pop_front() {
-            let keyed = key.is_some();
-            self.queue(now, command, to.clone(), text, key);
+        while let Some(call) = waiting.pop_front() {
+            let keyed = call.key.is_some();
+            self.queue(now, to.clone(), call);
             if keyed {
                 self.outbox.keyed.insert(to.clone(), waiting);
                 return;
@@ -262,13 +300,25 @@ impl PeerManager {
         let mut told = state_of(&entry, now, None, None);
         told.reason = Some(reason.to_owned());
         self.out.event(Event::MessageState(told));
-        vec![StoreOp::SetState {
+        let ended = StoreOp::SetState {
             id,
             state,
             rung: None,
             path: None,
             reason: Some(reason.to_owned()),
             at_ms: now.wall_ms,
-        }]
+        };
+        // A file whose offer is not delivered is not sent either.
+        let why = match state {
+            DeliveryState::Expired => FileReason::Expired,
+            _ => FileReason::NotWanted,
+        };
+        let file = self.withdraw_file(now, id, why, Some(reason.to_owned()));
+        std::iter::once(ended).chain(file).collect()
     }
+}
+
+/// What the history says of an offer.
+pub(crate) fn offer_text(name: &str, size: u64) -> String {
+    format!("[file] {name}, {size} bytes")
 }

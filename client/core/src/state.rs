@@ -3,6 +3,7 @@
 //! and commits them durably (SQLite WAL, `synchronous=FULL`) before it answers.
 
 use crate::event::{DeliveryState, Kept, Path, Rung};
+use crate::files::rows::{FileLoad, FileOp};
 use beeline_proto::id::{DeviceFp, EnvelopeHash, KeyId, Label, MessageId, ParcelId, UserFp};
 use beeline_proto::keys::{SealSecret, SigningKey};
 
@@ -56,6 +57,8 @@ pub struct Loaded {
     pub copied: Option<String>,
     /// What is kept for others.
     pub kept: KeptLoad,
+    /// Files on their way.
+    pub files: FileLoad,
 }
 
 /// The steady clock when it was last kept. It counts the time this device lives, whatever becomes
@@ -447,6 +450,8 @@ pub enum StoreOp {
         /// Their ids.
         ids: Vec<ParcelId>,
     },
+    /// Something about files.
+    File(FileOp),
     /// Delete kept parcels whose time has passed. Answers `Gone`.
     ExpireKept {
         /// What the steady clock shows.

@@ -319,6 +319,7 @@ impl PeerManager {
                     && link.found_by == Some(Rung::Coordinators)
                     && since_ms.saturating_add(COORDINATOR_EXTRA_MS) <= now.mono_ms
                     && !self.outbox.has_waiting(&link.user)
+                    && !self.files.uses(link.id)
             })
         };
         let mut ending: Vec<_> = linked.iter().filter(old).copied().collect();

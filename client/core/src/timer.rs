@@ -46,6 +46,8 @@ pub(crate) enum Timer {
     Visit,
     /// More of what is kept for others has ended.
     Expire,
+    /// Files that wait for a link, or for chunks, are looked at.
+    Files,
     /// Operations that waited for a write to ride on are written.
     Lazy,
     /// What failed writes recorded is written again.

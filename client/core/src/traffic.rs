@@ -69,9 +69,14 @@ impl PeerManager {
 
     fn on_item(&mut self, now: Now, id: LinkId, kind: Kind) {
         match kind {
-            Kind::ChatMessage(bytes) | Kind::Ack(bytes) | Kind::Nack(bytes) | Kind::Read(bytes) => {
-                self.on_parcel_item(now, id, &bytes);
-            }
+            Kind::ChatMessage(bytes)
+            | Kind::Ack(bytes)
+            | Kind::Nack(bytes)
+            | Kind::Read(bytes)
+            | Kind::FileOffer(bytes)
+            | Kind::FileAccept(bytes)
+            | Kind::FileDone(bytes) => self.on_parcel_item(now, id, &bytes),
+            Kind::FileState(state) => self.on_file_state(now, id, &state),
             Kind::PeerQuery(envelope) => self.on_peer_query(now, id, &envelope),
             Kind::PeerFound(envelope) => self.on_peer_found_item(now, id, &envelope),
             Kind::NetworkState(envelope) => self.on_network_state(now, id, &envelope),

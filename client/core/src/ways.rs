@@ -140,14 +140,20 @@ impl PeerManager {
                 Kind::ChatMessage(parcel)
                 | Kind::Ack(parcel)
                 | Kind::Nack(parcel)
-                | Kind::Read(parcel),
+                | Kind::Read(parcel)
+                | Kind::FileOffer(parcel)
+                | Kind::FileAccept(parcel)
+                | Kind::FileDone(parcel),
             ) => self.say(link, Kind::Relay(parcel)),
             (
                 Way::Socket(socket),
                 Kind::ChatMessage(parcel)
                 | Kind::Ack(parcel)
                 | Kind::Nack(parcel)
-                | Kind::Read(parcel),
+                | Kind::Read(parcel)
+                | Kind::FileOffer(parcel)
+                | Kind::FileAccept(parcel)
+                | Kind::FileDone(parcel),
             ) => self.request_relay_of(now, socket, to, parcel),
             (Way::Relay(_) | Way::Socket(_) | Way::Kept(_), _) => false,
         }

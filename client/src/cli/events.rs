@@ -35,6 +35,7 @@ fn line_of_core(event: &Event, who: &Who) -> Option<Line> {
             again: false,
             late: false,
         })),
+        Event::File(told) => Some(Line::File(told.into())),
         Event::PeerState {
             user, to, reason, ..
         } => Some(Line::Peer(PeerLine {

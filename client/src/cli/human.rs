@@ -4,6 +4,7 @@
 mod status;
 
 use super::device_line;
+use super::file_line;
 use super::line::{
     Line, MemberLine, MessageLine, PeerLine, RouteLine, StateLine, StepLine, VerifyLine,
 };
@@ -74,6 +75,7 @@ pub(crate) fn render(line: &Line, style: Style) -> String {
         Line::Offline { reason } => format!("{}: {}", style.careful("Offline"), safe(reason)),
         Line::State(state) => render_state(state, style),
         Line::Message(message) => render_message(message, style),
+        Line::File(file) => file_line::render(file, style),
         Line::Peer(peer) => render_peer(peer, style),
         Line::Route(route) => render_route(route, style),
         Line::History(message) => past::render_history(message, style),

@@ -5,6 +5,7 @@ mod keeper;
 mod status;
 
 use super::device_line::DeviceLine;
+pub(crate) use super::file_line::FileLine;
 pub(crate) use super::past::{AboutPart, HistoryLine, WhyLine};
 pub(crate) use keeper::KeeperPart;
 use serde::{Deserialize, Serialize};
@@ -62,6 +63,8 @@ pub(crate) enum Line {
     State(StateLine),
     /// A message for us.
     Message(MessageLine),
+    /// A file, ours or for us, is somewhere else than before.
+    File(FileLine),
     /// A connection changed.
     Peer(PeerLine),
     /// A way to a device.

@@ -9,6 +9,7 @@ mod device_args;
 mod device_line;
 pub(crate) mod events;
 pub(crate) mod fail;
+mod file_line;
 mod human;
 mod join;
 pub(crate) mod line;

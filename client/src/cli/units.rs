@@ -39,6 +39,23 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_millis(ms))
 }
 
+/// Units of sizes, each 1,024 times the one before.
+const SIZES: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+
+/// A number of bytes as people read it: `12 B`, `3.4 MiB`.
+pub(crate) fn bytes(count: u64) -> String {
+    let (mut whole, mut tenths, mut unit) = (count, 0, 0);
+    while whole >= 1_024 && unit + 1 < SIZES.len() {
+        tenths = whole % 1_024 * 10 / 1_024;
+        whole /= 1_024;
+        unit += 1;
+    }
+    match unit {
+        0 => format!("{whole} B"),
+        _ => format!("{whole}.{tenths} {}", SIZES[unit]),
+    }
+}
+
 /// Reads `LOW-HIGH`, both 1 to 65535.
 pub(crate) fn port_range(text: &str) -> Result<RangeInclusive<u16>, String> {
     let advice = || "write LOW-HIGH, such as 40000-40999".to_owned();
@@ -87,6 +104,16 @@ mod tests {
         ] {
             assert!(duration(bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn sizes_are_written_in_units() {
+        let texts = [0, 1_023, 1_024, 1_536, 5 << 20, 1 << 40].map(bytes);
+        assert_eq!(
+            texts,
+            ["0 B", "1023 B", "1.0 KiB", "1.5 KiB", "5.0 MiB", "1.0 TiB"]
+        );
+        assert!(bytes(u64::MAX).ends_with("TiB"));
     }
 
     #[test]

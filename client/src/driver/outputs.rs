@@ -29,6 +29,8 @@ impl Driver {
                 }
             }
             Output::Store { ticket, ops } => self.write(ticket, ops),
+            // Nobody takes or offers files in this process.
+            Output::File(_) => {}
             Output::Event(event) => self.on_event(event),
         }
     }

@@ -2,6 +2,7 @@
 //! rows stay as tombstones, so that what comes again is known and idempotency keys hold for ever.
 
 use super::devices;
+use super::files;
 use super::load::rows;
 use super::ops::{OpError, message_id};
 use crate::error::StoreError;
@@ -29,6 +30,7 @@ pub(super) fn erasing<T>(
 }
 
 fn forget_chunk(conn: &Connection, user: &Label) -> Result<usize, OpError> {
+    files::forget(conn, user)?;
     let mut gone = devices::forget_copies(conn, user, CHUNK)?;
     for (device, id) in theirs(conn, user)? {
         let sql = "UPDATE inbox SET text = '', envelope = x'', deleted = 1

@@ -46,6 +46,7 @@ pub(super) fn load(conn: &Connection, first: &Own) -> Result<(Loaded, Own), Stor
         clock: clock(conn)?,
         copied: None,
         kept: super::kept::load(conn)?,
+        files: super::files::load(conn)?,
     };
     // Sorted here: the columns are signed, the numbers are not.
     loaded.outbox.sort_by(|a, b| {

@@ -8,6 +8,7 @@
 mod ballast;
 mod custody;
 mod devices;
+mod files;
 mod forget;
 mod ground;
 mod history;

@@ -21,6 +21,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/client/0003_once.sql"),
     include_str!("../../../migrations/client/0004_devices.sql"),
     include_str!("../../../migrations/client/0005_placed.sql"),
+    include_str!("../../../migrations/client/0006_files.sql"),
 ];
 
 /// Settings every writing connection must have, with the value each must answer.

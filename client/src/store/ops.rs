@@ -2,6 +2,7 @@
 
 use super::custody;
 use super::devices;
+use super::files;
 use super::forget::erasing;
 use super::kept;
 use super::names::{is_final, is_given_up};
@@ -104,6 +105,7 @@ fn apply_one(conn: &Connection, op: &StoreOp, at_ms: u64) -> Result<StoreResult,
         StoreOp::PutOwnChain { .. } | StoreOp::SetIncarnation(_) | StoreOp::KeepClock(_) => {
             put_own(conn, op)?;
         }
+        StoreOp::File(op) => files::apply(conn, op)?,
         StoreOp::Keep(_)
         | StoreOp::FindKept { .. }
         | StoreOp::ReadKept { .. }

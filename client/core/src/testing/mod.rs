@@ -6,6 +6,7 @@ mod authority;
 mod backend;
 mod crypto;
 mod fabric;
+mod files;
 mod kept;
 mod node;
 mod process;
@@ -18,12 +19,14 @@ pub use authority::{Authority, User, key_of, label};
 pub use backend::{Backend, Caller};
 pub use crypto::CheapCrypto;
 pub use fabric::{Fabric, Lease};
+pub use files::{Chunk, Disk, Fault, MemoryFiles};
 pub use node::{Node, NodeId};
 pub use process::{Answered, Found, Process};
 pub use servers::Registry;
 pub use store::MemoryStore;
 pub use timing::Timing;
 
+use crate::files::rows::FileInKey;
 use crate::input::{Command, CommandId, Input, LinkId, SignalInput, SocketId};
 use crate::output::{SignalKind, StoreTicket};
 use crate::state::StoreOp;
@@ -52,6 +55,9 @@ pub struct Signalled {
 /// What the gateway makes of a frame.
 pub type OnSignal = Box<dyn FnMut(Signalled) -> Vec<Signalled>>;
 
+/// What becomes of a chunk of a file from one node to another.
+pub type OnChunk = Box<dyn FnMut(NodeId, NodeId, Chunk) -> Vec<Chunk>>;
+
 /// What becomes of a DataChannel message from one node to another.
 pub type OnFrame = Box<dyn FnMut(NodeId, NodeId, Vec<u8>) -> Vec<Vec<u8>>>;
 
@@ -59,6 +65,8 @@ enum Happening {
     Input(Input),
     Commit(StoreTicket, Vec<StoreOp>),
     Frame(LinkId, Vec<u8>),
+    Chunk(LinkId, Chunk),
+    Flush(FileInKey),
     Open(LinkId),
 }
 
@@ -80,6 +88,8 @@ pub struct World {
     pub on_signal: Option<OnSignal>,
     /// A hostile or lossy link.
     pub on_frame: Option<OnFrame>,
+    /// A sender of chunks that lies, or a driver that loses some.
+    pub on_chunk: Option<OnChunk>,
     /// Somebody terminates DTLS in between and the library does not notice.
     pub intercepted: bool,
     /// Frames a link takes before it is full.
@@ -123,6 +133,7 @@ impl World {
             gateway_up: true,
             on_signal: None,
             on_frame: None,
+            on_chunk: None,
             intercepted: false,
             budget: usize::MAX,
             real_crypto: false,
@@ -423,6 +434,8 @@ impl World {
                 self.schedule_at(id, at, Happening::Input(input));
             }
             Happening::Frame(link, bytes) => self.deliver_frame(id, link, bytes),
+            Happening::Chunk(link, chunk) => self.take_chunk(id, link, chunk),
+            Happening::Flush(key) => self.flush_chunks(id, key),
             Happening::Open(link) => self.open_link(id, link),
         }
     }

@@ -2,11 +2,13 @@
 
 use super::authority::{Authority, User};
 use super::crypto::CheapCrypto;
+use super::files::Disk;
 use super::process::{Answered, Process};
 use super::store::MemoryStore;
 use crate::config::{Config, Keep};
 use crate::crypto::{Crypto, RealCrypto};
 use crate::event::{DeliveryState, Event, MessageState, PeerState};
+use crate::files::io::FilePolicy;
 use crate::input::{Input, LinkId, SignalInput, SocketId, StoreFailure};
 use crate::manager::PeerManager;
 use crate::state::{Identity, StoreOp};
@@ -69,6 +71,10 @@ pub struct Node {
     pub can_store: bool,
     /// How much of it.
     pub keep: Keep,
+    /// Which files it takes.
+    pub files: Option<FilePolicy>,
+    /// The bytes of files, as its driver has them.
+    pub disk: Disk,
     /// How far its clock is off, milliseconds; may change at any time.
     pub wall_skew_ms: i64,
     pub(super) boot: u32,
@@ -98,6 +104,8 @@ impl Node {
             can_relay: true,
             can_store: false,
             keep: Keep::default(),
+            files: None,
+            disk: Disk::default(),
             wall_skew_ms: 0,
             boot: 0,
             last_commit_ms: 0,
@@ -155,6 +163,7 @@ impl Node {
             can_relay: self.can_relay,
             can_store: self.can_store,
             keep: self.keep,
+            files: self.files.clone(),
             ..Config::new(network, &self.signal_addr)
         };
         let manager = PeerManager::new(config, identity, loaded, crypto, now);
@@ -165,6 +174,7 @@ impl Node {
     pub(super) fn crash(&mut self) -> Vec<End> {
         self.boot += 1;
         self.manager = None;
+        self.disk.crash();
         self.socket_up = false;
         std::mem::take(&mut self.ends).into_values().collect()
     }

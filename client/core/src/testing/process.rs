@@ -62,6 +62,7 @@ impl World {
                     let input = Input::Registry { request, answer };
                     self.schedule(id, after, Happening::Input(input));
                 }
+                Output::File(command) => self.command_file(id, command),
                 Output::Signal(signal) => self.relay(id, signal),
                 Output::Socket { socket, command } => self.own_socket(id, socket, command),
                 Output::Rtc { link, command } => {

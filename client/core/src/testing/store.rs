@@ -1,5 +1,6 @@
 //! A store in memory that honours the operations: in order, all or nothing.
 
+use super::files::MemoryFiles;
 use crate::event::DeliveryState;
 use crate::limits::SETTLED_MAX;
 use crate::state::{
@@ -44,6 +45,8 @@ pub struct MemoryStore {
     pub copied: Option<String>,
     /// Devices each message of ours was sealed to.
     sealed_to: BTreeMap<MessageId, Vec<DeviceFp>>,
+    /// Files on their way.
+    pub files: MemoryFiles,
     /// Parcels kept for others, by order.
     pub kept: BTreeMap<u64, KeptRow>,
     seqs: BTreeMap<(Label, u64), u64>,
@@ -112,6 +115,7 @@ impl MemoryStore {
             clock: self.clock,
             copied: self.copied.clone(),
             kept: self.load_kept(),
+            files: self.files.load(),
         }
     }
 
@@ -188,6 +192,7 @@ impl MemoryStore {
             StoreOp::PutOwnChain { chain, revocations } => {
                 self.own = Some((chain.clone(), revocations.clone()));
             }
+            StoreOp::File(op) => self.apply_file(op),
             StoreOp::SetIncarnation(incarnation) => self.incarnation = *incarnation,
             StoreOp::KeepClock(clock) => self.clock = Some(*clock),
             StoreOp::Keep(_)

@@ -8,6 +8,7 @@ mod coordinators;
 mod crash;
 mod custody;
 mod devices;
+mod files;
 mod first;
 mod flood;
 mod glare;

@@ -1,0 +1,457 @@
+//! Files for us: what is missing is asked for on each new link, and what came is committed before
+//! the sender hears that we have it.
+
+use super::io::{FileCommand, FileStage, FileTold};
+use super::ranges::Ranges;
+use super::rows::{FileInKey, FileInRow, FileInState, FileOp};
+use crate::event::Event;
+use crate::input::LinkId;
+use crate::limits::{
+    FILE_AGAIN_MS, FILE_REPORT_BYTES, FILE_STALL_MS, FILE_STALL_MS_MAX, FILE_STALLS_TRUSTED,
+    FILE_TOLD_MS, FILES_ACTIVE_MAX,
+};
+use crate::manager::PeerManager;
+use crate::output::Output;
+use crate::outputs::Write;
+use crate::state::StoreOp;
+use crate::timer::Timer;
+use beeline_proto::id::DeviceFp;
+use beeline_proto::limits::MESSAGE_EXPIRY_MS;
+use beeline_proto::pb::peer::v1::{FileReason, FileState};
+use beeline_proto::time::Now;
+
+/// What is being done about a file for us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Nothing: there is no link, or it is another file's turn.
+    Idle,
+    /// The driver looks for what is missing.
+    Preparing(LinkId),
+    /// Chunks were asked for and come.
+    Taking(LinkId),
+    /// All are there; the driver puts the file in its place.
+    Finishing,
+    /// It is in its place; that is being written down.
+    Recording,
+}
+
+/// A file for us.
+#[derive(Debug)]
+pub(crate) struct Incoming {
+    pub(super) row: FileInRow,
+    pub(super) stage: Stage,
+    /// Held back by us.
+    pub(super) paused: bool,
+    /// Held back by the sender.
+    theirs: bool,
+    /// Chunks asked for last, how many of them came, and how many of those we said.
+    asked: u64,
+    written: u64,
+    said: u64,
+    told_ms: u64,
+    /// When to look at it again.
+    pub(super) due_ms: Option<u64>,
+    /// How often nothing came, since something did.
+    stalls: u32,
+}
+
+impl Incoming {
+    pub(super) fn new(row: FileInRow) -> Self {
+        Self {
+            row,
+            stage: Stage::Idle,
+            paused: false,
+            theirs: false,
+            asked: 0,
+            written: 0,
+            said: 0,
+            told_ms: 0,
+            due_ms: None,
+            stalls: 0,
+        }
+    }
+
+    pub(super) fn key(&self) -> FileInKey {
+        (self.row.device, self.row.id)
+    }
+
+    /// The link it comes on.
+    pub(super) fn link(&self) -> Option<LinkId> {
+        match self.stage {
+            Stage::Preparing(link) | Stage::Taking(link) => Some(link),
+            Stage::Idle | Stage::Finishing | Stage::Recording => None,
+        }
+    }
+
+    /// Whether a link to its sender would help.
+    pub(super) fn wants_link(&self) -> bool {
+        let wanted = self.row.state == FileInState::Accepted;
+        wanted && self.stage == Stage::Idle && !self.paused && !self.theirs
+    }
+
+    fn told(&self, stage: FileStage) -> FileTold {
+        FileTold {
+            id: self.row.id,
+            user: self.row.from.clone(),
+            ours: false,
+            name: self.row.info.name.clone(),
+            size: self.row.info.size,
+            files: self.row.info.files,
+            stage,
+        }
+    }
+}
+
+impl PeerManager {
+    pub(super) fn tell_in(&mut self, key: &FileInKey, stage: FileStage) {
+        if let Some(incoming) = self.files.incoming.get(key) {
+            let told = incoming.told(stage);
+            self.out.event(Event::File(told));
+        }
+    }
+
+    /// Starts a wanted file, if there is a link to its sender and it is its turn.
+    pub(super) fn start_incoming(&mut self, now: Now, key: FileInKey) {
+        let active = |i: &&Incoming| i.stage != Stage::Idle;
+        let full = self.files.incoming.values().filter(active).count() >= FILES_ACTIVE_MAX;
+        let Some(incoming) = self.files.incoming.get_mut(&key) else {
+            return;
+        };
+        let may = incoming.wants_link() && self.me.config.files.is_some() && !self.draining;
+        if !may {
+            return;
+        }
+        let Some(link) = self.links.ready_to(key.0) else {
+            return self.seek(now, key.0);
+        };
+        if full {
+            return;
+        }
+        incoming.stage = Stage::Preparing(link);
+        incoming.due_ms = None;
+        let info = incoming.row.info.clone();
+        let prepare = FileCommand::Prepare { key, info };
+        self.out.push(Output::File(prepare));
+    }
+
+    /// Others may have waited for their turn.
+    pub(super) fn start_waiting(&mut self, now: Now) {
+        let waiting = self.files.incoming.values().filter(|i| i.wants_link());
+        for key in waiting.map(|i| i.key()).collect::<Vec<_>>() {
+            self.start_incoming(now, key);
+        }
+    }
+
+    /// The driver says what is missing: that is asked for.
+    pub(super) fn on_prepared(&mut self, now: Now, key: FileInKey, missing: Vec<(u64, u64)>) {
+        let Some(incoming) = self.files.incoming.get_mut(&key) else {
+            return self.out.push(Output::File(FileCommand::Discard { key }));
+        };
+        let Stage::Preparing(link) = incoming.stage else {
+            return;
+        };
+        let missing: Ranges = missing.into_iter().collect();
+        if missing.is_empty() {
+            return self.finish(key);
+        }
+        let (ranges, asked) = missing.to_pb();
+        (incoming.asked, incoming.written, incoming.said) = (asked, 0, 0);
+        incoming.stage = Stage::Taking(link);
+        let done = incoming.row.info.done(missing.len());
+        self.out.push(Output::File(FileCommand::Take { key, link }));
+        self.tell_in(&key, FileStage::Moving { done });
+        self.say_accept(now, key, link, ranges);
+        self.expect_chunks(now, key);
+    }
+
+    /// Chunks are expected by then.
+    fn expect_chunks(&mut self, now: Now, key: FileInKey) {
+        if let Some(incoming) = self.files.incoming.get_mut(&key) {
+            let wait_ms = FILE_STALL_MS << incoming.stalls.min(8);
+            let at_ms = now.mono_ms + wait_ms.min(FILE_STALL_MS_MAX);
+            incoming.due_ms = Some(at_ms);
+            self.timers.arm_by(Timer::Files, at_ms);
+        }
+    }
+
+    /// Nothing came in time, or something could not be done: once more.
+    pub(super) fn on_incoming_due(&mut self, now: Now, key: FileInKey) {
+        let Some(incoming) = self.files.incoming.get_mut(&key) else {
+            return;
+        };
+        incoming.due_ms = None;
+        match incoming.stage {
+            Stage::Idle => self.start_incoming(now, key),
+            Stage::Taking(_) => {
+                incoming.stalls = incoming.stalls.saturating_add(1);
+                let doubtful = incoming.stalls >= FILE_STALLS_TRUSTED;
+                self.out.counters.count("file-stalled");
+                self.ask_again(now, key);
+                if doubtful {
+                    self.doubt_link(now, key.0);
+                }
+            }
+            // The driver, or the store, answers.
+            Stage::Preparing(_) | Stage::Finishing | Stage::Recording => {}
+        }
+    }
+
+    /// Asks anew for what is missing.
+    fn ask_again(&mut self, now: Now, key: FileInKey) {
+        if let Some(incoming) = self.files.incoming.get_mut(&key) {
+            incoming.stage = Stage::Idle;
+            incoming.due_ms = None;
+        }
+        self.start_incoming(now, key);
+    }
+
+    /// Chunks are written.
+    pub(super) fn on_chunks_written(
+        &mut self,
+        now: Now,
+        (key, link): (FileInKey, LinkId),
+        chunks: u64,
+        left: u64,
+    ) {
+        let Some(incoming) = self.files.incoming.get_mut(&key) else {
+            return;
+        };
+        if incoming.stage != Stage::Taking(link) {
+            return;
+        }
+        incoming.written = incoming.written.saturating_add(chunks);
+        incoming.stalls = 0;
+        if left == 0 {
+            self.out.push(Output::File(FileCommand::Leave { key }));
+            return self.finish(key);
+        }
+        let done = incoming.row.info.done(left);
+        let tell = incoming.told_ms + FILE_TOLD_MS <= now.mono_ms;
+        if tell {
+            incoming.told_ms = now.mono_ms;
+        }
+        let (written, all) = (incoming.written, incoming.written >= incoming.asked);
+        let unsaid = written.saturating_sub(incoming.said);
+        let report = unsaid * u64::from(incoming.row.info.chunk_size) >= FILE_REPORT_BYTES;
+        if report {
+            incoming.said = written;
+        }
+        if tell {
+            self.tell_in(&key, FileStage::Moving { done });
+        }
+        if all {
+            return self.ask_again(now, key);
+        }
+        if report {
+            let state = FileState {
+                offer_id: key.1.to_vec(),
+                written,
+                ..FileState::default()
+            };
+            self.say_file_state(link, state);
+        }
+        self.expect_chunks(now, key);
+    }
+
+    /// Every chunk is there.
+    fn finish(&mut self, key: FileInKey) {
+        if let Some(incoming) = self.files.incoming.get_mut(&key) {
+            incoming.stage = Stage::Finishing;
+            incoming.due_ms = None;
+            self.out.push(Output::File(FileCommand::Finish { key }));
+        }
+    }
+
+    /// The file is in its place: that is written down.
+    pub(super) fn on_finished(&mut self, key: FileInKey, path: String) {
+        let Some(incoming) = self.files.incoming.get_mut(&key) else {
+            return;
+        };
+        let finishing = matches!(incoming.stage, Stage::Preparing(_) | Stage::Finishing);
+        if !finishing {
+            return;
+        }
+        incoming.stage = Stage::Recording;
+        incoming.due_ms = None;
+        incoming.row.path.clone_from(&path);
+        let op = StoreOp::File(FileOp::SetIn {
+            key,
+            state: FileInState::Done,
+            reason: FileReason::Unspecified,
+            path,
+        });
+        self.out.write(vec![op], Write::FileDone(key));
+    }
+
+    /// It is written down, or could not be: only then the sender hears that we have it.
+    pub(crate) fn on_file_recorded(&mut self, now: Now, key: FileInKey, failed: Option<String>) {
+        let Some(incoming) = self.files.incoming.get_mut(&key) else {
+            return;
+        };
+        incoming.stage = Stage::Idle;
+        if let Some(detail) = failed {
+            let at_ms = now.mono_ms + FILE_AGAIN_MS;
+            incoming.due_ms = Some(at_ms);
+            self.timers.arm_by(Timer::Files, at_ms);
+            return self.out.warn(now, "store-failed", detail);
+        }
+        incoming.row.state = FileInState::Done;
+        let path = Some(incoming.row.path.clone());
+        self.out.push(Output::File(FileCommand::Forget { key }));
+        self.tell_in(&key, FileStage::Done { path });
+        self.say_end(now, key);
+        self.start_waiting(now);
+    }
+
+    /// A file for us is declined, or comes to nothing.
+    pub(super) fn end_in(
+        &mut self,
+        now: Now,
+        key: FileInKey,
+        reason: FileReason,
+        detail: Option<String>,
+    ) {
+        let Some(incoming) = self.files.incoming.get_mut(&key) else {
+            return;
+        };
+        if incoming.row.state.is_over() {
+            return;
+        }
+        let started = incoming.row.state == FileInState::Accepted;
+        incoming.row.state = match started {
+            true => FileInState::Ended,
+            false => FileInState::Declined,
+        };
+        incoming.row.reason = reason;
+        incoming.stage = Stage::Idle;
+        incoming.due_ms = None;
+        let op = StoreOp::File(FileOp::SetIn {
+            key,
+            state: incoming.row.state,
+            reason,
+            path: String::new(),
+        });
+        self.out.write(vec![op], Write::Plain);
+        if started {
+            self.out.push(Output::File(FileCommand::Leave { key }));
+            self.out.push(Output::File(FileCommand::Discard { key }));
+        }
+        self.tell_in(&key, FileStage::Ended { reason, detail });
+        self.say_end(now, key);
+        self.start_waiting(now);
+    }
+
+    /// The sender knows what came of a file for us: nothing is left to do.
+    pub(super) fn close_in(&mut self, now: Now, key: FileInKey) {
+        let over = |incoming: &Incoming| incoming.row.state.is_over();
+        if self.files.incoming.get(&key).is_some_and(over) {
+            self.files.incoming.remove(&key);
+            self.lazily(now, StoreOp::File(FileOp::ToldIn(key)));
+        }
+    }
+
+    /// The sender gave a file up, or does not know it.
+    pub(super) fn on_in_done(&mut self, now: Now, key: FileInKey, reason: FileReason) {
+        let Some(incoming) = self.files.incoming.get(&key) else {
+            return;
+        };
+        // All of it is here: that stands.
+        if matches!(incoming.stage, Stage::Finishing | Stage::Recording) {
+            return;
+        }
+        self.end_in(now, key, reason, None);
+        self.close_in(now, key);
+    }
+
+    /// Holds a file for us back, or lets it go on.
+    pub(super) fn pause_in(&mut self, now: Now, key: FileInKey, on: bool) {
+        let Some(incoming) = self.files.incoming.get_mut(&key) else {
+            return;
+        };
+        if std::mem::replace(&mut incoming.paused, on) == on {
+            return;
+        }
+        let link = incoming.link();
+        if on && link.is_some() {
+            incoming.stage = Stage::Idle;
+            incoming.due_ms = None;
+            self.out.push(Output::File(FileCommand::Leave { key }));
+        }
+        if let Some(link) = link.filter(|_| on) {
+            self.say_paused(link, key.1, true);
+        }
+        if on {
+            self.tell_in(&key, FileStage::Paused { by_us: true });
+        } else {
+            self.tell_in(&key, FileStage::Accepted);
+        }
+        self.start_waiting(now);
+    }
+
+    /// The sender holds a file for us back, or not any more: then it is asked for again.
+    pub(super) fn on_in_paused(&mut self, now: Now, key: FileInKey, on: bool) {
+        let Some(incoming) = self.files.incoming.get_mut(&key) else {
+            return;
+        };
+        if incoming.row.state.is_over() || std::mem::replace(&mut incoming.theirs, on) == on {
+            return;
+        }
+        if on && incoming.link().is_some() {
+            incoming.stage = Stage::Idle;
+            incoming.due_ms = None;
+            self.out.push(Output::File(FileCommand::Leave { key }));
+        }
+        if on {
+            self.tell_in(&key, FileStage::Paused { by_us: false });
+        }
+        self.start_waiting(now);
+    }
+
+    /// There is a link to a device: what it has for us goes on there, and what it does not know
+    /// yet it is told.
+    pub(super) fn resume_in(&mut self, now: Now, device: DeviceFp) {
+        let of_device = self.files.incoming.values_mut();
+        let of_device = of_device.filter(|i| i.row.device == device);
+        let mut keys = Vec::new();
+        for incoming in of_device {
+            incoming.theirs = false;
+            incoming.stalls = 0;
+            keys.push((incoming.key(), incoming.row.state.is_over()));
+        }
+        for (key, over) in keys {
+            if over {
+                self.say_end(now, key);
+            } else {
+                self.start_incoming(now, key);
+            }
+        }
+    }
+
+    /// A link is gone: what came on it waits for the next one.
+    pub(super) fn interrupt_in(&mut self, link: LinkId) {
+        let on_link = self.files.incoming.values_mut();
+        let on_link = on_link.filter(|i| i.link() == Some(link));
+        let mut keys = Vec::new();
+        for incoming in on_link {
+            incoming.stage = Stage::Idle;
+            incoming.due_ms = None;
+            keys.push(incoming.key());
+        }
+        for key in &keys {
+            self.out
+                .push(Output::File(FileCommand::Leave { key: *key }));
+            self.tell_in(key, FileStage::Interrupted);
+        }
+    }
+
+    /// Files for us that nothing came of for a month.
+    pub(super) fn expire_in(&mut self, now: Now) {
+        let steady_ms = self.steady_ms(now);
+        let old = |i: &&Incoming| i.row.born_ms.saturating_add(MESSAGE_EXPIRY_MS) < steady_ms;
+        let old = self.files.incoming.values().filter(old);
+        for key in old.map(Incoming::key).collect::<Vec<_>>() {
+            self.end_in(now, key, FileReason::Expired, None);
+            self.close_in(now, key);
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Files: offered as messages are, sent in chunks over a link between the two devices, and resumed
+//! there, whatever came between. The core decides what goes and when; it never sees a byte of one.
+//!
+//! ```text
+//!   sender                                                receiver
+//!     FILE_OFFER, a message like any other: outbox, ACK  ─▶  decides (FilePolicy)
+//!                                     ◀─  FILE_ACCEPT: the chunks wanted, or declined
+//!     chunks, within a window (share) ─▶  verified and written by the driver
+//!                                     ◀─  FILE_STATE: so many written
+//!                                     ◀─  FILE_DONE, once committed; again until closed
+//!     FILE_STATE: closed              ─▶
+//! ```
+//!
+//! The receiver leads: on every new link it asks for what is missing, and what was asked before is
+//! void. So a crash of either side, another link, a pause and a loss are all the same case.
+
+pub mod io;
+pub mod ranges;
+pub mod rows;
+
+mod decide;
+mod incoming;
+mod outgoing;
+mod reports;
+mod seek;
+mod share;
+mod speak;
+
+use crate::limits::{FILES_IN_MAX, FILES_IN_PER_USER_MAX, FILES_OUT_MAX};
+use beeline_proto::id::{DeviceFp, Label, MessageId};
+use beeline_proto::pb::peer::v1::FileReason;
+use incoming::Incoming;
+use outgoing::Outgoing;
+use rows::FileInKey;
+use seek::Seek;
+use share::Share;
+use std::collections::BTreeMap;
+
+/// All files on their way.
+#[derive(Debug, Default)]
+pub(crate) struct Files {
+    /// Ours.
+    out: BTreeMap<MessageId, Outgoing>,
+    /// For us.
+    incoming: BTreeMap<FileInKey, Incoming>,
+    /// Chunks of ours on links.
+    share: Share,
+    /// Devices that are looked for because of files.
+    seeks: BTreeMap<DeviceFp, Seek>,
+}
+
+impl Files {
+    /// Whether a message of ours offers a file.
+    pub(crate) fn offers(&self, id: &MessageId) -> bool {
+        self.out.contains_key(id)
+    }
+
+    /// Whether no further file of ours has room.
+    pub(crate) fn is_out_full(&self) -> bool {
+        self.out.len() >= FILES_OUT_MAX
+    }
+
+    /// Whether another file of a user has no room.
+    pub(crate) fn is_in_full_for(&self, user: &Label) -> bool {
+        let of_user = self.incoming.values().filter(|i| i.row.from == *user);
+        self.incoming.len() >= FILES_IN_MAX || of_user.count() >= FILES_IN_PER_USER_MAX
+    }
+
+    /// Whether a link carries files, or is about to.
+    pub(crate) fn uses(&self, link: crate::input::LinkId) -> bool {
+        let taking = |incoming: &Incoming| incoming.link() == Some(link);
+        self.share.is_used(link) || self.incoming.values().any(taking)
+    }
+}
+
+/// Why a file came to nothing, for people.
+pub fn reason_text(reason: FileReason) -> &'static str {
+    match reason {
+        FileReason::Unspecified => "no reason was given",
+        FileReason::NotWanted => "the receiver does not want it",
+        FileReason::TooLarge => "it is larger than the receiver takes",
+        FileReason::NoRoom => "the receiver has no room for it",
+        FileReason::Invalid => "the offer breaks a limit",
+        FileReason::Cancelled => "it was given up",
+        FileReason::SourceChanged => "the sender's file is gone or was changed",
+        FileReason::Corrupt => "what came was not what was offered",
+        FileReason::NotWritten => "the receiver could not write it",
+        FileReason::UnknownOffer => "the sender does not offer it any more",
+        FileReason::Expired => "nobody took it for a month",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_has_words() {
+        for number in 0..=10 {
+            let reason = FileReason::try_from(number).expect("a reason");
+            assert!(!reason_text(reason).is_empty());
+        }
+        assert!(
+            FileReason::try_from(11).is_err(),
+            "a new reason wants words"
+        );
+    }
+}

@@ -1,0 +1,472 @@
+//! Files of ours: offered through the outbox, sent to the devices that ask.
+
+use super::io::{FileCommand, FileSource, FileStage, FileTold};
+use super::ranges::Ranges;
+use super::reason_text;
+use super::rows::{FileInfo, FileKey, FileOp, FileOutRow, FileOutState};
+use crate::event::{DeliveryState, Event};
+use crate::input::LinkId;
+use crate::intake::Opened;
+use crate::limits::{
+    FILE_GRANTS_MAX, FILE_RANGES_MAX, FILE_SOURCE_LEN_MAX, FILE_TOLD_MS, FILE_UPLOADS_MAX,
+};
+use crate::manager::PeerManager;
+use crate::output::Output;
+use crate::outputs::Write;
+use crate::state::{OutboxRow, StoreOp};
+use beeline_proto::code::ErrorCode;
+use beeline_proto::id::{DeviceFp, Label, MessageId};
+use beeline_proto::limits::MESSAGE_EXPIRY_MS;
+use beeline_proto::pb::peer::v1::{FileAccept, FileOffer, FileReason, FileState};
+use beeline_proto::time::Now;
+
+/// How far the content is from being readable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Content {
+    Shut,
+    Opening,
+    Open,
+}
+
+/// A file of ours.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    pub(super) row: FileOutRow,
+    content: Content,
+    /// Held back by us.
+    pub(super) paused: bool,
+}
+
+impl Outgoing {
+    pub(super) fn new(row: FileOutRow) -> Self {
+        Self {
+            row,
+            content: Content::Shut,
+            paused: false,
+        }
+    }
+
+    fn told(&self, stage: FileStage) -> FileTold {
+        FileTold {
+            id: self.row.id,
+            user: self.row.to.clone(),
+            ours: true,
+            name: self.row.info.name.clone(),
+            size: self.row.info.size,
+            files: self.row.info.files,
+            stage,
+        }
+    }
+}
+
+impl PeerManager {
+    /// Why a file is not offered, beside what is wrong with any message.
+    pub(crate) fn file_objection(&self, file: &FileSource) -> Option<(ErrorCode, String)> {
+        let invalid = |text: String| Some((ErrorCode::InvalidArgument, text));
+        if self.files.is_out_full() {
+            let detail = "too many files wait; try again when some are through".to_owned();
+            return Some((ErrorCode::Full, detail));
+        }
+        if file.source.len() > FILE_SOURCE_LEN_MAX {
+            return invalid(format!("the path exceeds {FILE_SOURCE_LEN_MAX} bytes"));
+        }
+        if !file_info(file, [0; 32]).is_sound() {
+            return invalid("the file's name or size is beyond what can be offered".to_owned());
+        }
+        None
+    }
+
+    /// Takes a file to offer, with the row of the message that will.
+    pub(crate) fn add_file(&mut self, row: &OutboxRow, file: FileSource) -> StoreOp {
+        let mut key = [0; 32];
+        self.crypto.random(&mut key);
+        let row = FileOutRow {
+            id: row.id,
+            to: row.to.clone(),
+            info: file_info(&file, key),
+            source: file.source,
+            state: FileOutState::Offered,
+            reason: FileReason::Unspecified,
+            born_ms: row.born_ms,
+        };
+        self.files.out.insert(row.id, Outgoing::new(row.clone()));
+        StoreOp::File(FileOp::AddOut(row))
+    }
+
+    /// The message that was to offer a file was not queued.
+    pub(crate) fn remove_file(&mut self, id: &MessageId) {
+        self.files.out.remove(id);
+    }
+
+    /// What the message that offers a file says; the context is the caller's.
+    pub(crate) fn file_offer(&self, row: &OutboxRow) -> Option<FileOffer> {
+        let info = &self.files.out.get(&row.id)?.row.info;
+        Some(FileOffer {
+            context: None,
+            name: info.name.clone(),
+            size: info.size,
+            root: info.root.to_vec(),
+            file_key: info.key.0.to_vec(),
+            chunk_size: info.chunk_size,
+            list_len: info.list_len,
+            files: info.files,
+            timestamp: row.queued_ms / 1_000,
+        })
+    }
+
+    pub(super) fn tell_out(&mut self, id: MessageId, stage: FileStage) {
+        if let Some(outgoing) = self.files.out.get(&id) {
+            let told = outgoing.told(stage);
+            self.out.event(Event::File(told));
+        }
+    }
+
+    /// The message that offers a file is durable.
+    pub(crate) fn tell_file_offered(&mut self, id: MessageId) {
+        self.tell_out(id, FileStage::Offered);
+    }
+
+    /// A device asks for chunks, or declines.
+    pub(crate) fn on_file_accept(&mut self, now: Now, opened: &Opened) {
+        let audience = self.me.user.0;
+        let verified = self.verify::<FileAccept>(now, &opened.envelope, opened.from, audience);
+        let (Some(accept), Some(label)) = (verified, self.speaker(opened.from)) else {
+            return self.out.counters.count("file-accept-refused");
+        };
+        let accept = accept.payload();
+        let Ok(id) = MessageId::try_from(accept.offer_id.as_slice()) else {
+            return self.out.counters.count("file-accept-refused");
+        };
+        let (device, link) = (opened.from, opened.way.direct());
+        if !self.offers_to(id, &label) {
+            if accept.declined {
+                return self.say_closed(link, id);
+            }
+            return self.say_unknown(now, device, id);
+        }
+        if accept.declined {
+            let reason = FileReason::try_from(accept.reason).unwrap_or(FileReason::Unspecified);
+            self.say_closed(link, id);
+            return self.on_declined(now, id, device, reason);
+        }
+        let wanted = self.asked(id, accept);
+        let (Some(link), Some(wanted)) = (link, wanted) else {
+            let detail = format!("{label} asks for chunks that a file does not have");
+            return self.out.warn(now, "file-accept-refused", detail);
+        };
+        self.send_file_to(now, id, (device, link), wanted);
+    }
+
+    /// Whether a file of ours is for this user, and has not ended.
+    fn offers_to(&self, id: MessageId, label: &Label) -> bool {
+        let outgoing = self.files.out.get(&id);
+        outgoing.is_some_and(|o| o.row.to == *label && o.row.state != FileOutState::Ended)
+    }
+
+    /// The chunks a device asks for, if the file has them.
+    fn asked(&self, id: MessageId, accept: &FileAccept) -> Option<Ranges> {
+        let chunks = self.files.out.get(&id)?.row.info.chunks();
+        if !accept.wanted.is_empty() {
+            return Ranges::from_pb(&accept.wanted, chunks);
+        }
+        let mut all = Ranges::all(chunks);
+        all.remove(0, accept.from_chunk);
+        (!all.is_empty()).then_some(all)
+    }
+
+    /// A device gets chunks of a file of ours over a link from now on.
+    fn send_file_to(
+        &mut self,
+        now: Now,
+        id: MessageId,
+        (device, link): (DeviceFp, LinkId),
+        wanted: Ranges,
+    ) {
+        let others = self.files.share.of_file(id);
+        let others = others.iter().filter(|(other, _)| *other != device);
+        let turn = self.out.fresh_turn();
+        let Some(outgoing) = self.files.out.get_mut(&id) else {
+            return;
+        };
+        if outgoing.paused || others.count() >= FILE_UPLOADS_MAX {
+            return self.say_paused(link, id, true);
+        }
+        let left = wanted.len();
+        let chunk_size = outgoing.row.info.chunk_size;
+        let to = ((id, device), (link, turn));
+        let before = self.files.share.start(to.0, to.1, wanted, chunk_size);
+        if let Some(before) = before {
+            let stop = FileCommand::Stop { id, link: before };
+            self.out.push(Output::File(stop));
+        }
+        if outgoing.content == Content::Shut {
+            outgoing.content = Content::Opening;
+            let open = FileCommand::Open {
+                id,
+                source: outgoing.row.source.clone(),
+                info: outgoing.row.info.clone(),
+            };
+            self.out.push(Output::File(open));
+        }
+        let done = outgoing.row.info.done(left);
+        if outgoing.row.state == FileOutState::Offered {
+            outgoing.row.state = FileOutState::Wanted;
+            self.set_out(id);
+            self.tell_out(id, FileStage::Accepted);
+        }
+        self.tell_out(id, FileStage::Moving { done });
+        self.files.seeks.remove(&device);
+        self.feed_files(link);
+        self.arm_files(now);
+    }
+
+    /// Writes how far a file of ours is.
+    fn set_out(&mut self, id: MessageId) {
+        if let Some(outgoing) = self.files.out.get(&id) {
+            let (state, reason) = (outgoing.row.state, outgoing.row.reason);
+            let op = StoreOp::File(FileOp::SetOut { id, state, reason });
+            self.out.write(vec![op], Write::Plain);
+        }
+    }
+
+    /// Hands the next chunks of a link to the driver.
+    pub(super) fn feed_files(&mut self, link: LinkId) {
+        for _ in 0..FILE_GRANTS_MAX {
+            let out = &self.files.out;
+            let may = |id: &MessageId| out.get(id).is_some_and(|o| o.content == Content::Open);
+            let Some(grant) = self.files.share.next(link, may) else {
+                return;
+            };
+            self.out.push(Output::File(FileCommand::Send {
+                id: grant.id,
+                link,
+                from: grant.from,
+                count: grant.count,
+                turn: grant.turn,
+            }));
+        }
+    }
+
+    /// The content of a file of ours is open: it goes wherever it was asked for.
+    pub(super) fn on_file_opened(&mut self, id: MessageId) {
+        let Some(outgoing) = self.files.out.get_mut(&id) else {
+            return self.out.push(Output::File(FileCommand::Shut { id }));
+        };
+        outgoing.content = Content::Open;
+        for (_, link) in self.files.share.of_file(id) {
+            self.feed_files(link);
+        }
+    }
+
+    /// A receiver says how far it is.
+    pub(super) fn on_file_written(
+        &mut self,
+        now: Now,
+        (id, device): (MessageId, DeviceFp),
+        written: u64,
+    ) {
+        let Some(upload) = self.files.share.written(id, device, written) else {
+            return;
+        };
+        let (left, link) = (upload.left(), upload.link);
+        if upload.told_ms + FILE_TOLD_MS <= now.mono_ms {
+            upload.told_ms = now.mono_ms;
+            let info = self.files.out.get(&id).map(|o| o.row.info.done(left));
+            if let Some(done) = info {
+                self.tell_out(id, FileStage::Moving { done });
+            }
+        }
+        self.feed_files(link);
+    }
+
+    /// Sends nothing more of a file to a device; closes it when nobody gets it any more.
+    pub(super) fn stop_sending(&mut self, id: MessageId, device: DeviceFp) {
+        if let Some(link) = self.files.share.end(id, device) {
+            self.out.push(Output::File(FileCommand::Stop { id, link }));
+            self.feed_files(link);
+        }
+        self.files.seeks.remove(&device);
+        self.shut_if_idle(id);
+    }
+
+    fn shut_if_idle(&mut self, id: MessageId) {
+        let idle = self.files.share.of_file(id).is_empty();
+        let Some(outgoing) = self.files.out.get_mut(&id).filter(|_| idle) else {
+            return;
+        };
+        if outgoing.content != Content::Shut {
+            outgoing.content = Content::Shut;
+            self.out.push(Output::File(FileCommand::Shut { id }));
+        }
+        // Other devices of the recipient may still hear of the offer, and ask.
+        let over = outgoing.row.state == FileOutState::Done && self.outbox.get(&id).is_none();
+        if over {
+            self.files.out.remove(&id);
+        }
+    }
+
+    /// A device does not want a file of ours. Another one may.
+    fn on_declined(&mut self, now: Now, id: MessageId, device: DeviceFp, reason: FileReason) {
+        self.stop_sending(id, device);
+        let state = self.files.out.get(&id).map(|o| o.row.state);
+        let others = !self.files.share.of_file(id).is_empty();
+        if !others && state.is_some_and(|state| state < FileOutState::Done) {
+            self.end_out(now, id, reason, None);
+        }
+    }
+
+    /// A receiver says that it has a file of ours, or that it comes to nothing.
+    pub(super) fn on_out_done(
+        &mut self,
+        now: Now,
+        (id, device): (MessageId, DeviceFp),
+        complete: bool,
+        reason: FileReason,
+    ) {
+        if !complete {
+            return self.on_declined(now, id, device, reason);
+        }
+        let Some(outgoing) = self.files.out.get_mut(&id) else {
+            return;
+        };
+        if outgoing.row.state < FileOutState::Done {
+            outgoing.row.state = FileOutState::Done;
+            self.set_out(id);
+            self.tell_out(id, FileStage::Done { path: None });
+        }
+        self.stop_sending(id, device);
+    }
+
+    /// A file of ours comes to nothing: every device that gets it is told.
+    pub(super) fn end_out(
+        &mut self,
+        now: Now,
+        id: MessageId,
+        reason: FileReason,
+        detail: Option<String>,
+    ) {
+        let mut ops: Vec<StoreOp> = self
+            .withdraw_file(now, id, reason, detail)
+            .into_iter()
+            .collect();
+        let state = match reason {
+            FileReason::Expired => DeliveryState::Expired,
+            _ => DeliveryState::Rejected,
+        };
+        ops.extend(self.end_message(now, id, state, reason_text(reason)));
+        // In one write: an offer without its file would be sent as a text.
+        self.write_some(ops);
+    }
+
+    /// A file of ours ends, perhaps because its offer did: the operation to write with that.
+    pub(crate) fn withdraw_file(
+        &mut self,
+        now: Now,
+        id: MessageId,
+        reason: FileReason,
+        detail: Option<String>,
+    ) -> Option<StoreOp> {
+        for (device, _) in self.files.share.of_file(id) {
+            self.say_done(now, device, id, Some(reason));
+            self.stop_sending(id, device);
+        }
+        let outgoing = self.files.out.get_mut(&id)?;
+        let ends = outgoing.row.state < FileOutState::Done;
+        if ends {
+            outgoing.row.state = FileOutState::Ended;
+            self.tell_out(id, FileStage::Ended { reason, detail });
+        }
+        self.files.out.remove(&id);
+        ends.then_some(StoreOp::File(FileOp::SetOut {
+            id,
+            state: FileOutState::Ended,
+            reason,
+        }))
+    }
+
+    /// Holds a file of ours back, or lets it go on: receivers ask again then.
+    pub(super) fn pause_out(&mut self, id: MessageId, on: bool) {
+        let devices = self.files.share.of_file(id);
+        let Some(outgoing) = self.files.out.get_mut(&id) else {
+            return;
+        };
+        if std::mem::replace(&mut outgoing.paused, on) == on {
+            return;
+        }
+        let to = outgoing.row.to.clone();
+        let linked: Vec<LinkId> = self.links.of_user(&to).map(|link| link.id).collect();
+        for link in linked {
+            self.say_paused(link, id, on);
+        }
+        for (device, _) in devices {
+            self.stop_sending(id, device);
+        }
+        let stage = match on {
+            true => FileStage::Paused { by_us: true },
+            false => FileStage::Accepted,
+        };
+        self.tell_out(id, stage);
+    }
+
+    /// Files of ours that nobody took for a month.
+    pub(super) fn expire_out(&mut self, now: Now) {
+        let steady_ms = self.steady_ms(now);
+        let old = |o: &&Outgoing| o.row.born_ms.saturating_add(MESSAGE_EXPIRY_MS) < steady_ms;
+        let old = self.files.out.values().filter(old);
+        for id in old.map(|o| o.row.id).collect::<Vec<_>>() {
+            self.end_out(now, id, FileReason::Expired, None);
+        }
+        let done = |o: &&Outgoing| o.row.state == FileOutState::Done;
+        let done = self.files.out.values().filter(done);
+        for id in done.map(|o| o.row.id).collect::<Vec<_>>() {
+            self.shut_if_idle(id);
+        }
+    }
+
+    /// The link is gone: receivers ask again on the next one.
+    pub(super) fn interrupt_out(&mut self, link: LinkId) {
+        for id in self.files.share.end_link(link) {
+            self.tell_out(id, FileStage::Interrupted);
+            self.shut_if_idle(id);
+        }
+    }
+
+    /// A receiver holds a file of ours back; it asks again when it wants it.
+    pub(super) fn on_out_paused(&mut self, id: MessageId, device: DeviceFp) {
+        if self
+            .files
+            .share
+            .of_file(id)
+            .iter()
+            .any(|(d, _)| *d == device)
+        {
+            self.stop_sending(id, device);
+            self.tell_out(id, FileStage::Paused { by_us: false });
+        }
+    }
+
+    /// Says on a link that a file is held back, or not any more.
+    pub(super) fn say_paused(&mut self, link: LinkId, id: MessageId, paused: bool) {
+        let state = FileState {
+            offer_id: id.to_vec(),
+            paused,
+            ..FileState::default()
+        };
+        self.say_file_state(link, state);
+    }
+}
+
+fn file_info(file: &FileSource, key: [u8; 32]) -> FileInfo {
+    FileInfo {
+        name: file.name.clone(),
+        size: file.size,
+        root: file.root,
+        key: FileKey::new(key),
+        chunk_size: file.chunk_size,
+        list_len: file.list_len,
+        files: file.files,
+    }
+}
+
+// An accept is checked against this before any of it is kept.
+const _: () = assert!(FILE_RANGES_MAX * 24 < beeline_proto::limits::PAYLOAD_LEN_MAX);

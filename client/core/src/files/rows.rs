@@ -1,0 +1,264 @@
+//! What outlives the process of files on their way, and what the store does with it.
+
+use beeline_proto::id::{DeviceFp, EnvelopeHash, Label, MessageId, UserFp};
+use beeline_proto::limits::{
+    FILE_CHUNK_LEN_MAX, FILE_CHUNK_LEN_MIN, FILE_CHUNKS_MAX, FILE_LEN_MAX, FILE_NAME_LEN_MAX,
+    FOLDER_FILES_MAX, FOLDER_LIST_LEN_MAX,
+};
+use beeline_proto::pb::peer::v1::{FileOffer, FileReason};
+use zeroize::Zeroizing;
+
+/// The key chunks are sealed with; wiped when dropped, and never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct FileKey(pub Zeroizing<[u8; 32]>);
+
+impl std::fmt::Debug for FileKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("FileKey")
+    }
+}
+
+impl FileKey {
+    /// From its bytes.
+    pub fn new(bytes: [u8; 32]) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+}
+
+/// What a file, or a folder, is: what its offer says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileInfo {
+    /// Display name; never used as a path.
+    pub name: String,
+    /// Bytes.
+    pub size: u64,
+    /// BLAKE3 root of the content.
+    pub root: [u8; 32],
+    /// Seals the chunks.
+    pub key: FileKey,
+    /// Bytes of one chunk.
+    pub chunk_size: u32,
+    /// Bytes of the list at the start of a folder's content; 0 for a file.
+    pub list_len: u32,
+    /// Files of a folder; 0 for a file.
+    pub files: u32,
+}
+
+impl FileInfo {
+    /// How many chunks it has.
+    pub fn chunks(&self) -> u64 {
+        self.size.div_ceil(u64::from(self.chunk_size).max(1))
+    }
+
+    /// Bytes of the content when `left` chunks are missing; the short last one counts as whole.
+    pub fn done(&self, left: u64) -> u64 {
+        self.size
+            .saturating_sub(left.saturating_mul(u64::from(self.chunk_size)))
+    }
+
+    /// Whether it keeps within what is agreed.
+    pub fn is_sound(&self) -> bool {
+        let chunks = self.chunk_size.is_power_of_two()
+            && (FILE_CHUNK_LEN_MIN..=FILE_CHUNK_LEN_MAX).contains(&self.chunk_size)
+            && self.size <= FILE_LEN_MAX
+            && self.chunks() <= u64::from(FILE_CHUNKS_MAX);
+        let name = !self.name.is_empty() && self.name.len() <= FILE_NAME_LEN_MAX;
+        let folder = u64::from(self.list_len) <= self.size
+            && self.list_len <= FOLDER_LIST_LEN_MAX
+            && (self.list_len > 0 || self.files == 0)
+            && self.files as usize <= FOLDER_FILES_MAX;
+        chunks && name && folder
+    }
+
+    /// What an offer says, if it keeps within what is agreed.
+    pub fn from_pb(offer: &FileOffer) -> Option<Self> {
+        let info = Self {
+            name: offer.name.clone(),
+            size: offer.size,
+            root: offer.root.as_slice().try_into().ok()?,
+            key: FileKey::new(offer.file_key.as_slice().try_into().ok()?),
+            chunk_size: offer.chunk_size,
+            list_len: offer.list_len,
+            files: offer.files,
+        };
+        info.is_sound().then_some(info)
+    }
+}
+
+/// How far a file of ours is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FileOutState {
+    /// The offer waits, or nobody has asked for the file yet.
+    Offered,
+    /// A device of the recipient has asked for it.
+    Wanted,
+    /// A device of the recipient has it. Others may still ask.
+    Done,
+    /// It came to nothing.
+    Ended,
+}
+
+impl FileOutState {
+    /// As stored and printed.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Offered => "offered",
+            Self::Wanted => "wanted",
+            Self::Done => "done",
+            Self::Ended => "ended",
+        }
+    }
+
+    /// What a stored name says.
+    pub fn from_name(name: &str) -> Option<Self> {
+        let all = [Self::Offered, Self::Wanted, Self::Done, Self::Ended];
+        all.into_iter().find(|state| state.name() == name)
+    }
+}
+
+/// A file of ours for somebody.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileOutRow {
+    /// The message that offers it.
+    pub id: MessageId,
+    /// The recipient.
+    pub to: Label,
+    /// What it is.
+    pub info: FileInfo,
+    /// Where its content is: the driver's own word for it.
+    pub source: String,
+    /// How far it is.
+    pub state: FileOutState,
+    /// Why it ended.
+    pub reason: FileReason,
+    /// When it was offered, on the steady clock.
+    pub born_ms: u64,
+}
+
+/// How far a file for us is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FileInState {
+    /// Nobody decided.
+    Offered,
+    /// It is wanted.
+    Accepted,
+    /// Verified, and in its place.
+    Done,
+    /// Not wanted.
+    Declined,
+    /// It came to nothing.
+    Ended,
+}
+
+impl FileInState {
+    /// As stored and printed.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Offered => "offered",
+            Self::Accepted => "accepted",
+            Self::Done => "done",
+            Self::Declined => "declined",
+            Self::Ended => "ended",
+        }
+    }
+
+    /// What a stored name says.
+    pub fn from_name(name: &str) -> Option<Self> {
+        let all = [
+            Self::Offered,
+            Self::Accepted,
+            Self::Done,
+            Self::Declined,
+            Self::Ended,
+        ];
+        all.into_iter().find(|state| state.name() == name)
+    }
+
+    /// Whether nothing more comes of it.
+    pub fn is_over(self) -> bool {
+        self > Self::Accepted
+    }
+}
+
+/// A file somebody offers us.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileInRow {
+    /// The offering device.
+    pub device: DeviceFp,
+    /// The message that offers it.
+    pub id: MessageId,
+    /// The offering user.
+    pub user: UserFp,
+    /// The offering userId.
+    pub from: Label,
+    /// Hash of the offer's envelope.
+    pub hash: EnvelopeHash,
+    /// What it is.
+    pub info: FileInfo,
+    /// How far it is.
+    pub state: FileInState,
+    /// Why it was declined or ended.
+    pub reason: FileReason,
+    /// Where it is, once it is done: the driver's own word for it.
+    pub path: String,
+    /// Whether the offering device knows what came of it.
+    pub told: bool,
+    /// When the offer came, on the steady clock.
+    pub born_ms: u64,
+}
+
+/// Names a file for us.
+pub type FileInKey = (DeviceFp, MessageId);
+
+/// What the store loads at start.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct FileLoad {
+    /// Files of ours that have not ended.
+    pub out: Vec<FileOutRow>,
+    /// Files for us whose sender does not know yet what came of them.
+    pub incoming: Vec<FileInRow>,
+}
+
+/// One operation on files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FileOp {
+    /// Insert a file of ours, if the message that offers it is there.
+    AddOut(FileOutRow),
+    /// Set how far a file of ours is.
+    SetOut {
+        /// The file.
+        id: MessageId,
+        /// The state.
+        state: FileOutState,
+        /// Why it ended.
+        reason: FileReason,
+    },
+    /// Insert a file for us, if the message that offers it is there with this hash, and the file is
+    /// not.
+    AddIn(FileInRow),
+    /// Set how far a file for us is.
+    SetIn {
+        /// The file.
+        key: FileInKey,
+        /// The state.
+        state: FileInState,
+        /// Why it was declined or ended.
+        reason: FileReason,
+        /// Where it is, once it is done.
+        path: String,
+    },
+    /// The offering device knows what came of a file for us.
+    ToldIn(FileInKey),
+}
+
+impl FileOp {
+    /// Whether what it records is in force already, so that a failed write must be repeated.
+    pub(crate) fn in_force(&self) -> bool {
+        match self {
+            Self::SetOut { .. } | Self::ToldIn(_) => true,
+            // That it is done is written again where its answer is handled.
+            Self::SetIn { state, .. } => *state != FileInState::Done,
+            Self::AddOut(_) | Self::AddIn(_) => false,
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Files on their way: what each is and how far. Their bytes are not here.
+
+use super::load::{label, rows, unsigned};
+use super::ops::{OpError, fixed, message_id, to_db};
+use crate::error::StoreError;
+use beeline_proto::id::{DeviceFp, EnvelopeHash, Label, UserFp};
+use beeline_proto::pb::peer::v1::FileReason;
+use client_core::files::rows::{
+    FileInRow, FileInState, FileInfo, FileKey, FileLoad, FileOp, FileOutRow, FileOutState,
+};
+use rusqlite::{Connection, Row, params};
+
+/// Applies one operation.
+pub(super) fn apply(conn: &Connection, op: &FileOp) -> Result<(), OpError> {
+    match op {
+        FileOp::AddOut(row) => add_out(conn, row)?,
+        FileOp::SetOut { id, state, reason } => {
+            let sql = "UPDATE files_out SET state = ?2, reason = ?3 WHERE id = ?1";
+            let set = params![id.0, state.name(), *reason as i32];
+            conn.prepare_cached(sql)?.execute(set)?;
+        }
+        FileOp::AddIn(row) => add_in(conn, row)?,
+        FileOp::SetIn {
+            key,
+            state,
+            reason,
+            path,
+        } => {
+            let sql = "UPDATE files_in SET state = ?3, reason = ?4, path = ?5
+                       WHERE device_fp = ?1 AND id = ?2";
+            let set = params![key.0.0, key.1.0, state.name(), *reason as i32, path];
+            conn.prepare_cached(sql)?.execute(set)?;
+        }
+        FileOp::ToldIn(key) => {
+            let sql = "UPDATE files_in SET told = 1 WHERE device_fp = ?1 AND id = ?2";
+            conn.prepare_cached(sql)?
+                .execute(params![key.0.0, key.1.0])?;
+        }
+    }
+    Ok(())
+}
+
+fn add_out(conn: &Connection, row: &FileOutRow) -> Result<(), OpError> {
+    // A repeated call was answered with an earlier message: its file is here.
+    let sql = "INSERT INTO files_out (id, to_user_id, source, name, size, root, file_key,
+                   chunk_size, list_len, files, state, reason, born_ms)
+               SELECT id, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13 FROM outbox
+               WHERE id = ?1";
+    let info = &row.info;
+    conn.prepare_cached(sql)?.execute(params![
+        row.id.0,
+        row.to.as_str(),
+        row.source,
+        info.name,
+        to_db(info.size),
+        info.root,
+        info.key.0.as_slice(),
+        info.chunk_size,
+        info.list_len,
+        info.files,
+        row.state.name(),
+        row.reason as i32,
+        to_db(row.born_ms),
+    ])?;
+    Ok(())
+}
+
+fn add_in(conn: &Connection, row: &FileInRow) -> Result<(), OpError> {
+    let sql = "INSERT OR IGNORE INTO files_in (device_fp, id, user_fp, from_user_id, hash, name,
+                   size, root, file_key, chunk_size, list_len, files, state, reason, path, told,
+                   born_ms)
+               SELECT device_fp, id, ?3, ?4, hash, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15,
+                   ?16, ?17 FROM inbox
+               WHERE device_fp = ?1 AND id = ?2 AND hash = ?5";
+    let info = &row.info;
+    conn.prepare_cached(sql)?.execute(params![
+        row.device.0,
+        row.id.0,
+        row.user.0,
+        row.from.as_str(),
+        row.hash.0,
+        info.name,
+        to_db(info.size),
+        info.root,
+        info.key.0.as_slice(),
+        info.chunk_size,
+        info.list_len,
+        info.files,
+        row.state.name(),
+        row.reason as i32,
+        row.path,
+        row.told,
+        to_db(row.born_ms),
+    ])?;
+    Ok(())
+}
+
+/// Reads what is on its way.
+pub(super) fn load(conn: &Connection) -> Result<FileLoad, StoreError> {
+    let out = "SELECT name, size, root, file_key, chunk_size, list_len, files, id, to_user_id,
+                   source, state, reason, born_ms
+               FROM files_out
+               WHERE state IN ('offered', 'wanted')
+                   OR (state = 'done' AND id IN (SELECT message FROM outbox_acks))";
+    let incoming = "SELECT name, size, root, file_key, chunk_size, list_len, files, device_fp, id,
+                        user_fp, from_user_id, hash, state, reason, path, born_ms
+                    FROM files_in WHERE told = 0";
+    Ok(FileLoad {
+        out: rows(conn, out, [], out_row)?,
+        incoming: rows(conn, incoming, [], in_row)?,
+    })
+}
+
+/// The first seven columns.
+fn info(row: &Row<'_>) -> rusqlite::Result<FileInfo> {
+    Ok(FileInfo {
+        name: row.get(0)?,
+        size: unsigned(row, 1)?,
+        root: fixed(row, 2)?,
+        key: FileKey::new(fixed(row, 3)?),
+        chunk_size: row.get(4)?,
+        list_len: row.get(5)?,
+        files: row.get(6)?,
+    })
+}
+
+fn reason(row: &Row<'_>, column: usize) -> rusqlite::Result<FileReason> {
+    let number: i32 = row.get(column)?;
+    Ok(FileReason::try_from(number).unwrap_or(FileReason::Unspecified))
+}
+
+fn out_row(row: &Row<'_>) -> rusqlite::Result<FileOutRow> {
+    let state = row.get_ref(10)?.as_str()?;
+    Ok(FileOutRow {
+        id: message_id(row, 7)?,
+        to: label(row, 8)?,
+        info: info(row)?,
+        source: row.get(9)?,
+        state: FileOutState::from_name(state).unwrap_or(FileOutState::Ended),
+        reason: reason(row, 11)?,
+        born_ms: unsigned(row, 12)?,
+    })
+}
+
+fn in_row(row: &Row<'_>) -> rusqlite::Result<FileInRow> {
+    let state = row.get_ref(12)?.as_str()?;
+    Ok(FileInRow {
+        device: DeviceFp(fixed(row, 7)?),
+        id: message_id(row, 8)?,
+        user: UserFp(fixed(row, 9)?),
+        from: label(row, 10)?,
+        hash: EnvelopeHash(fixed(row, 11)?),
+        info: info(row)?,
+        state: FileInState::from_name(state).unwrap_or(FileInState::Ended),
+        reason: reason(row, 13)?,
+        path: row.get(14)?,
+        told: false,
+        born_ms: unsigned(row, 15)?,
+    })
+}
+
+/// Deletes what is over of the files with a user.
+pub(super) fn forget(conn: &Connection, user: &Label) -> Result<(), OpError> {
+    let sql = "DELETE FROM files_out WHERE to_user_id = ?1 AND state IN ('done', 'ended')";
+    conn.prepare_cached(sql)?.execute([user.as_str()])?;
+    let sql = "DELETE FROM files_in WHERE from_user_id = ?1 AND told = 1";
+    conn.prepare_cached(sql)?.execute([user.as_str()])?;
+    Ok(())
+}
+
+#[cfg(test)]
+#[path = "files_tests.rs"]
+mod tests;

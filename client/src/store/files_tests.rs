@@ -1,0 +1,167 @@
+//! Files in the store: kept while they are on their way, bound to the message that offers them.
+
+use super::super::load;
+use super::super::tests::{
+    Place, conn, done, incoming, label, loaded, outgoing, own, place, reader,
+};
+use beeline_proto::id::{DeviceFp, EnvelopeHash, MessageId, UserFp};
+use beeline_proto::pb::peer::v1::FileReason;
+use client_core::event::DeliveryState;
+use client_core::files::rows::{
+    FileInRow, FileInState, FileInfo, FileKey, FileLoad, FileOp, FileOutRow, FileOutState,
+};
+use client_core::state::StoreOp;
+
+fn info() -> FileInfo {
+    FileInfo {
+        name: "holiday.mov".to_owned(),
+        size: 1 << 40,
+        root: [1; 32],
+        key: FileKey::new([2; 32]),
+        chunk_size: 65_536,
+        list_len: 300,
+        files: 2,
+    }
+}
+
+fn ours(n: u8) -> FileOutRow {
+    FileOutRow {
+        id: MessageId([n; 16]),
+        to: label("carol"),
+        info: info(),
+        source: "/films/holiday.mov".to_owned(),
+        state: FileOutState::Offered,
+        reason: FileReason::Unspecified,
+        born_ms: 7,
+    }
+}
+
+fn theirs(n: u8) -> FileInRow {
+    FileInRow {
+        device: DeviceFp([9; 32]),
+        id: MessageId([n; 16]),
+        user: UserFp([8; 32]),
+        from: label("carol"),
+        hash: EnvelopeHash([n; 32]),
+        info: info(),
+        state: FileInState::Offered,
+        reason: FileReason::Unspecified,
+        path: String::new(),
+        told: false,
+        born_ms: 8,
+    }
+}
+
+fn file(op: FileOp) -> StoreOp {
+    StoreOp::File(op)
+}
+
+fn on_disk(place: &Place) -> FileLoad {
+    loaded(place).files
+}
+
+#[test]
+fn a_file_of_ours_is_there_until_it_ended() {
+    let place = place();
+    let db = conn(&place);
+    let (start, _) = load::load(&db, &own()).expect("loaded");
+    let queue = StoreOp::QueueMessage(outgoing(1, "carol", 1, start.incarnation));
+    // One whose message was not queued is not kept.
+    done(
+        &db,
+        &[
+            queue,
+            file(FileOp::AddOut(ours(1))),
+            file(FileOp::AddOut(ours(2))),
+        ],
+    );
+    assert_eq!(on_disk(&place).out, [ours(1)]);
+    let set = |state, reason| {
+        let id = MessageId([1; 16]);
+        file(FileOp::SetOut { id, state, reason })
+    };
+    done(&db, &[set(FileOutState::Wanted, FileReason::Unspecified)]);
+    assert_eq!(on_disk(&place).out[0].state, FileOutState::Wanted);
+    done(&db, &[set(FileOutState::Ended, FileReason::NoRoom)]);
+    assert!(on_disk(&place).out.is_empty());
+}
+
+#[test]
+fn a_file_for_us_is_there_until_its_sender_knows_what_became_of_it() {
+    let place = place();
+    let db = conn(&place);
+    load::load(&db, &own()).expect("loaded");
+    let key = (DeviceFp([9; 32]), MessageId([1; 16]));
+    let other = FileInRow {
+        hash: EnvelopeHash([7; 32]),
+        ..theirs(1)
+    };
+    // The offer must be there, and be the very one.
+    done(&db, &[file(FileOp::AddIn(theirs(1)))]);
+    done(
+        &db,
+        &[StoreOp::Receive(incoming(1, 1)), file(FileOp::AddIn(other))],
+    );
+    assert!(on_disk(&place).incoming.is_empty());
+    done(
+        &db,
+        &[
+            StoreOp::Receive(incoming(1, 1)),
+            file(FileOp::AddIn(theirs(1))),
+        ],
+    );
+    assert_eq!(on_disk(&place).incoming, [theirs(1)]);
+    let set = |state, reason, path: &str| {
+        let path = path.to_owned();
+        file(FileOp::SetIn {
+            key,
+            state,
+            reason,
+            path,
+        })
+    };
+    done(
+        &db,
+        &[set(
+            FileInState::Done,
+            FileReason::Unspecified,
+            "/in/holiday.mov",
+        )],
+    );
+    // What comes again changes nothing.
+    done(
+        &db,
+        &[
+            StoreOp::Receive(incoming(1, 1)),
+            file(FileOp::AddIn(theirs(1))),
+        ],
+    );
+    let kept = on_disk(&place).incoming;
+    assert_eq!(
+        (kept[0].state, kept[0].path.as_str()),
+        (FileInState::Done, "/in/holiday.mov")
+    );
+    done(&db, &[file(FileOp::ToldIn(key))]);
+    assert!(on_disk(&place).incoming.is_empty());
+}
+
+#[test]
+fn a_deleted_conversation_takes_its_files_along() {
+    let place = place();
+    let db = conn(&place);
+    let (start, _) = load::load(&db, &own()).expect("loaded");
+    let queue = StoreOp::QueueMessage(outgoing(1, "carol", 1, start.incarnation));
+    done(&db, &[queue, file(FileOp::AddOut(ours(1)))]);
+    super::forget(&db, &label("carol")).expect("nothing is over");
+    assert_eq!(on_disk(&place).out.len(), 1);
+    let (id, reason) = (MessageId([1; 16]), FileReason::Unspecified);
+    let state = FileOutState::Done;
+    done(&db, &[file(FileOp::SetOut { id, state, reason })]);
+    super::forget(&db, &label("carol")).expect("deleted");
+    let left: i64 = db
+        .query_row("SELECT count(*) FROM files_out", [], |row| row.get(0))
+        .expect("counted");
+    assert_eq!(left, 0);
+    let history = reader(&place).history(&label("carol"), 9).expect("read");
+    assert_eq!(history[0].state, DeliveryState::Queued);
+}
