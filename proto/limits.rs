@@ -138,6 +138,43 @@ pub const SENT_AT_AHEAD_MAX_MS: u64 = 5 * 60 * 1000;
 /// An idempotency key, bytes.
 pub const IDEMPOTENCY_KEY_LEN_MAX: usize = 128;
 
+/// A file, or a folder's list with all its files, bytes: 1 TiB. With 64 KiB chunks that is
+/// [`FILE_CHUNKS_MAX`], whose bitmap is 2 MiB.
+pub const FILE_LEN_MAX: u64 = 1 << 40;
+
+/// Chunks of one file: bounds the bitmap to 2 MiB and a proof to [`FILE_PROOF_MAX`] hashes.
+pub const FILE_CHUNKS_MAX: u32 = 1 << 24;
+
+/// Smallest chunk, bytes: the leaf of BLAKE3's own tree.
+pub const FILE_CHUNK_LEN_MIN: u32 = 1_024;
+
+/// Largest chunk, bytes: what the fastest stack carries best in one message.
+pub const FILE_CHUNK_LEN_MAX: u32 = 64 * 1024;
+
+/// Hashes of 32 bytes that prove one chunk, at most: the depth of a tree of [`FILE_CHUNKS_MAX`].
+pub const FILE_PROOF_MAX: usize = 24;
+
+/// A frame with one file chunk, bytes: the largest chunk, its proof, 16 bytes of tag and at most 64
+/// of framing. More than [`FRAME_LEN_MAX`], so a link announces it in its description.
+pub const FILE_FRAME_LEN_MAX: usize = FILE_CHUNK_LEN_MAX as usize + FILE_PROOF_MAX * 32 + 16 + 64;
+
+/// The name a file is offered under, bytes: the longest name most file systems have.
+pub const FILE_NAME_LEN_MAX: usize = 255;
+
+/// Files of one folder: its list is held in memory on both sides.
+pub const FOLDER_FILES_MAX: usize = 65_536;
+
+/// A folder's list as it is sent, bytes: 65,536 files with names of 60 bytes.
+pub const FOLDER_LIST_LEN_MAX: u32 = 4 * 1024 * 1024;
+
+/// A path in a folder's list, bytes.
+pub const FOLDER_PATH_LEN_MAX: usize = 1_024;
+
+/// Directories below each other in a folder: deeper trees are loops or attacks.
+pub const FOLDER_DEPTH_MAX: usize = 32;
+
+const _: () = assert!(FILE_LEN_MAX == FILE_CHUNKS_MAX as u64 * FILE_CHUNK_LEN_MAX as u64);
+const _: () = assert!(1 << FILE_PROOF_MAX == FILE_CHUNKS_MAX);
 const _: () = assert!(TEXT_LEN_MAX + 2_000 <= PAYLOAD_LEN_MAX);
 const _: () = assert!(DESCRIPTOR_LEN_MAX + 360 + 2_410 + 9 <= CHAIN_LEN_MAX);
 const _: () = assert!(ENVELOPE_LEN_MAX + 512 <= PARCEL_LEN_MAX);
