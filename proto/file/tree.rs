@@ -63,7 +63,7 @@ impl Proof {
         }
     }
 
-    /// Adds the next sibling; beyond [`FILE_PROOF_MAX`] it is left out, and the proof proves nothing.
+    /// Adds the next sibling; one beyond [`FILE_PROOF_MAX`] is left out, and nothing proved.
     pub fn push(&mut self, hash: &Hash) {
         if let Some(place) = self.bytes.get_mut(self.len..self.len + HASH_LEN) {
             place.copy_from_slice(hash);

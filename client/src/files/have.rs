@@ -8,10 +8,10 @@
 //! ```
 //!
 //! A bit of `written` is set after its chunk was written. That outlives `kill -9`, for the system
-//! keeps what it took, so `written` is believed while the system has not been started anew. A bit of
-//! `synced` is set only after its chunk was synced, so it is believed always; torn writes leave bits
-//! unset and cost chunks sent again, never a hole taken for data. After an error of a sync nobody
-//! knows what the system still holds: `written` then no longer counts.
+//! keeps what it took, so `written` is believed while the system was not started anew. A bit of
+//! `synced` is set only after its chunk was synced, so it is believed always; torn writes leave
+//! bits unset and cost chunks sent again, never a hole taken for data. After an error of a sync
+//! nobody knows what the system still holds: `written` then no longer counts.
 
 use super::disk::Disk;
 use super::{FilesError, Offer};

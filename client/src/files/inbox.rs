@@ -61,8 +61,9 @@ impl Inbox {
         })
     }
 
-    /// Begins an offer that was accepted, or goes on with it after a crash. `promised` is what other
-    /// accepted offers have yet to write, bytes: nothing is begun that will not fit beside them.
+    /// Begins an offer that was accepted, or goes on with it after a crash. `promised` is what
+    /// other accepted offers have yet to write, bytes: nothing is begun that will not fit beside
+    /// them.
     ///
     /// # Errors
     /// [`FilesError::NoRoom`]; [`FilesError::Content`] for an offer that cannot be; the disk's.

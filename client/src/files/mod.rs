@@ -6,9 +6,9 @@
 //! After a restart the same two steps give the same root, or the file has changed. Memory is
 //! bounded whatever the size: at most 8 MiB of hashes, a list of at most 4 MiB, one buffer.
 //!
-//! **Receiving.** An [`Inbox`] is the folder that files are received into; [`Inbox::begin`] opens or
-//! reopens one offer as a [`Sink`]. [`Sink::accept`] opens, proves and writes a chunk, in any order
-//! and as often as it comes; [`Sink::missing`] says what is still wanted, after any crash;
+//! **Receiving.** An [`Inbox`] is the folder that files are received into; [`Inbox::begin`] opens
+//! or reopens one offer as a [`Sink`]. [`Sink::accept`] opens, proves and writes a chunk, in any
+//! order and as often as it comes; [`Sink::missing`] says what is still wanted, after any crash;
 //! [`Sink::finish`] puts the file under its name. The store records that the file is there, then
 //! [`Inbox::forget`] removes the last trace of the transfer; a crash between the two is found by
 //! `begin`, which answers [`Opened::Finished`].

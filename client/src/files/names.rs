@@ -16,8 +16,8 @@ const DEVICES: &[&str] = &["con", "prn", "aux", "nul", "conin$", "conout$", "clo
 /// Device names that a digit follows: 0 to 9, superscripts too.
 const NUMBERED_DEVICES: &[&str] = &["com", "lpt"];
 
-/// A name for a file or folder: one path component, at most [`NAME_LEN_MAX`] bytes, that is legal on
-/// every usual system, not hidden, not an option of a command, and shows as it is. A safe name
+/// A name for a file or folder: one path component, at most [`NAME_LEN_MAX`] bytes, that is legal
+/// on every usual system, not hidden, not an option of a command, and shows as it is. A safe name
 /// comes back unchanged.
 pub fn safe_name(display: &str) -> String {
     let mut name: String = display.chars().filter_map(safe_char).collect();
