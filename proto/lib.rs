@@ -5,6 +5,7 @@
 //!   a [`envelope::Verified`] payload.
 //! * [`parcel`]: where it goes. An envelope sealed to one device under a constant header.
 //! * [`chain`]: who a device is, checked offline: descriptor → membership → device list.
+//! * [`file`]: a file's chunks: sealed one by one, each proved by the file's BLAKE3 root.
 //! * [`limits`]: every size, count and duration of the wire, with its reason.
 //! * [`code`]: one error vocabulary for gRPC, REST, WebSocket and command line.
 //!
@@ -16,6 +17,7 @@ pub mod code;
 pub mod custody;
 pub mod device_link;
 pub mod envelope;
+pub mod file;
 pub mod id;
 pub mod invite;
 pub mod keys;

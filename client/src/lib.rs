@@ -12,6 +12,7 @@ pub mod crash;
 pub mod device;
 mod driver;
 pub mod error;
+pub mod files;
 mod handle;
 pub mod home;
 pub mod identity;

@@ -1,5 +1,6 @@
 //! Two wrapped peers over real sockets: talking, sizes, back-pressure, closing, addresses, ports.
 
+use beeline::rtc::limits::DEFAULT_MESSAGE_BYTES;
 use beeline::rtc::{CloseReason, RtcConfig, RtcEvent, RtcFactory, SendError};
 use beeline_tests::rtc::{Node, connect, loopback, message, next};
 use bytes::Bytes;
@@ -24,7 +25,7 @@ async fn pair(config: RtcConfig) -> (Node, Node) {
 #[tokio::test]
 async fn peers_connect_and_talk() {
     let (mut a, mut b) = pair(loopback()).await;
-    for size in [1, 200, 16 * 1024, 64 * 1024] {
+    for size in [1, 200, 16 * 1024, DEFAULT_MESSAGE_BYTES] {
         let sent = Bytes::from(vec![7; size]);
         a.handle()
             .send(sent.clone())
@@ -35,8 +36,10 @@ async fn peers_connect_and_talk() {
             .expect("an open link takes it");
         assert_eq!(message(&mut a).await, sent);
     }
-    let over = Bytes::from(vec![7; 64 * 1024 + 1]);
-    assert_eq!(a.handle().send(over), Err(SendError::TooLarge(64 * 1024)));
+    let over = Bytes::from(vec![7; DEFAULT_MESSAGE_BYTES + 1]);
+    let refused = Err(SendError::TooLarge(DEFAULT_MESSAGE_BYTES));
+    assert_eq!(a.handle().send(over.clone()), refused);
+    assert_eq!(a.handle().send_file(over), refused);
 }
 
 #[tokio::test]

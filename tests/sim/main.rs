@@ -6,4 +6,5 @@ mod attack;
 mod contact;
 mod crowd;
 mod fabric;
+mod rtc_files;
 mod rtc_virtual;

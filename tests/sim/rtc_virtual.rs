@@ -22,6 +22,7 @@ const LOSSY: Path = Path {
     jitter: Duration::from_millis(5),
     loss: 50,
     reorder: 50,
+    rate: 0,
 };
 const MS_50: Duration = Duration::from_millis(50);
 /// Longest a call over a lossy path may take, virtual: DTLS doubles its timer from 1 s, and

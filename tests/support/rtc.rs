@@ -3,8 +3,8 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use beeline::rtc::{BindTo, CloseReason, IceCandidate, LinkId, RtcConfig, RtcEvent, RtcFactory};
-use beeline::rtc::{RtcPeer, SignalError};
+use beeline::rtc::{BindTo, CloseReason, FileEvent, IceCandidate, LinkId, RtcConfig, RtcEvent};
+use beeline::rtc::{RtcFactory, RtcPeer, SignalError};
 use bytes::{Bytes, BytesMut};
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
@@ -27,11 +27,16 @@ pub fn loopback() -> RtcConfig {
     }
 }
 
+/// What happens, by link.
+pub type Events<T> = mpsc::Receiver<(LinkId, T)>;
+
 /// One peer and its events.
 pub struct Node {
     /// The peer itself.
     pub peer: Peer,
     events: mpsc::Receiver<(LinkId, RtcEvent)>,
+    /// Of the channel `file`; nothing comes from a bare peer.
+    pub files: mpsc::Receiver<(LinkId, FileEvent)>,
     /// Set once open: our fingerprint and the other's.
     pub open: Option<([u8; 32], [u8; 32])>,
     /// Set once closed.
@@ -50,10 +55,12 @@ impl Node {
     /// A wrapped peer.
     pub fn wrapped(factory: &RtcFactory, id: u64) -> Self {
         let (sender, events) = mpsc::channel(EVENTS);
-        let peer = Peer::Wrapped(factory.open(LinkId(id), sender));
+        let (files_sender, files) = mpsc::channel(EVENTS);
+        let peer = Peer::Wrapped(factory.open_with_files(LinkId(id), sender, files_sender));
         Self {
             peer,
             events,
+            files,
             open: None,
             closed: None,
         }
@@ -63,9 +70,11 @@ impl Node {
     pub async fn bare(runtime: Arc<dyn Runtime>, address: Option<(Ipv4Addr, u16)>) -> Self {
         let (sender, events) = mpsc::channel(EVENTS);
         let peer = Peer::Bare(BarePeer::new(runtime, address, sender).await);
+        let (_, files) = mpsc::channel(1);
         Self {
             peer,
             events,
+            files,
             open: None,
             closed: None,
         }
@@ -93,6 +102,14 @@ impl Node {
             _ => {}
         }
         Some(event)
+    }
+
+    /// Its parts, for a test that waits on all of them at once: events, file events, the handle.
+    pub fn split(self) -> (Events<RtcEvent>, Events<FileEvent>, RtcPeer) {
+        match self.peer {
+            Peer::Wrapped(peer) => (self.events, self.files, peer),
+            Peer::Bare(_) => panic!("a bare peer has no handle"),
+        }
     }
 
     /// Whether nothing of interest to a connecting test will come any more.

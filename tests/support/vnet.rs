@@ -43,6 +43,8 @@ pub struct Path {
     pub loss: u32,
     /// Datagrams held back by another `delay` plus 10 ms, so that later ones overtake, of 1,000.
     pub reorder: u32,
+    /// Bytes a second towards each socket, others wait behind them; 0 for no limit.
+    pub rate: u32,
 }
 
 /// One datagram, as the trace sees it: nothing that randomness of the crate could change.
@@ -88,6 +90,8 @@ struct Mailbox {
     waiting: BinaryHeap<Waiting>,
     reader: Option<Waker>,
     timer: Option<Pin<Box<Sleep>>>,
+    /// When the last datagram towards it had passed the narrow place.
+    passed: Option<Instant>,
 }
 
 struct State {
@@ -188,8 +192,14 @@ impl VirtualNet {
         let Some(mailbox) = state.mailboxes.get(&to).filter(|_| !lost) else {
             return;
         };
-        let due = Instant::now() + delay;
         let mut mailbox = lock(mailbox);
+        let mut passed = Instant::now();
+        if path.rate > 0 {
+            let takes = Duration::from_secs(1).mul_f64(bytes.len() as f64 / f64::from(path.rate));
+            passed = mailbox.passed.map_or(passed, |last| passed.max(last)) + takes;
+            mailbox.passed = Some(passed);
+        }
+        let due = passed + delay;
         if mailbox.waiting.len() < MAX_WAITING {
             let bytes = bytes.to_vec();
             mailbox.waiting.push(Waiting {

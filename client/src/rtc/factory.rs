@@ -27,7 +27,11 @@ use super::peer::RtcPeer;
 use super::provider::GuardedProvider;
 use super::runtime::LinkRuntime;
 use super::shared::LinkShared;
-use super::{LinkId, RtcEvent};
+use super::{FileEvent, LinkId, RtcEvent};
+
+/// The crate's own limit for each channel must not be what holds a file up: it looks again only
+/// every 50 ms.
+const FILE_SEND_LIMIT: usize = limits::FILE_WINDOW_MAX + limits::MAX_MESSAGE_BYTES;
 
 /// Why no factory could be made.
 #[derive(Debug, Error)]
@@ -86,25 +90,49 @@ impl RtcFactory {
 
     /// Opens a link; nothing is sent before the first command. Its events arrive on `events`
     /// under `id`; a full queue holds the link up, and through SCTP the peer. Must be called
-    /// inside a tokio runtime.
+    /// inside a tokio runtime. File frames of the peer are thrown away.
     pub fn open(&self, id: LinkId, events: mpsc::Sender<(LinkId, RtcEvent)>) -> RtcPeer {
+        self.open_link(id, events, None)
+    }
+
+    /// The same with the channel `file`, whose events arrive on `files`. A full queue holds up all
+    /// of the link, chat too: what a peer may have under way towards us must fit into it.
+    pub fn open_with_files(
+        &self,
+        id: LinkId,
+        events: mpsc::Sender<(LinkId, RtcEvent)>,
+        files: mpsc::Sender<(LinkId, FileEvent)>,
+    ) -> RtcPeer {
+        self.open_link(id, events, Some(files))
+    }
+
+    fn open_link(
+        &self,
+        id: LinkId,
+        events: mpsc::Sender<(LinkId, RtcEvent)>,
+        files: Option<mpsc::Sender<(LinkId, FileEvent)>>,
+    ) -> RtcPeer {
         let config = &self.config;
         let assembly = AssemblyGuard::new(limits::SCTP_WINDOW, config.max_message_size);
         let shared = LinkShared::new(assembly, config.max_message_size);
         let (commands, command_rx) = mpsc::channel(limits::COMMAND_QUEUE);
         let (outbox, outbox_rx) = mpsc::channel(limits::MAX_OUTBOX_MESSAGES);
+        let (file_outbox, file_outbox_rx) = mpsc::channel(limits::MAX_FILE_OUTBOX);
         let link = Link {
             id,
             events,
+            files,
             shared: Arc::clone(&shared),
             budget: config.send_budget,
         };
+        let outboxes = (outbox_rx, file_outbox_rx);
         self.links
-            .spawn(link.run(self.clone(), command_rx, outbox_rx));
+            .spawn(link.run(self.clone(), command_rx, outboxes));
         RtcPeer {
             id,
             commands,
             outbox,
+            file_outbox,
             shared,
             budget: config.send_budget,
             max_message: config.max_message_size,
@@ -142,7 +170,7 @@ impl RtcFactory {
             .with_handler(Arc::new(Handler::new(signals, Arc::clone(shared))))
             .with_runtime(Arc::new(runtime))
             .with_udp_addrs(vec![BindPlan::new(&self.config, u32::from_be_bytes(start))])
-            .with_data_channel_send_buffer_limit(self.config.send_budget)
+            .with_data_channel_send_buffer_limit(self.config.send_budget.max(FILE_SEND_LIMIT))
             .build()
             .await?;
         Ok(Arc::new(connection))

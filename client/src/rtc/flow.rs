@@ -1,5 +1,5 @@
-//! The tasks that move messages: one only forwards what arrives, one sends what is queued, one
-//! watches that it gets through.
+//! The tasks that move messages of one channel: one only forwards what arrives, one sends what is
+//! queued, one watches that it gets through.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -7,27 +7,37 @@ use std::sync::atomic::Ordering;
 use bytes::{Bytes, BytesMut};
 use tokio::sync::mpsc;
 use webrtc::data_channel::{DataChannel, DataChannelEvent};
+use webrtc::error::Result;
 use webrtc::runtime::Runtime;
 
+use super::lane::{Channel, Lane};
 use super::limits::{NUDGE_EVERY, STALL_CHECK, STALLED_AFTER};
 use super::shared::LinkShared;
-use super::{LinkId, RtcEvent};
+use super::{FileEvent, LinkId, RtcEvent};
 
-/// What both tasks need.
+/// Who is told what happens on a channel.
+#[derive(Clone)]
+pub(super) enum To {
+    /// Of `msg`: the one who hears everything of the link.
+    Events(mpsc::Sender<(LinkId, RtcEvent)>),
+    /// Of `file`: whoever takes files, if anybody does.
+    Files(Option<mpsc::Sender<(LinkId, FileEvent)>>),
+}
+
+/// What the tasks need.
 #[derive(Clone)]
 pub(super) struct Flow {
     pub(super) id: LinkId,
-    pub(super) events: mpsc::Sender<(LinkId, RtcEvent)>,
+    pub(super) to: To,
     pub(super) shared: Arc<LinkShared>,
-    pub(super) channel: Arc<dyn DataChannel>,
+    pub(super) channel: Channel,
+    pub(super) stream: Arc<dyn DataChannel>,
     pub(super) runtime: Arc<dyn Runtime>,
-    /// Bytes in use at which a blocked sender is told to go on.
-    pub(super) writable_at: usize,
 }
 
-/// How the channel fares, for the link task.
+/// How a channel fares, for the link task.
 pub(super) enum ChannelNews {
-    /// It is open.
+    /// `msg` is open.
     Open,
     /// What we sent will never be acknowledged.
     Stalled,
@@ -42,13 +52,13 @@ impl Flow {
     /// ready and keeps the window shut: so it is given one.
     pub(super) async fn read(self, news: mpsc::Sender<ChannelNews>) {
         let mut unnudged = 0;
-        while let Some(event) = self.channel.poll().await {
-            let held_up = self.events.capacity() == 0;
+        while let Some(event) = self.stream.poll().await {
+            let held_up = self.is_held_up();
             let told = match event {
                 DataChannelEvent::OnOpen => self.opened(&news).await,
                 DataChannelEvent::OnMessage(message) => {
                     self.shared.assembly().delivered(message.data.len());
-                    self.tell(RtcEvent::Message(message.data.freeze())).await
+                    self.received(message.data).await
                 }
                 DataChannelEvent::OnBufferedAmountLow => self.refresh().await,
                 DataChannelEvent::OnClose | DataChannelEvent::OnError => break,
@@ -73,7 +83,10 @@ impl Flow {
             // Unreachable: DTLS cannot finish before both descriptions are in force.
             return false;
         };
-        self.shared.open.store(true, Ordering::Release);
+        self.lane().open.store(true, Ordering::Release);
+        if let To::Files(_) = self.to {
+            return self.tell_room().await;
+        }
         let open = RtcEvent::Open {
             local_fingerprint: *local,
             remote_fingerprint: *remote,
@@ -88,14 +101,18 @@ impl Flow {
             let message = message
                 .try_into_mut()
                 .unwrap_or_else(|shared| BytesMut::from(&shared[..]));
-            self.shared.sent.fetch_add(bytes as u64, Ordering::AcqRel);
-            if let Err(error) = self.channel.send(message).await {
+            let lane = self.lane();
+            let sent = lane.sent.fetch_add(bytes as u64, Ordering::AcqRel) + bytes as u64;
+            if self.channel == Channel::File {
+                lane.window().sent(sent, self.runtime.now());
+            }
+            if let Err(error) = self.stream.send(message).await {
                 // The reader sees the channel end and reports it.
                 tracing::debug!(%error, "a message could not be sent");
                 return;
             }
-            self.shared.outstanding.fetch_add(bytes, Ordering::AcqRel);
-            self.shared.queued.fetch_sub(bytes, Ordering::AcqRel);
+            lane.outstanding.fetch_add(bytes, Ordering::AcqRel);
+            lane.queued.fetch_sub(bytes, Ordering::AcqRel);
             if !self.refresh().await {
                 return;
             }
@@ -107,14 +124,11 @@ impl Flow {
         let mut progress = (0, self.runtime.now());
         loop {
             self.runtime.sleep(STALL_CHECK).await;
-            let Ok(outstanding) = self.channel.outstanding_bytes().await else {
+            let Ok(outstanding) = self.stream.outstanding_bytes().await else {
                 continue;
             };
-            let acknowledged = self
-                .shared
-                .sent
-                .load(Ordering::Acquire)
-                .saturating_sub(outstanding as u64);
+            let sent = self.lane().sent.load(Ordering::Acquire);
+            let acknowledged = sent.saturating_sub(outstanding as u64);
             let now = self.runtime.now();
             if outstanding == 0 || acknowledged != progress.0 {
                 progress = (acknowledged, now);
@@ -128,17 +142,83 @@ impl Flow {
 
     /// Asks the crate what is still on its way, and tells a blocked sender when there is room.
     async fn refresh(&self) -> bool {
-        if let Ok(bytes) = self.channel.outstanding_bytes().await {
-            self.shared.outstanding.store(bytes, Ordering::Release);
+        let lane = self.lane();
+        if let Ok(bytes) = self.stream.outstanding_bytes().await {
+            lane.outstanding.store(bytes, Ordering::Release);
+            if self.channel == Channel::File {
+                self.learn(bytes as u64).await;
+            }
         }
-        let room = self.shared.in_use() <= self.writable_at;
-        if room && self.shared.blocked.swap(false, Ordering::AcqRel) {
-            return self.tell(RtcEvent::Writable).await;
+        let room = lane.in_use() <= lane.room_at.load(Ordering::Acquire);
+        if room && lane.blocked.swap(false, Ordering::AcqRel) {
+            return self.tell_room().await;
         }
         true
     }
 
+    /// Fits the window of `file` to the path.
+    async fn learn(&self, outstanding: u64) {
+        let lane = self.lane();
+        let sent = lane.sent.load(Ordering::Acquire);
+        let bytes = {
+            let mut window = lane.window();
+            window.acknowledged(sent.saturating_sub(outstanding), self.runtime.now());
+            window.bytes()
+        };
+        let before = lane.room_at.load(Ordering::Acquire);
+        // Not for every little change: it costs a turn of the crate's driver.
+        if bytes.abs_diff(before) > before / 8 {
+            // The reader sees the channel end and reports it.
+            let _ = self.set_room(bytes).await;
+        }
+    }
+
+    /// A blocked sender is told to go on once so many bytes at most are under way.
+    pub(super) async fn set_room(&self, bytes: usize) -> Result<()> {
+        self.lane().room_at.store(bytes, Ordering::Release);
+        let threshold = u32::try_from(bytes).unwrap_or(u32::MAX);
+        self.stream
+            .set_buffered_amount_low_threshold(threshold)
+            .await
+    }
+
+    fn lane(&self) -> &Lane {
+        self.shared.lane(self.channel)
+    }
+
+    fn is_held_up(&self) -> bool {
+        match &self.to {
+            To::Events(events) => events.capacity() == 0,
+            To::Files(files) => files.as_ref().is_some_and(|files| files.capacity() == 0),
+        }
+    }
+
+    async fn received(&self, message: BytesMut) -> bool {
+        match &self.to {
+            To::Events(_) => self.tell(RtcEvent::Message(message.freeze())).await,
+            To::Files(_) => self.tell_file(FileEvent::Frame(message)).await,
+        }
+    }
+
+    async fn tell_room(&self) -> bool {
+        match &self.to {
+            To::Events(_) => self.tell(RtcEvent::Writable).await,
+            To::Files(_) => self.tell_file(FileEvent::Room).await,
+        }
+    }
+
     async fn tell(&self, event: RtcEvent) -> bool {
-        self.events.send((self.id, event)).await.is_ok()
+        match &self.to {
+            To::Events(events) => events.send((self.id, event)).await.is_ok(),
+            To::Files(_) => true,
+        }
+    }
+
+    async fn tell_file(&self, event: FileEvent) -> bool {
+        if let To::Files(Some(files)) = &self.to {
+            // Without a taker of files the link goes on; what comes is thrown away.
+            let _ = files.send((self.id, event)).await;
+        }
+        true
     }
 }

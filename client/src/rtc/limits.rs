@@ -70,8 +70,9 @@ pub const LANDING_BYTES: usize = 64 * 1_500;
 /// what the kernel can do (64), they are 190 KB of every idle link.
 pub const GRO_SEGMENTS: usize = 8;
 
-/// Largest message sent or accepted, bytes, unless configured otherwise (RFC 8841 §6.1 default).
-pub const DEFAULT_MESSAGE_BYTES: usize = 64 * 1024;
+/// Largest message sent or accepted, bytes, unless configured otherwise: a frame with the largest
+/// file chunk. Descriptions announce it (RFC 8841 §6.1); who announces none takes 64 KiB.
+pub const DEFAULT_MESSAGE_BYTES: usize = beeline_proto::limits::FILE_FRAME_LEN_MAX;
 /// Hard limit of the crate for one message, bytes.
 pub const MAX_MESSAGE_BYTES: usize = 256 * 1024;
 
@@ -82,6 +83,21 @@ pub const SEND_BUDGET: usize = 1024 * 1024;
 pub const WRITABLE_AT: usize = 4;
 /// Messages waiting in one link's outbox; with the byte budget this bounds tiny messages too.
 pub const MAX_OUTBOX_MESSAGES: usize = 4_096;
+
+/// Bytes of a file under way on one link, at most: most of the peer's window, and chat fits beside
+/// them. On a path of 50 ms that is 70 MB/s.
+pub const FILE_WINDOW_MAX: usize = SCTP_WINDOW as usize / 8 * 7;
+/// The same before anything is known of the path: two of the largest frames.
+pub const FILE_WINDOW_FIRST: usize = 128 * 1024;
+/// Of what a path holds, how much is kept under way: less starves it when acknowledgements come
+/// late, more makes chat wait.
+pub const FILE_GAIN: f64 = 1.5;
+/// What machines need beside the path: from an acknowledgement until more is handed over.
+pub const FILE_SLACK: Duration = Duration::from_micros(250);
+/// How long the shortest time to an acknowledgement is believed, twice over.
+pub const FILE_BASE_FOR: Duration = Duration::from_secs(10);
+/// File frames waiting in one link's outbox: the window bounds their bytes, this tiny ones.
+pub const MAX_FILE_OUTBOX: usize = 1_024;
 
 /// SCTP streams a peer may use. Beeline has few, long-lived channels; each stream the crate
 /// accepts costs memory for the life of the link.

@@ -15,29 +15,32 @@ use webrtc::peer_connection::{
 use webrtc::runtime::Runtime;
 
 use super::factory::RtcFactory;
-use super::flow::{ChannelNews, Flow};
+use super::flow::{ChannelNews, Flow, To};
 use super::handler::Signal;
-use super::limits::{CLOSE_WAIT, MAX_LOCAL_CANDIDATES, SIGNAL_QUEUE, WRITABLE_AT};
+use super::lane::Channel;
+use super::limits::{
+    CLOSE_WAIT, FILE_WINDOW_FIRST, MAX_LOCAL_CANDIDATES, SIGNAL_QUEUE, WRITABLE_AT,
+};
 use super::peer::{Command, LinkReport};
 use super::policy::{Candidate, CheckedDescription, check_candidate, check_description};
 use super::repeat::repeat;
 use super::shared::LinkShared;
-use super::{CloseReason, IceCandidate, LinkId, RtcEvent};
+use super::{CloseReason, FileEvent, IceCandidate, LinkId, RtcEvent};
 
-/// Label and SCTP stream of the one channel of a link, agreed out of band: no DCEP (RFC 8832),
-/// which costs a round trip.
-const CHANNEL_LABEL: &str = "msg";
-const CHANNEL_STREAM: u16 = 0;
 /// Identification of the data section, as the crate numbers sections.
 const DATA_MID: &str = "0";
 
-/// A channel opens once, and stalls or goes once.
-const NEWS_QUEUE: usize = 3;
+/// Each channel opens once, and stalls or goes once.
+const NEWS_QUEUE: usize = 6;
+
+/// What is to be sent on `msg` and on `file`.
+type Outboxes = (mpsc::Receiver<Bytes>, mpsc::Receiver<Bytes>);
 
 /// What the task is born with.
 pub(super) struct Link {
     pub(super) id: LinkId,
     pub(super) events: mpsc::Sender<(LinkId, RtcEvent)>,
+    pub(super) files: Option<mpsc::Sender<(LinkId, FileEvent)>>,
     pub(super) shared: Arc<LinkShared>,
     pub(super) budget: usize,
 }
@@ -48,11 +51,11 @@ impl Link {
         self,
         factory: RtcFactory,
         mut commands: mpsc::Receiver<Command>,
-        outbox: mpsc::Receiver<Bytes>,
+        outboxes: Outboxes,
     ) {
         let (signals_tx, signals) = mpsc::channel(SIGNAL_QUEUE);
         // On the heap of its own: what starting takes is not kept for the life of the link.
-        let starting = Box::pin(Running::start(&self, &factory, signals_tx, outbox));
+        let starting = Box::pin(Running::start(&self, &factory, signals_tx, outboxes));
         let reason = match starting.await {
             Ok(mut running) => {
                 let reason = running.serve(&self, &mut commands, signals).await;
@@ -61,9 +64,39 @@ impl Link {
             }
             Err(error) => CloseReason::Setup(error.to_string()),
         };
-        self.shared.open.store(false, Ordering::Release);
+        self.shared.msg.open.store(false, Ordering::Release);
+        self.shared.file.open.store(false, Ordering::Release);
         commands.close();
         self.tell(RtcEvent::Closed { reason }).await;
+    }
+
+    /// Makes one of the two channels and what moves its messages.
+    async fn flow(
+        &self,
+        channel: Channel,
+        connection: &Arc<dyn PeerConnection>,
+        factory: &RtcFactory,
+    ) -> Result<Flow> {
+        let (label, stream) = channel.name();
+        let init = RTCDataChannelInit {
+            negotiated: Some(stream),
+            ..Default::default()
+        };
+        let made = connection.create_data_channel(label, Some(init)).await?;
+        let (to, room_at) = match channel {
+            Channel::Msg => (To::Events(self.events.clone()), self.budget / WRITABLE_AT),
+            Channel::File => (To::Files(self.files.clone()), FILE_WINDOW_FIRST),
+        };
+        let flow = Flow {
+            id: self.id,
+            to,
+            shared: Arc::clone(&self.shared),
+            channel,
+            stream: made,
+            runtime: factory.runtime(),
+        };
+        flow.set_room(room_at).await?;
+        Ok(flow)
     }
 
     /// Nobody listening is how a client shuts down: `serve` notices.
@@ -93,32 +126,17 @@ impl Running {
         link: &Link,
         factory: &RtcFactory,
         signals: mpsc::Sender<Signal>,
-        outbox: mpsc::Receiver<Bytes>,
+        (outbox, file_outbox): Outboxes,
     ) -> Result<Self> {
         let connection = factory.build(&link.shared, signals).await?;
-        let init = RTCDataChannelInit {
-            negotiated: Some(CHANNEL_STREAM),
-            ..Default::default()
-        };
-        let channel = connection
-            .create_data_channel(CHANNEL_LABEL, Some(init))
-            .await?;
-        let writable_at = link.budget / WRITABLE_AT;
-        let threshold = u32::try_from(writable_at).unwrap_or(u32::MAX);
-        channel.set_buffered_amount_low_threshold(threshold).await?;
         let (news_tx, news) = mpsc::channel(NEWS_QUEUE);
-        let flow = Flow {
-            id: link.id,
-            events: link.events.clone(),
-            shared: Arc::clone(&link.shared),
-            channel,
-            runtime: factory.runtime(),
-            writable_at,
-        };
         let mut tasks = JoinSet::new();
-        tasks.spawn(flow.clone().read(news_tx.clone()));
-        tasks.spawn(flow.clone().watch(news_tx));
-        tasks.spawn(flow.send(outbox));
+        for (channel, outbox) in [(Channel::Msg, outbox), (Channel::File, file_outbox)] {
+            let flow = link.flow(channel, &connection, factory).await?;
+            tasks.spawn(flow.clone().read(news_tx.clone()));
+            tasks.spawn(flow.clone().watch(news_tx.clone()));
+            tasks.spawn(flow.send(outbox));
+        }
         tasks.spawn(repeat(Arc::clone(&link.shared), factory.runtime()));
         Ok(Self {
             connection,
@@ -176,7 +194,7 @@ impl Running {
                 link.tell(RtcEvent::Interrupted).await;
             }
             Signal::State(RTCPeerConnectionState::Connected) => {
-                if link.shared.open.load(Ordering::Acquire) {
+                if link.shared.msg.open.load(Ordering::Acquire) {
                     link.shared.stop_connecting();
                 }
                 if std::mem::take(&mut self.interrupted) {
@@ -314,7 +332,10 @@ fn on_alarm(shared: &LinkShared) -> std::result::Result<(), CloseReason> {
     if let Some(alert) = shared.refusal() {
         return Err(CloseReason::HandshakeRefused { alert });
     }
-    match (shared.driver_ended(), shared.open.load(Ordering::Acquire)) {
+    match (
+        shared.driver_ended(),
+        shared.msg.open.load(Ordering::Acquire),
+    ) {
         (false, _) => Ok(()),
         // The crate's driver ends in error when DTLS has used up its retransmissions.
         (true, false) => Err(CloseReason::Failed),

@@ -3,8 +3,9 @@
 //! The driver of the client sees three things. [`RtcFactory`] opens links; each link is an
 //! [`RtcPeer`] it tells what to do, without waiting; all that happens comes back as
 //! `(`[`LinkId`]`, `[`RtcEvent`]`)` on one bounded channel. Nothing here decides protocol: no
-//! retries, no timers of its own, no meaning of bytes. One link carries one data channel,
-//! `msg`: reliable, ordered, negotiated out of band.
+//! retries, no timers of its own, no meaning of bytes. One link carries two data channels,
+//! reliable, ordered and negotiated out of band: `msg` for what is said, and `file` for chunks of
+//! files, whose frames arrive as [`FileEvent`]s on a queue of their own.
 //!
 //! Everything must run inside one tokio runtime, current-thread for speed.
 //!
@@ -19,6 +20,7 @@ mod flow;
 mod gate;
 mod handler;
 mod landing;
+mod lane;
 pub mod limits;
 mod link;
 mod pacer;
@@ -29,13 +31,14 @@ mod repeat;
 mod runtime;
 mod shared;
 mod socket;
+mod window;
 
 pub use assembly::Abuse;
 pub use config::{BindTo, ConfigError, IceServer, RtcConfig};
 pub use factory::{FactoryError, RtcFactory};
 pub use peer::{LinkReport, RtcPeer, SendError, SignalError};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use thiserror::Error;
 
 /// One connection attempt and the link it becomes, unique within a process. The caller names it.
@@ -88,6 +91,16 @@ pub enum RtcEvent {
         /// Why.
         reason: CloseReason,
     },
+}
+
+/// What happens on a link's channel `file`, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FileEvent {
+    /// A frame from the peer, at most `max_message_size` bytes, in the buffer it arrived in: open
+    /// it in place.
+    Frame(BytesMut),
+    /// There is room: at the opening, and after [`SendError::Blocked`].
+    Room,
 }
 
 /// Why a link closed.

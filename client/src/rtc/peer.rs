@@ -8,6 +8,7 @@ use thiserror::Error;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
+use super::lane::Lane;
 use super::limits::MAX_REMOTE_CANDIDATES;
 use super::policy::{
     Candidate, CheckedDescription, PolicyError, check_candidate, check_description,
@@ -82,6 +83,7 @@ pub struct RtcPeer {
     pub(super) id: LinkId,
     pub(super) commands: mpsc::Sender<Command>,
     pub(super) outbox: mpsc::Sender<Bytes>,
+    pub(super) file_outbox: mpsc::Sender<Bytes>,
     pub(super) shared: Arc<LinkShared>,
     pub(super) budget: usize,
     pub(super) max_message: usize,
@@ -189,8 +191,58 @@ impl RtcPeer {
     /// [`SendError`]; the message was not taken. After [`SendError::Blocked`] a `Writable`
     /// event follows.
     pub fn send(&self, message: Bytes) -> Result<(), SendError> {
-        if !self.shared.open.load(Ordering::Acquire) {
-            let gone = self.outbox.is_closed();
+        let (lane, bytes) = (&self.shared.msg, message.len());
+        self.check(lane, &self.outbox, bytes)?;
+        let in_use = lane.in_use();
+        if in_use > 0 && in_use + bytes > self.budget {
+            lane.blocked.store(true, Ordering::Release);
+            return Err(SendError::Blocked);
+        }
+        put(lane, &self.outbox, message)
+    }
+
+    /// Sends one frame on the channel `file`, reliably and in order; a `Vec` or `BytesMut` turned
+    /// into [`Bytes`] is not copied. As much is taken as the path holds
+    /// ([`RtcPeer::has_file_room`]), so that what is said on `msg` meanwhile need not wait long.
+    ///
+    /// # Errors
+    /// [`SendError`]; the frame was not taken. After [`SendError::Blocked`] a
+    /// [`FileEvent::Room`](super::FileEvent::Room) follows.
+    pub fn send_file(&self, frame: Bytes) -> Result<(), SendError> {
+        let lane = &self.shared.file;
+        self.check(lane, &self.file_outbox, frame.len())?;
+        if !self.has_file_room() {
+            lane.blocked.store(true, Ordering::Release);
+            // Unless there was room a moment later, before anybody could know that we wait.
+            if !self.has_file_room() {
+                return Err(SendError::Blocked);
+            }
+            lane.blocked.store(false, Ordering::Release);
+        }
+        put(lane, &self.file_outbox, frame)
+    }
+
+    /// Whether the channel `file` takes a frame now. Where it does not,
+    /// [`RtcPeer::send_file`] must be tried to be told when it does.
+    pub fn has_file_room(&self) -> bool {
+        let lane = &self.shared.file;
+        lane.open.load(Ordering::Acquire) && lane.in_use() <= lane.room_at.load(Ordering::Acquire)
+    }
+
+    /// Bytes sent on `file` and, as far as known, not yet acknowledged by the peer's stack.
+    /// Zero says that nothing is lost if the link closes now.
+    pub fn file_buffered(&self) -> usize {
+        self.shared.file.in_use()
+    }
+
+    fn check(
+        &self,
+        lane: &Lane,
+        outbox: &mpsc::Sender<Bytes>,
+        bytes: usize,
+    ) -> Result<(), SendError> {
+        if !lane.open.load(Ordering::Acquire) {
+            let gone = outbox.is_closed();
             return Err(if gone {
                 SendError::Closed
             } else {
@@ -198,31 +250,21 @@ impl RtcPeer {
             });
         }
         let limit = self.shared.peer_max_message.load(Ordering::Relaxed);
-        if message.len() > limit {
+        if bytes > limit {
             return Err(SendError::TooLarge(limit));
         }
-        let bytes = message.len();
-        let in_use = self.shared.in_use();
-        if in_use > 0 && in_use + bytes > self.budget {
-            self.shared.blocked.store(true, Ordering::Release);
-            return Err(SendError::Blocked);
-        }
-        self.shared.queued.fetch_add(bytes, Ordering::AcqRel);
-        self.outbox.try_send(message).map_err(|refused| {
-            self.shared.queued.fetch_sub(bytes, Ordering::AcqRel);
-            match refused {
-                TrySendError::Full(_) => {
-                    self.shared.blocked.store(true, Ordering::Release);
-                    SendError::Blocked
-                }
-                TrySendError::Closed(_) => SendError::Closed,
-            }
-        })
+        Ok(())
     }
 
-    /// Bytes sent and, as far as known, not yet acknowledged by the peer's stack.
+    /// Largest message the link takes, bytes: of what we send and what the peer announced, the
+    /// lesser. Known from the peer's description on.
+    pub fn max_message_size(&self) -> usize {
+        self.shared.peer_max_message.load(Ordering::Relaxed)
+    }
+
+    /// Bytes sent on `msg` and, as far as known, not yet acknowledged by the peer's stack.
     pub fn buffered(&self) -> usize {
-        self.shared.in_use()
+        self.shared.msg.in_use()
     }
 
     /// Asks the link about itself; the default when it is gone.
@@ -248,4 +290,19 @@ impl RtcPeer {
                 TrySendError::Closed(_) => SignalError::Closed,
             })
     }
+}
+
+fn put(lane: &Lane, outbox: &mpsc::Sender<Bytes>, message: Bytes) -> Result<(), SendError> {
+    let bytes = message.len();
+    lane.queued.fetch_add(bytes, Ordering::AcqRel);
+    outbox.try_send(message).map_err(|refused| {
+        lane.queued.fetch_sub(bytes, Ordering::AcqRel);
+        match refused {
+            TrySendError::Full(_) => {
+                lane.blocked.store(true, Ordering::Release);
+                SendError::Blocked
+            }
+            TrySendError::Closed(_) => SendError::Closed,
+        }
+    })
 }

@@ -1,6 +1,6 @@
 //! What the parts of one connection share: handle, link task, socket filter, crypto wrapper.
 
-use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Waker;
 use std::time::Instant;
@@ -10,6 +10,7 @@ use webrtc::runtime::AsyncUdpSocket;
 
 use super::assembly::{Abuse, AssemblyGuard};
 use super::gate::AddressGate;
+use super::lane::{Channel, Lane};
 use super::limits::CONNECTING_MAX;
 use super::pacer::CheckPacer;
 use super::repeat::Repeater;
@@ -41,16 +42,10 @@ pub(super) struct LinkShared {
     pub(super) local: OnceLock<[u8; 32]>,
     /// SHA-256 the peer's certificate must have, from its first description.
     pub(super) remote: OnceLock<[u8; 32]>,
-    /// Whether the message channel is open.
-    pub(super) open: AtomicBool,
-    /// Bytes in the outbox.
-    pub(super) queued: AtomicUsize,
-    /// Bytes handed to the crate in all.
-    pub(super) sent: AtomicU64,
-    /// Bytes handed to the crate and, when last asked, not yet acknowledged.
-    pub(super) outstanding: AtomicUsize,
-    /// Whether a send was refused and `Writable` is owed.
-    pub(super) blocked: AtomicBool,
+    /// The channel `msg`.
+    pub(super) msg: Lane,
+    /// The channel `file`.
+    pub(super) file: Lane,
     /// Largest message the peer takes, bytes.
     pub(super) peer_max_message: AtomicUsize,
 }
@@ -73,11 +68,8 @@ impl LinkShared {
             alarm: Notify::new(),
             local: OnceLock::new(),
             remote: OnceLock::new(),
-            open: AtomicBool::new(false),
-            queued: AtomicUsize::new(0),
-            sent: AtomicU64::new(0),
-            outstanding: AtomicUsize::new(0),
-            blocked: AtomicBool::new(false),
+            msg: Lane::default(),
+            file: Lane::default(),
             peer_max_message: AtomicUsize::new(max_message),
         })
     }
@@ -177,9 +169,11 @@ impl LinkShared {
         self.driver_ended.load(Ordering::Acquire)
     }
 
-    /// Bytes of the send budget in use.
-    pub(super) fn in_use(&self) -> usize {
-        self.queued.load(Ordering::Acquire) + self.outstanding.load(Ordering::Acquire)
+    pub(super) fn lane(&self, channel: Channel) -> &Lane {
+        match channel {
+            Channel::Msg => &self.msg,
+            Channel::File => &self.file,
+        }
     }
 }
 

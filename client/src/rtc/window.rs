@@ -1,0 +1,125 @@
+//! How much of a file to have under way. Pure: what was sent and acknowledged when, in; bytes, out.
+//!
+//! The crate sends the messages of an association in the order it got them, whatever their
+//! channel, so a word of chat waits for every byte of file that was handed over before it. Too
+//! little under way wastes a long path. So as much as the path holds: the best rate of late times
+//! the shortest time to an acknowledgement, [`FILE_GAIN`] times, and a little for what machines
+//! take.
+//!
+//! The shortest time is only seen while little is under way. It is forgotten after a while, for
+//! paths change; then less is sent for two rounds, so that it is seen again and not our own queue.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use super::limits::{FILE_BASE_FOR, FILE_GAIN, FILE_SLACK, FILE_WINDOW_FIRST, FILE_WINDOW_MAX};
+
+/// Rounds whose best rate counts; a round ends when what was sent in it is acknowledged.
+const ROUNDS: usize = 8;
+
+/// One message under way.
+#[derive(Debug, Clone, Copy)]
+struct Mark {
+    /// Bytes sent up to its end, since the channel opened.
+    end: u64,
+    at: Instant,
+    /// Bytes acknowledged when it was sent, and when that was so.
+    acked: u64,
+    acked_at: Instant,
+}
+
+/// Learns a path from its acknowledgements.
+#[derive(Debug, Default)]
+pub(super) struct FileWindow {
+    marks: VecDeque<Mark>,
+    acked: u64,
+    acked_at: Option<Instant>,
+    sent: u64,
+    /// Best rate of each round, bytes a second; the newest last.
+    rates: VecDeque<f64>,
+    round_end: u64,
+    /// Shortest time to an acknowledgement in this period and the one before.
+    base: [Option<Duration>; 2],
+    period: Option<Instant>,
+    /// Rounds to go with less under way.
+    probing: u8,
+}
+
+impl FileWindow {
+    /// Bytes up to `end` were handed over.
+    pub(super) fn sent(&mut self, end: u64, now: Instant) {
+        if self.marks.is_empty() {
+            // The time nothing was under way says nothing of the path.
+            self.acked_at = Some(now);
+        }
+        self.sent = end;
+        self.marks.push_back(Mark {
+            end,
+            at: now,
+            acked: self.acked,
+            acked_at: self.acked_at.unwrap_or(now),
+        });
+    }
+
+    /// Bytes up to `acked` are acknowledged.
+    pub(super) fn acknowledged(&mut self, acked: u64, now: Instant) {
+        let mut newest = None;
+        while let Some(mark) = self.marks.front().filter(|mark| mark.end <= acked) {
+            newest = Some(*mark);
+            self.marks.pop_front();
+        }
+        if acked <= self.acked {
+            return;
+        }
+        (self.acked, self.acked_at) = (acked, Some(now));
+        let Some(mark) = newest else {
+            return;
+        };
+        self.learn_base(now.saturating_duration_since(mark.at), now);
+        let took = now.saturating_duration_since(mark.acked_at);
+        let took = took.max(self.base().unwrap_or_default()).as_secs_f64();
+        if took > 0.0 {
+            self.learn_rate((acked - mark.acked) as f64 / took, mark.end);
+        }
+    }
+
+    fn learn_base(&mut self, sample: Duration, now: Instant) {
+        let period = *self.period.get_or_insert(now);
+        if now.saturating_duration_since(period) >= FILE_BASE_FOR {
+            self.base = [None, self.base[0]];
+            self.period = Some(now);
+            self.probing = 2;
+        }
+        self.base[0] = Some(self.base[0].map_or(sample, |base| base.min(sample)));
+    }
+
+    fn learn_rate(&mut self, rate: f64, end: u64) {
+        if end > self.round_end || self.rates.is_empty() {
+            self.round_end = self.sent;
+            self.probing = self.probing.saturating_sub(1);
+            if self.rates.len() == ROUNDS {
+                self.rates.pop_front();
+            }
+            self.rates.push_back(0.0);
+        }
+        if let Some(best) = self.rates.back_mut() {
+            *best = best.max(rate);
+        }
+    }
+
+    fn base(&self) -> Option<Duration> {
+        self.base.iter().flatten().min().copied()
+    }
+
+    /// Bytes that may be under way before the next message is handed over.
+    pub(super) fn bytes(&self) -> usize {
+        let Some(base) = self.base() else {
+            return FILE_WINDOW_FIRST;
+        };
+        let rate = self.rates.iter().copied().fold(0.0, f64::max);
+        let gain = if self.probing > 0 { 0.5 } else { FILE_GAIN };
+        let bytes = rate * (base.as_secs_f64() * gain + FILE_SLACK.as_secs_f64());
+        // As a float it saturates; nothing that is not a number gets here.
+        (bytes as usize).min(FILE_WINDOW_MAX)
+    }
+}
