@@ -84,6 +84,17 @@ fn limits() -> BTreeMap<String, u128> {
         HEARTBEAT_S,
         SENT_AT_AHEAD_MAX_MS,
         IDEMPOTENCY_KEY_LEN_MAX,
+        FILE_LEN_MAX,
+        FILE_CHUNKS_MAX,
+        FILE_CHUNK_LEN_MIN,
+        FILE_CHUNK_LEN_MAX,
+        FILE_PROOF_MAX,
+        FILE_FRAME_LEN_MAX,
+        FILE_NAME_LEN_MAX,
+        FOLDER_FILES_MAX,
+        FOLDER_LIST_LEN_MAX,
+        FOLDER_PATH_LEN_MAX,
+        FOLDER_DEPTH_MAX,
     ]
 }
 
