@@ -80,6 +80,9 @@ fn a_long_name_keeps_its_extension() {
     let name = safe_name(&format!("a.{}", "b".repeat(1_024)));
     assert_eq!(name.len(), NAME_LEN_MAX);
     check(&safe_name(&"x. ".repeat(400)));
+    // What is left of it after cutting is a device.
+    check(&safe_name(&format!("con{}x", " ".repeat(300))));
+    check(&safe_name(&format!("-{}", "x".repeat(300))));
 }
 
 #[test]
@@ -89,6 +92,16 @@ fn a_taken_name_gets_a_number_before_its_extension() {
     assert_eq!(numbered("a", 3), "a (3)");
     let longest = safe_name(&"x".repeat(1_024));
     assert!(numbered(&longest, u32::MAX).len() <= 255);
+}
+
+#[test]
+fn a_folder_of_one_name_over_and_over_costs_little() {
+    let names = (0..20_000).map(|n| if n % 2 == 0 { "same" } else { "same/below" });
+    let made = distinct_paths(names);
+    assert_eq!(made[0], ["same"]);
+    assert_eq!(made[1], ["same (2)", "below"]);
+    assert_eq!(made[2], ["same (3)"]);
+    assert_eq!(made[19_999], ["same (2)", "below (10000)"]);
 }
 
 #[test]
@@ -116,7 +129,7 @@ fn paths_of_a_folder_stay_below_it_and_apart() {
             "d/x",
             "d (2)",
             "D/x (2)",
-            "d/X (2)/y",
+            "d/X (3)/y",
             "file",
             "file (2)"
         ]
