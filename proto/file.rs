@@ -336,6 +336,20 @@ impl Seal {
     }
 }
 
+#[cfg(test)]
+impl Seal {
+    /// Seals what the root does not prove, as somebody with the key might.
+    pub(crate) fn forged(&self, index: u32, data: &[u8], proof: &[u8]) -> Vec<u8> {
+        let mut buffer = [data, proof].concat();
+        let tag = self
+            .cipher
+            .encrypt_inout_detached(&nonce(index), &self.aad, buffer.as_mut_slice().into())
+            .expect("sealed");
+        buffer.extend_from_slice(&tag);
+        buffer
+    }
+}
+
 impl fmt::Debug for Seal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Seal({:?}, {:?})", self.root, self.shape)

@@ -8,6 +8,7 @@ mod custody;
 mod ed25519;
 mod envelopes;
 mod errors;
+mod files;
 mod hpke_by_hand;
 mod keys;
 mod parcels;
@@ -97,6 +98,7 @@ fn every_vector_file_is_checked_here() {
             "ed25519.json",
             "envelopes.json",
             "errors.json",
+            "files.json",
             "keys.json",
             "origins.json",
             "parcels.json",

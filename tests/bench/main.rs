@@ -4,7 +4,7 @@
 //! cargo bench -p beeline-tests                 # everything, a few minutes
 //! cargo bench -p beeline-tests -- gateway      # one part: crypto manager store gateway registry
 //!                                              # setup client burst outbox dedup custody
-//!                                              # wire memory
+//!                                              # wire memory file
 //! ```
 //!
 //! Machines differ and drift, so no figure stands alone: each part runs what it measures and the
@@ -18,6 +18,9 @@ mod crypto;
 mod custody;
 mod dedup;
 mod delivery;
+mod file;
+mod file_bare;
+mod file_ours;
 mod gateway;
 mod grpc_bare;
 mod loopback;
@@ -61,6 +64,7 @@ const PARTS: &[(&str, Part)] = &[
     ("custody", custody::run),
     ("wire", wire::run),
     ("memory", memory::run),
+    ("file", file::run),
 ];
 
 /// What this binary is when a part starts it again.
@@ -74,6 +78,8 @@ const ROLES: &[(&str, Role)] = &[
     ("gateway", servers::gateway),
     ("peers", peers::play),
     ("keeper", custody::keeper),
+    ("bare-file", file_bare::play),
+    ("our-file", file_ours::play),
 ];
 
 fn main() {

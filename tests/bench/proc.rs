@@ -27,9 +27,18 @@ pub(crate) fn cpu_us(pid: u32) -> Result<f64, String> {
 
 /// Resident memory of a process, KiB.
 pub(crate) fn rss_kib(pid: u32) -> Result<f64, String> {
+    status_kib(pid, "VmRSS:")
+}
+
+/// The most it ever was, KiB.
+pub(crate) fn peak_kib(pid: u32) -> Result<f64, String> {
+    status_kib(pid, "VmHWM:")
+}
+
+fn status_kib(pid: u32, name: &str) -> Result<f64, String> {
     let path = format!("/proc/{pid}/status");
     let status = std::fs::read_to_string(&path).map_err(|e| format!("{path}: {e}"))?;
-    let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:"));
+    let line = status.lines().find_map(|l| l.strip_prefix(name));
     line.and_then(|l| l.trim().trim_end_matches(" kB").parse().ok())
         .ok_or_else(|| format!("{path} is not understood"))
 }

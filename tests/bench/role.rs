@@ -34,10 +34,21 @@ impl Child {
         Self::run(core, exe, &[&[FLAG, role], args].concat())
     }
 
+    /// The same on whichever cores there are.
+    pub(crate) fn start_anywhere(role: &str, args: &[&str]) -> Result<Self, String> {
+        let exe = std::env::current_exe().map_err(text)?;
+        let exe = exe.to_str().ok_or("a path that is no text")?;
+        Self::run_on("0-1023", exe, &[&[FLAG, role], args].concat())
+    }
+
     /// Starts a program that speaks as this binary's children do.
     pub(crate) fn run(core: usize, program: &str, args: &[&str]) -> Result<Self, String> {
+        Self::run_on(&core.to_string(), program, args)
+    }
+
+    fn run_on(cores: &str, program: &str, args: &[&str]) -> Result<Self, String> {
         let mut process = Command::new("taskset")
-            .args(["-c", &core.to_string()])
+            .args(["-c", cores])
             .arg(program)
             .args(args)
             .stdin(Stdio::piped())

@@ -73,3 +73,6 @@ impl Offer {
         Seal::new(&self.key, self.id, self.shape, self.root)
     }
 }
+
+#[cfg(test)]
+mod tests;

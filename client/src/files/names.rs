@@ -3,7 +3,7 @@
 //! (T-FILE-1), hides a file, names a device, or reads other than it is.
 
 use super::limits::{EXTENSION_LEN_MAX, NAME_LEN_MAX};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The name where nothing of the given one is left.
 const NAMELESS: &str = "file";
@@ -20,20 +20,16 @@ const NUMBERED_DEVICES: &[&str] = &["com", "lpt"];
 /// on every usual system, not hidden, not an option of a command, and shows as it is. A safe name
 /// comes back unchanged.
 pub fn safe_name(display: &str) -> String {
-    let mut name: String = display.chars().filter_map(safe_char).collect();
-    name = trimmed(&name).to_owned();
-    if name.starts_with(['-', '~']) {
+    let name: String = display.chars().filter_map(safe_char).collect();
+    let mut name = fitted(trimmed(&name));
+    if name.starts_with(['-', '~']) || is_device(&name) {
         name.insert(0, STAND_IN);
+        name = fitted(&name);
     }
-    if is_device(&name) {
-        name.insert(0, STAND_IN);
-    }
-    let name = shortened(&name, NAME_LEN_MAX);
-    let name = trimmed(&name);
     if name.is_empty() {
         NAMELESS.to_owned()
     } else {
-        name.to_owned()
+        name
     }
 }
 
@@ -60,41 +56,65 @@ pub fn numbered(name: &str, n: u32) -> String {
 /// Safe paths for all files of a folder, in their order: no two are the same, also not to a file
 /// system that ignores case, and none is a directory of another.
 pub fn distinct_paths<'a>(paths: impl Iterator<Item = &'a str>) -> Vec<Vec<String>> {
-    let (mut files, mut dirs) = (BTreeSet::new(), BTreeSet::new());
-    let paths = paths.map(|path| {
-        let mut names = safe_path(path);
-        // Directories first: one that is the name of a file gets a number as well.
-        let mut folded = String::new();
-        let last = names.len() - 1;
-        for (depth, name) in names.iter_mut().enumerate() {
-            let mut n = 1;
-            let taken = |folded: &String| {
-                files.contains(folded) || (depth == last && dirs.contains(folded))
-            };
-            let mut key = joined(&folded, name);
-            let plain = name.clone();
-            while taken(&key) {
-                n += 1;
-                *name = numbered(&plain, n);
-                key = joined(&folded, name);
-            }
-            folded = key;
-            if depth < last {
-                dirs.insert(folded.clone());
-            }
-        }
-        files.insert(folded);
-        names
-    });
-    paths.collect()
+    let mut taken = Taken::default();
+    paths.map(|path| taken.place(safe_path(path))).collect()
 }
 
-fn joined(folded: &str, name: &str) -> String {
-    let lower = name.to_lowercase();
-    if folded.is_empty() {
-        lower
+/// The names of a folder that are used, all in lower case and with those above them.
+#[derive(Default)]
+struct Taken {
+    files: BTreeSet<String>,
+    dirs: BTreeSet<String>,
+    /// What became of each directory's name.
+    renamed: BTreeMap<String, String>,
+    /// The number last tried for a name, so that a thousand equal ones do not take a million tries.
+    tried: BTreeMap<String, u32>,
+}
+
+impl Taken {
+    fn place(&mut self, mut names: Vec<String>) -> Vec<String> {
+        let mut above = String::new();
+        let last = names.len().saturating_sub(1);
+        for (depth, name) in names.iter_mut().enumerate() {
+            let plain = below(&above, name);
+            let known = self.renamed.get(&plain).filter(|_| depth < last);
+            let free = known
+                .cloned()
+                .unwrap_or_else(|| self.free(&above, name, depth < last));
+            above = below(&above, &free);
+            if depth < last {
+                self.dirs.insert(above.clone());
+                self.renamed.insert(plain, free.clone());
+            }
+            *name = free;
+        }
+        self.files.insert(above);
+        names
+    }
+
+    /// The first name like it that no file has and, for a file, no directory.
+    fn free(&mut self, above: &str, name: &str, is_dir: bool) -> String {
+        let plain = below(above, name);
+        let mut n = self.tried.get(&plain).copied().unwrap_or(1);
+        loop {
+            let free = numbered(name, n);
+            let key = below(above, &free);
+            if !self.files.contains(&key) && (is_dir || !self.dirs.contains(&key)) {
+                self.tried.insert(plain, n);
+                return free;
+            }
+            n += 1;
+        }
+    }
+}
+
+/// How a name below others is compared.
+fn below(above: &str, name: &str) -> String {
+    let name = name.to_lowercase();
+    if above.is_empty() {
+        name
     } else {
-        format!("{folded}/{lower}")
+        format!("{above}/{name}")
     }
 }
 
@@ -149,15 +169,15 @@ fn split(name: &str) -> (&str, &str) {
     }
 }
 
-/// At most `len` bytes, cut before the extension and between characters.
-fn shortened(name: &str, len: usize) -> String {
-    if name.len() <= len {
+/// At most [`NAME_LEN_MAX`] bytes, cut before the extension and between characters.
+fn fitted(name: &str) -> String {
+    if name.len() <= NAME_LEN_MAX {
         return name.to_owned();
     }
     let (stem, extension) = split(name);
-    let mut end = len - extension.len();
+    let mut end = NAME_LEN_MAX - extension.len();
     while !stem.is_char_boundary(end) {
         end -= 1;
     }
-    format!("{}{extension}", stem[..end].trim_end_matches(['.', ' ']))
+    trimmed(&format!("{}{extension}", trimmed(&stem[..end]))).to_owned()
 }

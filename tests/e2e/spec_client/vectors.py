@@ -6,7 +6,7 @@ import json
 import pathlib
 from collections.abc import Callable, Iterator
 
-from . import chain, ed25519, envelope, frames, hpke, parcel, people, stubs
+from . import blake3, chain, ed25519, envelope, files, frames, hpke, parcel, people, stubs
 from .refusal import Refused, require, verdict
 
 Json = dict
@@ -291,6 +291,46 @@ def check_datachannel(file: Json) -> int:
         frame = stubs.message("beeline.peer.v1.PeerFrame").FromString(bytes.fromhex(case["binary"]))
         same(stubs.to_json(frame), case["json"], case["name"])
     return sum(len(file[part]) for part in ("kinds", "examples", "frames"))
+
+
+def _content(case: Json) -> files.Content:
+    key, offer, root = unhex(case, "file_key", "offer_id", "root")
+    return files.Content(key, offer, case["size"], case["chunk_size"], root)
+
+
+@checks("files.json")
+def check_files(file: Json) -> int:
+    for case in file["shapes"]:
+        shape = (case["size"], case["chunk_size"])
+        same(verdict(files.chunks, *shape), case["error"], f"shape {shape}")
+        if case["error"] is None:
+            same(files.chunks(*shape), case["chunks"], f"chunks of {shape}")
+    for case in file["trees"]:
+        root, leaf, proof = unhex(case, "root", "leaf", "proof")
+        size, step, index = case["size"], case["chunk_size"], case["index"]
+        data = bytes(at % 251 for at in range(size))
+        same(blake3.digest(data), root, f"root of {size} bytes")
+        chunk = data[index * step : (index + 1) * step]
+        if leaf:
+            same(blake3.subtree(chunk, index * step), leaf, f"leaf {index} of {size} bytes")
+        count = files.chunks(size, step)
+        same(verdict(files.prove, root, count, index, step, chunk, proof), None, "proof")
+    for case in file["chunks"]:
+        content, (offer, frame, data) = _content(case), unhex(case, "offer_id", "frame", "data")
+        item = stubs.message("beeline.peer.v1.PeerFrame").FromString(frame).items[0].file_chunk
+        same(content.open(case["index"], item.data), data, "an opened chunk")
+        plain = content.plain(case["index"], item.data)
+        sealed = content.seal(case["index"], data, plain[len(data) :])
+        same(files.frame(offer, case["index"], sealed), frame, "the frame of a chunk")
+    for case in file["refusals"]:
+        got = verdict(_content(case).open, case["index"], bytes.fromhex(case["sealed"]))
+        same(got, case["error"], case["name"])
+    for case in file["lists"]:
+        data = bytes.fromhex(case["list"])
+        same(verdict(files.files_of, data, case["size"]), case["error"], "list of a folder")
+        if case["error"] is None:
+            same(files.files_of(data, case["size"]), case["files"], "files of a folder")
+    return sum(len(file[part]) for part in ("shapes", "trees", "chunks", "refusals", "lists"))
 
 
 @checks("errors.json")
