@@ -87,6 +87,7 @@ pub struct PeerManager {
     pub(crate) collected: Collected,
     /// Users with durable messages to seal before the outputs are drained.
     pub(crate) unsealed: BTreeSet<Label>,
+    pub(crate) burst_since_ms: Option<u64>,
     pub(crate) visits: Visits,
     /// Links with items to put into frames before the outputs are drained.
     pub(crate) dirty: BTreeSet<LinkId>,
@@ -147,6 +148,7 @@ impl PeerManager {
             pages: Pages::default(),
             collected: Collected::default(),
             unsealed: BTreeSet::new(),
+            burst_since_ms: None,
             visits: Visits::default(),
             dirty: BTreeSet::new(),
             draining: false,
@@ -294,7 +296,7 @@ impl PeerManager {
                 Timer::Gap(device, incarnation) => self.on_gap(now, (device, incarnation)),
                 Timer::Acks(device) => self.flush_acks(now, device),
                 // The links with more to send are marked; they go on below, in `settle`.
-                Timer::Frames => {}
+                Timer::Frames | Timer::Seal => {}
                 Timer::Query(user) => self.on_query_timeout(now, &user),
                 Timer::State(link) => self.tell_neighbour(now, link),
                 Timer::Neighbours => self.on_release(now),
@@ -316,7 +318,7 @@ impl PeerManager {
     fn settle(&mut self, now: Now) {
         self.flush_inbox();
         self.flush_deposits();
-        self.flush_unsealed();
+        self.flush_unsealed(now);
         self.settle_placing(now);
         self.flush_frames(now);
     }

@@ -46,6 +46,8 @@ pub(crate) enum Timer {
     Visit,
     /// More of what is kept for others has ended.
     Expire,
+    /// What a burst queued has waited long enough to be sealed.
+    Seal,
     /// Operations that waited for a write to ride on are written.
     Lazy,
     /// What failed writes recorded is written again.
