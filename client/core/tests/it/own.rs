@@ -412,3 +412,19 @@ fn sixteen_devices_are_taken_and_seventeen_are_not() {
     world.drive(1_000);
     assert_eq!(delivered(&world, alice), 1);
 }
+
+#[test]
+fn reading_is_not_told_to_ourselves_and_we_are_never_written_among_the_contacts() {
+    let mut s = stage(10);
+    let (command, user) = (CommandId(78), s.bob.label.clone());
+    let set = Command::SetReadReceipts {
+        command,
+        user: user.clone(),
+        on: true,
+    };
+    s.world.input(s.phone, Input::Command(set));
+    s.world.drive(1_000);
+    let refused = |e: &Event| matches!(e, Event::Refused { command: c, .. } if *c == command);
+    assert!(s.world.node(s.phone).told(refused));
+    assert!(!s.world.node(s.phone).store.contacts.contains_key(&user));
+}
