@@ -78,6 +78,10 @@ async fn a_second_device_is_linked_hears_all_and_is_taken_off_again() {
     let copy = until_some(copied).await;
     assert_eq!(copy["text"], "from the phone");
     assert_eq!(copy["state"], "copied");
+    let why = laptop
+        .run(&["why", copy["id"].as_str().expect("an id")])
+        .await;
+    assert_eq!(why.all("why")[0]["about"]["state"], "copied", "{why}");
 
     // Taken off, it gets nothing, and cannot say anything.
     let no = laptop.run(&["device", "revoke", "alice_laptop"]).await;

@@ -97,15 +97,15 @@ impl PeerManager {
             (Request::Coordinators, Ok(RegistryAnswer::Coordinators(listed))) => {
                 self.on_coordinators_listed(now, &listed);
             }
-            (Request::DeviceList, Ok(RegistryAnswer::DeviceList(version))) => {
-                self.on_list_published(Ok(version));
+            (Request::DeviceList(asked), Ok(RegistryAnswer::DeviceList(version))) => {
+                self.on_list_published(asked, Ok(version));
             }
-            (Request::DeviceList, Err(RegistryError::Refused { code, detail })) => {
+            (Request::DeviceList(asked), Err(RegistryError::Refused { code, detail })) => {
                 let detail = format!("{code}: {detail}");
                 self.out.warn(now, "list-not-published", detail.clone());
-                self.on_list_published(Err(detail));
+                self.on_list_published(asked, Err(detail));
             }
-            (Request::DeviceList, _) => self.out.counters.count("registry-failed"),
+            (Request::DeviceList(_), _) => self.out.counters.count("registry-failed"),
             (Request::Network | Request::Renew | Request::Coordinators, _) => {
                 self.out.counters.count("registry-failed")
             }

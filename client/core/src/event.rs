@@ -32,7 +32,7 @@ pub enum Event {
     },
     /// The registry holds a list of our devices, or refused it.
     ListPublished {
-        /// Its version.
+        /// Its version: answers to older ones may still come.
         version: u64,
         /// Why it was refused, for people.
         error: Option<String>,

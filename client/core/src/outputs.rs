@@ -58,8 +58,8 @@ pub(crate) enum Request {
     Network,
     /// Our renewed membership.
     Renew,
-    /// Our device list is published.
-    DeviceList,
+    /// Our device list is published: its version.
+    DeviceList(u64),
     /// Coordinators whose lease runs.
     Coordinators,
     /// We live as a coordinator.
@@ -277,6 +277,12 @@ impl Outputs {
 
     pub(crate) fn asking(&self, purpose: &Request) -> bool {
         self.requests.values().any(|open| open == purpose)
+    }
+
+    /// Whether a device list is being published, whichever.
+    pub(crate) fn publishing(&self) -> bool {
+        let mut open = self.requests.values();
+        open.any(|open| matches!(open, Request::DeviceList(_)))
     }
 
     pub(crate) fn requests_open(&self) -> usize {

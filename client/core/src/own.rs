@@ -128,18 +128,18 @@ impl PeerManager {
     pub(crate) fn publish_own_list(&mut self) {
         let version = self.me.chain.devices.version();
         let due = version > 1 && self.presence.list_published < version;
-        if !due || !self.presence.gateway_up() || self.out.asking(&Request::DeviceList) {
+        if !due || !self.presence.gateway_up() || self.out.publishing() {
             return;
         }
         let device_list = self.me.chain.devices.verified.bytes().to_vec();
         let call = RegistryCall::PutDeviceList { device_list };
-        self.out.ask(call, Request::DeviceList);
+        self.out.ask(call, Request::DeviceList(version));
     }
 
-    /// The registry took our list (the version in force), or refused it.
-    pub(crate) fn on_list_published(&mut self, taken: Result<u64, String>) {
+    /// The registry took the list we `asked` it to (the version in force), or refused it.
+    pub(crate) fn on_list_published(&mut self, asked: u64, taken: Result<u64, String>) {
         let ours = self.me.chain.devices.version();
-        let version = taken.as_ref().map_or(ours, |version| *version);
+        let version = taken.as_ref().map_or(asked, |version| *version);
         let newer = version > ours || taken.is_err();
         self.presence.list_published = version.min(ours);
         self.out.event(Event::ListPublished {

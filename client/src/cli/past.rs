@@ -88,7 +88,10 @@ pub(crate) struct AboutPart {
     pub(crate) text: String,
     /// Where it stands; a received one is `delivered`.
     pub(crate) state: String,
-    /// Why, for `rejected` and `expired`.
+    /// Fingerprint of the other device of ours that sent it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) device: Option<String>,
+    /// Why, for `rejected` and `expired`, and where nothing can go out yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) reason: Option<String>,
     /// When it was queued or received here, RFC 3339.

@@ -78,6 +78,10 @@ fn standing(about: &AboutPart) -> String {
                 why(reason, &user)
             )
         }
+        "copied" => {
+            let device = about.device.as_deref().map(safe).unwrap_or_default();
+            format!("Sent by our device {device}: where it stands is known there; ask why there.")
+        }
         "stored" => format!("On its way: others keep it until {user} is back; we go on trying."),
         _ => format!("On its way: nobody has it but this device; we go on trying to reach {user}."),
     }
@@ -113,6 +117,7 @@ fn words(line: &WhyLine) -> String {
             return why(line.reason.as_deref().unwrap_or_default(), "the recipient");
         }
         "received" => "verified and kept; acknowledged".to_owned(),
+        "copied" => "a copy of it came here, verified and kept".to_owned(),
         "released" => "its turn has come: nothing before it is waited for".to_owned(),
         "showing" => "being shown".to_owned(),
         "shown" => "shown".to_owned(),
@@ -197,6 +202,7 @@ mod tests {
             user: "carol".into(),
             text: "Hello Carol!".into(),
             state: state.into(),
+            device: None,
             reason: reason.map(str::to_owned),
             at: "2026-11-25T22:08:03.120Z".into(),
         })
@@ -310,6 +316,21 @@ Delivered: a device of carol has it.
             text.contains("     +40 s  rejected   the key changed"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn one_that_another_device_of_ours_sent_says_where_to_ask() {
+        let mut copied = step("copied", "", "", "", 0);
+        copied.about = about("copied", None);
+        if let Some(about) = &mut copied.about {
+            about.device = Some("b5c0f1d2".into());
+        }
+        let want = "\
+To carol: \u{201c}Hello Carol!\u{201d}
+Sent by our device b5c0f1d2: where it stands is known there; ask why there.
+2026-11-25T22:08:03.120Z
+   at once  copied     a copy of it came here, verified and kept";
+        assert_eq!(render(&copied, PLAIN), want);
     }
 
     #[test]

@@ -412,3 +412,41 @@ fn sixteen_devices_are_taken_and_seventeen_are_not() {
     world.drive(1_000);
     assert_eq!(delivered(&world, alice), 1);
 }
+
+#[test]
+fn reading_is_not_told_to_ourselves_and_we_are_never_written_among_the_contacts() {
+    let mut s = stage(10);
+    let (command, user) = (CommandId(78), s.bob.label.clone());
+    let set = Command::SetReadReceipts {
+        command,
+        user: user.clone(),
+        on: true,
+    };
+    s.world.input(s.phone, Input::Command(set));
+    s.world.drive(1_000);
+    let refused = |e: &Event| matches!(e, Event::Refused { command: c, .. } if *c == command);
+    assert!(s.world.node(s.phone).told(refused));
+    assert!(!s.world.node(s.phone).store.contacts.contains_key(&user));
+}
+
+#[test]
+fn a_refusal_of_an_older_list_is_not_about_the_newer_one() {
+    let mut s = stage(11);
+    s.world.registry.refusing_lists = 1;
+    let told = s.world.node(s.phone).events.len();
+    // Two, faster than the registry answers.
+    let mut third = s.bob.clone();
+    third.list_version = 3;
+    put(&mut s.world, s.phone, &third);
+    let fourth = without_laptop(&third);
+    put(&mut s.world, s.phone, &fourth);
+    s.world.drive(1_000);
+    let events = s.world.node(s.phone).events[told..].iter();
+    let published: Vec<(u64, bool)> = events
+        .filter_map(|(_, event)| match event {
+            Event::ListPublished { version, error } => Some((*version, error.is_none())),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(published, [(3, false), (4, true)]);
+}

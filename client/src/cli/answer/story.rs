@@ -1,0 +1,141 @@
+//! The answer to `why`: a message's life as lines, with who keeps a copy of it.
+
+use super::super::line::{AboutPart, KeeperPart, Line, WhyLine};
+use super::{at, state_word};
+use beeline::report::{HistoryItem, Story, StoryKeeper, StoryStep};
+use beeline_proto::id::Label;
+use client_core::event::DeliveryState;
+
+/// Of tries in a row so many first and so many last ones are told: one climb of the ladder each.
+const TRIES_SHOWN: usize = 6;
+
+/// The life of a message, its heading with the first step.
+pub(super) fn story_lines(story: &Story) -> Vec<Line> {
+    let start = story.steps.first().map_or(0, |step| step.at_ms);
+    let mut about = Some(about(story));
+    let line = |step: &StoryStep| WhyLine {
+        about: about.take(),
+        skipped: 0,
+        id: story.item.id.to_text(),
+        state: step.state.clone(),
+        at: at(step.at_ms),
+        rung: step.rung.map(|rung| rung.name().to_owned()),
+        path: step.path.map(|path| path.name().to_owned()),
+        reason: step.reason.clone(),
+        n: step.kept.map(|kept| kept.n),
+        k: step.kept.map(|kept| kept.k),
+        keeper: None,
+        elapsed_ms: step.at_ms.saturating_sub(start),
+    };
+    let mut lines: Vec<WhyLine> = story.steps.iter().map(line).collect();
+    leave_out_tries(&mut lines);
+    lines.extend(story.keepers.iter().map(|keeper| WhyLine {
+        id: story.item.id.to_text(),
+        state: "kept".to_owned(),
+        at: at(keeper.since_ms),
+        keeper: Some(keeper_part(keeper)),
+        elapsed_ms: keeper.since_ms.saturating_sub(start),
+        ..WhyLine::default()
+    }));
+    lines.into_iter().map(Line::Why).collect()
+}
+
+fn keeper_part(keeper: &StoryKeeper) -> KeeperPart {
+    let or = |label: &Option<Label>, fp: String| label.as_ref().map_or(fp, ToString::to_string);
+    KeeperPart {
+        user: or(&keeper.user_label, keeper.user.to_string()),
+        device: or(&keeper.device_label, keeper.device.to_string()),
+        recipient: or(&keeper.recipient_label, keeper.recipient.to_string()),
+        heard_at: at(keeper.heard_ms),
+        until: at(keeper.until_ms),
+    }
+}
+
+/// A month of tries is no story: of many in a row the first and the last few stay.
+fn leave_out_tries(lines: &mut Vec<WhyLine>) {
+    let mut kept: Vec<WhyLine> = Vec::with_capacity(lines.len());
+    let is_try = |line: &WhyLine| line.state == DeliveryState::Trying.name();
+    for chunk in lines.chunk_by(|a, b| is_try(a) && is_try(b)) {
+        let skipped = chunk.len().saturating_sub(2 * TRIES_SHOWN);
+        if skipped == 0 {
+            kept.extend_from_slice(chunk);
+            continue;
+        }
+        kept.extend_from_slice(&chunk[..TRIES_SHOWN]);
+        let mut rest = chunk[TRIES_SHOWN + skipped..].to_vec();
+        if let Some(next) = rest.first_mut() {
+            next.skipped = skipped as u64;
+        }
+        kept.extend(rest);
+    }
+    *lines = kept;
+}
+
+fn about(story: &Story) -> AboutPart {
+    let item = &story.item;
+    AboutPart {
+        direction: if item.ours { "sent" } else { "received" }.to_owned(),
+        user: item.with.to_string(),
+        text: item.text.clone(),
+        state: state_word(item).to_owned(),
+        device: item.sent_by.map(|device| device.short().to_string()),
+        reason: item.reason.clone(),
+        at: at(item.at_ms),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use beeline_proto::id::{DeviceFp, MessageId};
+
+    fn story(state: DeliveryState, sent_by: Option<DeviceFp>) -> Story {
+        Story {
+            item: HistoryItem {
+                id: MessageId([1; 16]),
+                ours: true,
+                with: Label::new("carol").expect("a label"),
+                text: "hi".to_owned(),
+                at_ms: 0,
+                sent_at_ms: 0,
+                state,
+                path: None,
+                reason: None,
+                sent_by,
+                missing: 0,
+            },
+            steps: Vec::new(),
+            keepers: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn one_that_another_device_of_ours_sent_stands_as_copied() {
+        let device = DeviceFp([0xab; 32]);
+        let about = about(&story(DeliveryState::Queued, Some(device)));
+        assert_eq!(about.state, "copied");
+        assert_eq!(about.device.as_deref(), Some("abababab"));
+    }
+
+    #[test]
+    fn a_month_of_tries_is_told_in_a_few_lines() {
+        let step = |state: &str| WhyLine {
+            state: state.to_owned(),
+            ..WhyLine::default()
+        };
+        let story = |tries: usize| {
+            let tries = std::iter::repeat_n(step("trying"), tries);
+            let mut lines: Vec<WhyLine> = [step("queued")].into_iter().chain(tries).collect();
+            lines.push(step("expired"));
+            leave_out_tries(&mut lines);
+            let skipped: u64 = lines.iter().map(|line| line.skipped).sum();
+            (lines.len(), skipped)
+        };
+        assert_eq!(story(0), (2, 0));
+        assert_eq!(story(2 * TRIES_SHOWN), (2 + 2 * TRIES_SHOWN, 0));
+        assert_eq!(
+            story(64),
+            (2 + 2 * TRIES_SHOWN, 64 - 2 * TRIES_SHOWN as u64)
+        );
+    }
+}
