@@ -158,6 +158,14 @@ impl PeerManager {
         found_by: Rung,
     ) -> Option<DeviceFp> {
         let contact = self.contacts.get(label)?;
+        if let Some(device) = self.routes.holds(contact, bytes) {
+            let row = self
+                .routes
+                .learn_again(contact, device, found_by, false, now);
+            self.keep_route(now, row);
+            self.tend_if_news(now, device);
+            return Some(device);
+        }
         let devices = &contact.chain.devices.devices;
         match read_record(bytes, self.me.network(), contact.row.user, devices) {
             Ok(record) if record.device == self.me.device => None,
