@@ -66,6 +66,7 @@ pub mod input;
 mod intake;
 mod keeping;
 mod ladder;
+mod letting_go;
 pub mod limits;
 mod link;
 mod linked;

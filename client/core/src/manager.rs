@@ -303,6 +303,7 @@ impl PeerManager {
                 Timer::Announce => self.announce(now),
                 Timer::Collect(link) => self.on_collect(now, link),
                 Timer::Visit => self.visit(now),
+                Timer::LetGo => self.let_go_of_custodians(now),
                 Timer::Expire => self.expire_kept(now),
                 Timer::Lazy => self.out.flush_lazy(),
                 Timer::Rewrite => self.rewrite(),

@@ -155,7 +155,7 @@ impl PeerManager {
         Round {
             now,
             picks: devices.iter().map(|device| (*device, None)).collect(),
-            next_ms: self.let_go_of_custodians(now),
+            next_ms: None,
             busy: false,
         }
     }

@@ -534,10 +534,10 @@ fn no_more_than_a_window_is_left_with_who_does_not_answer() {
     assert_eq!(alice.store.custody.len(), DEPOSIT_WINDOW + 1);
 }
 
-#[test]
-fn custodians_are_dialled_for_it_and_let_go_again() {
+/// Alice has left something for Carol with a coordinator and two members she dialled for it.
+fn dialled_for_it(seed: u64) -> Stage {
     let friends = ["bob", "dave", "erin", "fred", "gina", "hugo"];
-    let mut stage = Stage::new(13, &["ca"], &friends);
+    let mut stage = Stage::new(seed, &["ca"], &friends);
     let alice = stage.alice;
     stage.world.crash(alice);
     stage.drive(1_000);
@@ -550,20 +550,45 @@ fn custodians_are_dialled_for_it_and_let_go_again() {
         stage.world.crash(id);
     }
     stage.drive(100);
-    let dialled = |stage: &Stage| {
-        let peers = stage.world.node(alice).running().peers(stage.world.now());
-        let links = peers.into_iter().flat_map(|peer| peer.links);
-        let made = links.filter(|link| link.found_by == Some(Rung::StoreAndForward));
-        made.count()
-    };
     assert_eq!(dialled(&stage), 0);
     stage.send("hello");
     stage.drive(10_000);
     assert_eq!(stage.kept().last(), Some(&(3, 3)));
     assert_eq!(dialled(&stage), 2);
+    stage
+}
+
+/// Links of Alice that were made to leave parcels.
+fn dialled(stage: &Stage) -> usize {
+    let peers = stage.world.node(stage.alice).running();
+    let peers = peers.peers(stage.world.now());
+    let links = peers.into_iter().flat_map(|peer| peer.links);
+    let made = links.filter(|link| link.found_by == Some(Rung::StoreAndForward));
+    made.count()
+}
+
+#[test]
+fn custodians_are_dialled_for_it_and_let_go_again() {
+    let mut stage = dialled_for_it(13);
     stage.drive(2 * 60_000);
     assert_eq!((dialled(&stage), stage.seen.len()), (0, 3));
     // And dialled again when it is time to ask whether they still keep it.
     stage.drive(RECHECK_MS + RECHECK_JITTER_MS);
     assert_eq!(stage.seen.len(), 6);
+}
+
+#[test]
+fn custodians_are_let_go_when_what_they_were_dialled_for_has_come_another_way() {
+    let mut stage = dialled_for_it(13);
+    let (alice, carol) = (stage.alice, stage.carol);
+    stage.world.start(carol);
+    let done = |w: &World| {
+        let last = w.node(alice).last_queued();
+        let states = w.node(alice).message_states().into_iter();
+        let mut of_it = states.filter(|s| Some(s.id) == last);
+        of_it.any(|s| s.state == DeliveryState::Delivered)
+    };
+    assert!(stage.world.drive_until(30_000, done));
+    stage.drive(3 * 60_000);
+    assert_eq!(dialled(&stage), 0);
 }
