@@ -321,6 +321,7 @@ impl PeerManager {
 
     /// Tries again at once for everybody: a socket came up, or the network changed.
     pub(crate) fn retry_all(&mut self, now: Now) {
+        self.placing.touch_all();
         for label in self.outbox.recipients() {
             if self
                 .peers

@@ -96,6 +96,7 @@ mod records;
 mod relay;
 mod routes;
 mod sealing;
+mod searching;
 mod send;
 mod serve;
 mod signalling;

@@ -136,6 +136,12 @@ impl PeerManager {
         ]
     }
 
+    /// How often somebody was searched for to keep a parcel: the work of it grows with the network.
+    #[cfg(feature = "testing")]
+    pub fn searches(&self) -> u64 {
+        self.placing.searches
+    }
+
     /// The users we deal with, by label.
     pub fn peers(&self, now: Now) -> Vec<PeerInfo> {
         let mut labels: BTreeSet<&Label> = self.peers.keys().collect();

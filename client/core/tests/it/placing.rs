@@ -298,6 +298,27 @@ fn without_custodians_or_a_bundle_a_message_is_queued_and_no_more() {
 }
 
 #[test]
+fn a_search_that_finds_nobody_is_one_for_all_that_waits() {
+    let mut stage = Stage::new(3, &[], &["bob"]);
+    // Somebody keeps, and is gone.
+    let bob = stage.keeper("bob");
+    stage.world.crash(bob);
+    stage.drive(60_000);
+    for n in 0..300 {
+        stage.send(&n.to_string());
+    }
+    stage.drive(20 * 60_000);
+    let searches = stage.world.node(stage.alice).running().searches();
+    assert_eq!(stage.kept(), []);
+    assert!((1..150).contains(&searches), "{searches} searches");
+    // Who comes is found, for all of it, once it is called again.
+    stage.world.start(bob);
+    stage.drive(2 * 60 * 60_000);
+    let alice = stage.world.node(stage.alice);
+    assert_eq!(alice.store.custody.len(), 300);
+}
+
+#[test]
 fn a_receipt_counts_only_from_who_was_asked_for_what_it_was_asked() {
     let mut stage = Stage::new(4, &["ca", "cb"], &["bob"]);
     for name in ["ca", "cb", "bob"] {
