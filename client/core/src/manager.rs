@@ -155,12 +155,19 @@ impl PeerManager {
         manager.know_ourselves();
         manager.check_clock(now);
         manager.load_routes(loaded.routes, now);
-        manager.start_presence(now);
-        manager.start_tending(now);
-        manager.start_heartbeat(now);
+        // One that was taken off its user's list only knows what it has.
+        manager.draining = manager.me.is_removed();
+        if !manager.draining {
+            manager.start_presence(now);
+            manager.start_tending(now);
+            manager.start_heartbeat(now);
+        }
         manager.outbox.load_settled(loaded.settled, now.mono_ms);
         manager.load_outbox(loaded.outbox, loaded.custody, now);
         manager.resume_streams(now);
+        if manager.me.is_removed() {
+            manager.end_removed(now);
+        }
         manager.settle(now);
         Ok(manager)
     }
