@@ -18,11 +18,11 @@ impl PeerManager {
         };
         let made = link.side == Side::Offerer && link.found_by == Some(by);
         let since_ms = link.ready().map_or(u64::MAX, |ready| ready.since_ms);
-        made && since_ms.saturating_add(stay_ms) <= now.mono_ms && !self.is_needed(link)
+        made && since_ms.saturating_add(stay_ms) <= now.mono_ms && !self.is_needed(now, link)
     }
 
     /// Whether anything is still to go over a link, or to come.
-    fn is_needed(&self, link: &Link) -> bool {
+    fn is_needed(&self, now: Now, link: &Link) -> bool {
         let standing = self.placing.custodians.get(link.device);
         let awaited = standing.is_some_and(|standing| !standing.out.is_empty());
         let ready = link.ready();
@@ -32,7 +32,7 @@ impl PeerManager {
         });
         awaited
             || relays
-            || self.is_collecting(link.id)
+            || self.is_collecting(now, link.id)
             || self.outbox.has_waiting(&link.user)
             || self.outbox.is_left(link.device)
     }

@@ -46,6 +46,8 @@ struct Stage {
     answers: Vec<(NodeId, Answer)>,
     /// Deposits not answered yet.
     open: Shared<Vec<Deposit>>,
+    /// Whether questions of what is kept for her get lost.
+    deaf: Shared<bool>,
     /// All of them.
     seen: Vec<Deposit>,
     count: u8,
@@ -92,7 +94,8 @@ impl Stage {
             friends.len() + 1
         );
         let open = shared(Vec::new());
-        let taken = open.clone();
+        let deaf = shared(false);
+        let (taken, lost) = (open.clone(), deaf.clone());
         world.on_frame = Some(Box::new(move |from, to, bytes| {
             let mut rest = PeerFrame::default();
             for kind in items(&bytes) {
@@ -102,6 +105,7 @@ impl Stage {
                         from,
                         parcel: store.parcel,
                     }),
+                    Kind::StoreFetch(_) if *lost.borrow() => {}
                     kind => rest.items.push(PeerItem { kind: Some(kind) }),
                 }
             }
@@ -122,6 +126,7 @@ impl Stage {
             alice,
             carol,
             open,
+            deaf,
             seen: Vec::new(),
             count: 0,
         }
@@ -557,6 +562,11 @@ fn no_more_than_a_window_is_left_with_who_does_not_answer() {
 
 /// Alice has left something for Carol with a coordinator and two members she dialled for it.
 fn dialled_for_it(seed: u64) -> Stage {
+    dialled_by(seed, |_| {})
+}
+
+/// The same; `set` changes what happens from right before on.
+fn dialled_by(seed: u64, set: impl FnOnce(&mut Stage)) -> Stage {
     let friends = ["bob", "dave", "erin", "fred", "gina", "hugo"];
     let mut stage = Stage::new(seed, &["ca"], &friends);
     let alice = stage.alice;
@@ -572,6 +582,7 @@ fn dialled_for_it(seed: u64) -> Stage {
     }
     stage.drive(100);
     assert_eq!(dialled(&stage), 0);
+    set(&mut stage);
     stage.send("hello");
     stage.drive(10_000);
     assert_eq!(stage.kept().last(), Some(&(3, 3)));
@@ -596,6 +607,13 @@ fn custodians_are_dialled_for_it_and_let_go_again() {
     // And dialled again when it is time to ask whether they still keep it.
     stage.drive(RECHECK_MS + RECHECK_JITTER_MS);
     assert_eq!(stage.seen.len(), 6);
+}
+
+#[test]
+fn a_custodian_that_does_not_say_what_it_keeps_is_let_go_too() {
+    let mut stage = dialled_by(14, |stage| *stage.deaf.borrow_mut() = true);
+    stage.drive(3 * 60_000);
+    assert_eq!(dialled(&stage), 0);
 }
 
 #[test]
