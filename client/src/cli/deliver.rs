@@ -4,6 +4,7 @@
 use super::fail::{Exit, Failure};
 use super::line::{Line, StateLine};
 use super::print::Printer;
+use super::reason::in_words;
 use beeline::Client;
 use beeline::error::SendError;
 use beeline::report::{ClientEvent, Fact};
@@ -224,6 +225,7 @@ impl Told {
         let kept = story.steps.iter().rev().find_map(|step| step.kept);
         let kept = kept.filter(|_| state == DeliveryState::Stored);
         (line.n, line.k) = (kept.map(|kept| kept.n), kept.map(|kept| kept.k));
+        line.detail = reason_detail(story.item.reason.as_deref(), &self.to);
         line.reason = story.item.reason;
         line.elapsed_ms = match (story.steps.first(), story.steps.last()) {
             (Some(first), Some(last)) => last.at_ms.saturating_sub(first.at_ms),
@@ -290,8 +292,13 @@ pub(crate) fn line_of(state: &MessageState) -> StateLine {
         path: state.path.map(|path| path.name().to_owned()),
         found_by: state.found_by.map(|rung| rung.name().to_owned()),
         reason: state.reason.clone(),
+        detail: reason_detail(state.reason.as_deref(), state.to.as_str()),
         elapsed_ms: state.elapsed_ms,
     }
+}
+
+fn reason_detail(reason: Option<&str>, user: &str) -> Option<String> {
+    reason.and_then(|reason| in_words(reason, user))
 }
 
 #[cfg(test)]

@@ -177,6 +177,9 @@ pub(crate) struct StateLine {
     /// Why, for `expired`, `rejected`, or a note.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) reason: Option<String>,
+    /// The same for people, where `reason` is a code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) detail: Option<String>,
     /// Milliseconds since the message was queued.
     pub(crate) elapsed_ms: u64,
 }

@@ -20,6 +20,7 @@ mod past;
 pub(crate) mod plain;
 pub(crate) mod print;
 pub(crate) mod reach;
+mod reason;
 pub(crate) mod registry;
 mod send;
 #[cfg(feature = "serve")]

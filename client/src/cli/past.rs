@@ -2,6 +2,7 @@
 
 use super::human::{Style, safe};
 use super::line::{KeeperPart, Line};
+use super::reason::in_words;
 use serde::{Deserialize, Serialize};
 
 /// A message of the past.
@@ -53,6 +54,9 @@ pub(crate) struct WhyLine {
     /// Why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) reason: Option<String>,
+    /// The same for people, where `reason` is a code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) detail: Option<String>,
     /// Custodians that held it, for `stored`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) n: Option<u32>,
@@ -86,7 +90,7 @@ pub(crate) struct AboutPart {
     pub(crate) user: String,
     /// The text; empty once it is deleted.
     pub(crate) text: String,
-    /// Where it stands; a received one is `delivered`.
+    /// Where it stands, as in [`HistoryLine::state`].
     pub(crate) state: String,
     /// Fingerprint of the other device of ours that sent it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -153,7 +157,8 @@ pub(super) fn render_history(line: &HistoryLine, style: Style) -> String {
     let mut facts = vec![standing(line)];
     let by = line.device.as_deref();
     facts.extend(by.map(|device| format!("sent by our device {device}")));
-    facts.extend(line.reason.as_deref().map(safe));
+    let why = |reason: &str| in_words(reason, &line.user).unwrap_or_else(|| safe(reason));
+    facts.extend(line.reason.as_deref().map(why));
     if line.direction != "sent" {
         facts.push(format!("here since {}", line.at));
     }
