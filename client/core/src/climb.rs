@@ -164,7 +164,9 @@ impl PeerManager {
             Rung::Registry => self.look_up(label),
             Rung::StoreAndForward => {
                 let placed = self.start_placing(now, label);
-                self.request_relay(now, label) || placed
+                // That asks nobody to keep anything: it is no try of this rung.
+                self.request_relay(now, label);
+                placed
             }
         };
         if tried {

@@ -5,6 +5,7 @@ use super::fail::{Exit, Failure};
 use super::line::{Line, StateLine};
 use super::print::Printer;
 use super::reason::in_words;
+use super::tries::Tries;
 use beeline::Client;
 use beeline::error::SendError;
 use beeline::report::{ClientEvent, Fact};
@@ -110,7 +111,7 @@ impl Sink {
         }
     }
 
-    async fn state(&self, line: StateLine) -> Result<(), Failure> {
+    async fn state(&self, line: StateLine, tries: &mut Tries) -> Result<(), Failure> {
         let is_queued = line.state == DeliveryState::Queued.name();
         let line = Line::State(line);
         if let Self::Print { queued, .. } = self {
@@ -118,7 +119,7 @@ impl Sink {
         }
         match self {
             Self::Print { resumed: true, .. } if is_queued => Ok(()),
-            Self::Print { printer, .. } => printer.line(&line).await,
+            Self::Print { printer, .. } => printer.news(&line, tries).await,
             Self::Socket(sender) => {
                 let response = SendResponse {
                     json: line.to_json(),
@@ -181,6 +182,8 @@ struct Told {
     wait: DeliveryState,
     /// The highest state told so far.
     best: DeliveryState,
+    /// What a person has read of the tries.
+    tries: Tries,
 }
 
 impl Told {
@@ -190,6 +193,7 @@ impl Told {
             to: order.to.to_string(),
             wait: order.wait,
             best: DeliveryState::Queued,
+            tries: Tries::default(),
         }
     }
 
@@ -209,7 +213,7 @@ impl Told {
         sink: &Sink,
     ) -> Result<(), Failure> {
         self.best = self.best.max(state);
-        sink.state(line).await
+        sink.state(line, &mut self.tries).await
     }
 
     /// Reads where the message stands from the store, after events were missed or before we came.

@@ -28,6 +28,7 @@ pub(crate) mod serve_args;
 pub(crate) mod stop;
 mod timeline;
 mod token;
+pub(crate) mod tries;
 mod units;
 
 use answer::Question;
