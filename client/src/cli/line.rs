@@ -328,7 +328,7 @@ pub(crate) struct StepLine {
     pub(crate) who: String,
     /// What happened.
     pub(crate) what: String,
-    /// Milliseconds since Alice asked to send; absent before.
+    /// Milliseconds since Alice asked to send for the first time; absent before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) elapsed_ms: Option<f64>,
 }
