@@ -1,7 +1,7 @@
 //! Answers: what the registry and the store reply. The registry is believed for what is signed, and
 //! for nothing else.
 
-use crate::event::{DeliveryState, Rung};
+use crate::event::{DeliveryState, NEVER_ONLINE, Rung};
 use crate::input::{RegistryAnswer, RegistryError, RegistryPeer, StoreFailure};
 use crate::limits::{REQUESTS_MAX, REWRITE_MS};
 use crate::manager::PeerManager;
@@ -128,6 +128,7 @@ impl PeerManager {
         }
         self.ask_last_coordinators(now, label, &peer.last_coordinators);
         if self.routes.of_user(label).next().is_none() {
+            self.tell_note(now, label, NEVER_ONLINE);
             return self.after_attempt(now, label, "no device of the user was ever online");
         }
         self.seal_and_write(label);

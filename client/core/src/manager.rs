@@ -157,12 +157,19 @@ impl PeerManager {
         manager.know_ourselves();
         manager.check_clock(now);
         manager.load_routes(loaded.routes, now);
-        manager.start_presence(now);
-        manager.start_tending(now);
-        manager.start_heartbeat(now);
+        // One that was taken off its user's list only knows what it has.
+        manager.draining = manager.me.is_removed();
+        if !manager.draining {
+            manager.start_presence(now);
+            manager.start_tending(now);
+            manager.start_heartbeat(now);
+        }
         manager.outbox.load_settled(loaded.settled, now.mono_ms);
         manager.load_outbox(loaded.outbox, loaded.custody, now);
         manager.resume_streams(now);
+        if manager.me.is_removed() {
+            manager.end_removed(now);
+        }
         manager.settle(now);
         Ok(manager)
     }
@@ -305,6 +312,7 @@ impl PeerManager {
                 Timer::Announce => self.announce(now),
                 Timer::Collect(link) => self.on_collect(now, link),
                 Timer::Visit => self.visit(now),
+                Timer::LetGo => self.let_go_of_custodians(now),
                 Timer::Expire => self.expire_kept(now),
                 Timer::Lazy => self.out.flush_lazy(),
                 Timer::Rewrite => self.rewrite(),

@@ -44,6 +44,8 @@ pub(crate) enum Timer {
     Collect(LinkId),
     /// Members that keep for us are called on.
     Visit,
+    /// Links made only to leave parcels are looked at.
+    LetGo,
     /// More of what is kept for others has ended.
     Expire,
     /// What a burst queued has waited long enough to be sealed.

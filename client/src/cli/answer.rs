@@ -328,6 +328,7 @@ pub(crate) async fn status(client: &Client) -> Result<Line, Failure> {
     line.signal_addr.clone_from(&status.who.served);
     line.gateway = status.gateway;
     line.running_elsewhere = status.running_elsewhere;
+    line.removed = status.core.removed.map(str::to_owned);
     line.store_failed = status.store_failed;
     line.links = status.core.links_open as u64;
     line.connecting = status.core.links_pending as u64;
@@ -356,7 +357,9 @@ fn coordinator(info: &CoordinatorInfo) -> CoordinatorPart {
 /// The status of a home that nobody runs.
 pub(crate) fn status_at_rest(reader: &Reader) -> Result<Line, Failure> {
     let counts = reader.counts().map_err(failure)?;
-    Ok(Line::Status(Box::new(status_line(reader.who(), counts))))
+    let mut line = status_line(reader.who(), counts);
+    line.removed = reader.removed().map_err(failure)?.map(str::to_owned);
+    Ok(Line::Status(Box::new(line)))
 }
 
 fn status_line(who: &Who, counts: Counts) -> StatusLine {

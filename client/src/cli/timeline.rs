@@ -3,6 +3,7 @@
 
 use super::human::{Style, safe};
 use super::line::{AboutPart, WhyLine};
+use super::reason::in_words;
 
 /// Characters of a text that its heading shows.
 const HEADING_CHARS_MAX: usize = 60;
@@ -83,23 +84,20 @@ fn standing(about: &AboutPart) -> String {
             format!("Sent by our device {device}: where it stands is known there; ask why there.")
         }
         "stored" => format!("On its way: others keep it until {user} is back; we go on trying."),
-        _ => format!("On its way: nobody has it but this device; we go on trying to reach {user}."),
+        _ => match about.reason.as_deref().and_then(|r| in_words(r, &user)) {
+            Some(words) => format!("Waiting: {words}."),
+            None => {
+                format!(
+                    "On its way: nobody has it but this device; we go on trying to reach {user}."
+                )
+            }
+        },
     }
 }
 
-/// What the reason of a rejection means.
+/// What a reason means.
 fn why(reason: &str, user: &str) -> String {
-    match reason {
-        "CONFLICT" => "another text was sent under its id before; was this home restored from a \
-                       backup? (CONFLICT)"
-            .to_owned(),
-        "USER_KEY_CHANGED" => {
-            format!("the key changed; see beeline verify {user} (USER_KEY_CHANGED)")
-        }
-        "REVOKED" => "a membership was ended (REVOKED)".to_owned(),
-        "INVALID" => format!("{user}'s device could not accept it (INVALID)"),
-        other => safe(other),
-    }
+    in_words(reason, user).unwrap_or_else(|| safe(reason))
 }
 
 /// A step, in words.
@@ -123,7 +121,7 @@ fn words(line: &WhyLine) -> String {
         "shown" => "shown".to_owned(),
         other => safe(other),
     };
-    match &line.reason {
+    match line.detail.as_ref().or(line.reason.as_ref()) {
         Some(reason) => format!("{text}; {}", safe(reason)),
         None => text,
     }
@@ -193,6 +191,7 @@ fn after(ms: u64) -> String {
 mod tests {
     use super::super::line::KeeperPart;
     use super::*;
+    use client_core::event::NEVER_ONLINE;
 
     const PLAIN: Style = Style { color: false };
 
@@ -287,6 +286,20 @@ Delivered: a device of carol has it.
   +1260 ms  kept       by coordinator_1 (device coordinator_1_x) for carol_phone, until \
                  2026-12-25T22:08:04.380Z"
             ),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn one_for_somebody_who_was_never_online_says_that_it_waits() {
+        let words = in_words(NEVER_ONLINE, "carol").expect("words");
+        let mut try_it = step("trying", "registry", "", NEVER_ONLINE, 9);
+        try_it.detail = Some(words.clone());
+        let steps = vec![step("queued", "", "", "", 0), try_it];
+        let text = story("trying", Some(NEVER_ONLINE), steps);
+        assert!(text.contains(&format!("\nWaiting: {words}.\n")), "{text}");
+        assert!(
+            text.ends_with(&format!("asking the registry, the last resort; {words}")),
             "{text}"
         );
     }

@@ -1,10 +1,11 @@
 //! The answer to `why`: a message's life as lines, with who keeps a copy of it.
 
 use super::super::line::{AboutPart, KeeperPart, Line, WhyLine};
+use super::super::reason::in_words;
 use super::{at, state_word};
 use beeline::report::{HistoryItem, Story, StoryKeeper, StoryStep};
 use beeline_proto::id::Label;
-use client_core::event::DeliveryState;
+use client_core::event::{DeliveryState, NEVER_ONLINE, Rung};
 
 /// Of tries in a row so many first and so many last ones are told: one climb of the ladder each.
 const TRIES_SHOWN: usize = 6;
@@ -22,6 +23,7 @@ pub(super) fn story_lines(story: &Story) -> Vec<Line> {
         rung: step.rung.map(|rung| rung.name().to_owned()),
         path: step.path.map(|path| path.name().to_owned()),
         reason: step.reason.clone(),
+        detail: in_words_of(step, &story.item),
         n: step.kept.map(|kept| kept.n),
         k: step.kept.map(|kept| kept.k),
         keeper: None,
@@ -71,6 +73,11 @@ fn leave_out_tries(lines: &mut Vec<WhyLine>) {
     *lines = kept;
 }
 
+fn in_words_of(step: &StoryStep, item: &HistoryItem) -> Option<String> {
+    let reason = step.reason.as_deref();
+    reason.and_then(|reason| in_words(reason, item.with.as_str()))
+}
+
 fn about(story: &Story) -> AboutPart {
     let item = &story.item;
     AboutPart {
@@ -79,9 +86,20 @@ fn about(story: &Story) -> AboutPart {
         text: item.text.clone(),
         state: state_word(item).to_owned(),
         device: item.sent_by.map(|device| device.short().to_string()),
-        reason: item.reason.clone(),
+        reason: item.reason.clone().or_else(|| still_why(story)),
         at: at(item.at_ms),
     }
+}
+
+/// Why nothing of a message can go out yet, while that is so: what was tried later without a reason
+/// changed nothing, unless it was a way known.
+fn still_why(story: &Story) -> Option<String> {
+    let waits = story.item.state <= DeliveryState::Trying && story.item.sent_by.is_none();
+    let known = [Some(Rung::Connected), Some(Rung::Cache)];
+    let mut told = story.steps.iter().rev();
+    let last = told.find(|step| step.reason.is_some() || known.contains(&step.rung))?;
+    let reason = last.reason.clone().filter(|_| waits);
+    reason.filter(|reason| reason == NEVER_ONLINE)
 }
 
 #[cfg(test)]
@@ -89,7 +107,7 @@ mod tests {
     use super::*;
     use beeline_proto::id::{DeviceFp, MessageId};
 
-    fn story(state: DeliveryState, sent_by: Option<DeviceFp>) -> Story {
+    fn story(state: DeliveryState, sent_by: Option<DeviceFp>, steps: Vec<StoryStep>) -> Story {
         Story {
             item: HistoryItem {
                 id: MessageId([1; 16]),
@@ -104,17 +122,44 @@ mod tests {
                 sent_by,
                 missing: 0,
             },
-            steps: Vec::new(),
+            steps,
             keepers: Vec::new(),
+        }
+    }
+
+    fn tried(rung: Rung, reason: Option<&str>) -> StoryStep {
+        StoryStep {
+            at_ms: 1,
+            state: "trying".to_owned(),
+            rung: Some(rung),
+            path: None,
+            reason: reason.map(str::to_owned),
+            kept: None,
         }
     }
 
     #[test]
     fn one_that_another_device_of_ours_sent_stands_as_copied() {
         let device = DeviceFp([0xab; 32]);
-        let about = about(&story(DeliveryState::Queued, Some(device)));
+        let about = about(&story(DeliveryState::Queued, Some(device), Vec::new()));
         assert_eq!(about.state, "copied");
         assert_eq!(about.device.as_deref(), Some("abababab"));
+    }
+
+    #[test]
+    fn what_cannot_go_out_yet_says_so_as_long_as_that_is_so() {
+        let never = || tried(Rung::Registry, Some(NEVER_ONLINE));
+        let reason = |state, steps| about(&story(state, None, steps)).reason;
+        let trying = DeliveryState::Trying;
+        let told = Some(NEVER_ONLINE.to_owned());
+        assert_eq!(reason(trying, vec![never()]), told);
+        let again = vec![never(), tried(Rung::Peers, None)];
+        assert_eq!(reason(trying, again), told);
+        let known = vec![never(), tried(Rung::Cache, None)];
+        assert_eq!(reason(trying, known), None);
+        let other = vec![never(), tried(Rung::Registry, Some("no answer"))];
+        assert_eq!(reason(trying, other), None);
+        assert_eq!(reason(DeliveryState::Delivered, vec![never()]), None);
     }
 
     #[test]
