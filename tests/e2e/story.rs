@@ -259,14 +259,14 @@ async fn the_demonstration_tells_what_happens_and_ends() {
         "{told}"
     );
     // One clock from the first message to the end.
-    let first = all.iter().position(|what| what.starts_with("sends"));
+    let first = all.iter().position(|what| what.starts_with("sends \""));
     let (mut last_ms, mut sends) = (0.0_f64, 0);
     for line in &steps[first.expect("a message is sent")..] {
         let Some(ms) = line["elapsedMs"].as_f64() else {
             assert_eq!(line["who"], "", "only a chapter has no time: {told}");
             continue;
         };
-        let is_send = what(line).starts_with("sends");
+        let is_send = what(line).starts_with("sends \"");
         assert!(!is_send || ms >= last_ms, "{line} in {told}");
         (last_ms, sends) = (last_ms.max(ms), sends + u32::from(is_send));
     }
