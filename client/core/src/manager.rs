@@ -157,13 +157,7 @@ impl PeerManager {
         manager.know_ourselves();
         manager.check_clock(now);
         manager.load_routes(loaded.routes, now);
-        // One that was taken off its user's list only knows what it has.
-        manager.draining = manager.me.is_removed();
-        if !manager.draining {
-            manager.start_presence(now);
-            manager.start_tending(now);
-            manager.start_heartbeat(now);
-        }
+        manager.begin(now);
         manager.outbox.load_settled(loaded.settled, now.mono_ms);
         manager.load_outbox(loaded.outbox, loaded.custody, now);
         manager.resume_streams(now);
@@ -172,6 +166,17 @@ impl PeerManager {
         }
         manager.settle(now);
         Ok(manager)
+    }
+
+    /// Starts what a device does by itself. One that was taken off its user's list only knows what
+    /// it has.
+    fn begin(&mut self, now: Now) {
+        self.draining = self.me.is_removed();
+        if !self.draining {
+            self.start_presence(now);
+            self.start_tending(now);
+            self.start_heartbeat(now);
+        }
     }
 
     /// Says what was wrong with what the store loaded.

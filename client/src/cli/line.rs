@@ -90,7 +90,7 @@ pub(crate) enum Line {
         on: bool,
     },
     /// One step of a message's life.
-    Why(WhyLine),
+    Why(Box<WhyLine>),
     /// What two people compare.
     Verify(VerifyLine),
     /// Who and how.

@@ -39,7 +39,8 @@ pub(super) fn story_lines(story: &Story) -> Vec<Line> {
         elapsed_ms: keeper.since_ms.saturating_sub(start),
         ..WhyLine::default()
     }));
-    lines.into_iter().map(Line::Why).collect()
+    let boxed = lines.into_iter().map(Box::new);
+    boxed.map(Line::Why).collect()
 }
 
 fn keeper_part(keeper: &StoryKeeper) -> KeeperPart {
