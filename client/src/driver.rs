@@ -9,6 +9,7 @@
 //!   timer ───┘                              └─ events to subscribers
 //! ```
 
+mod files;
 mod links;
 mod outputs;
 mod registry;
@@ -20,6 +21,7 @@ use crate::clock;
 use crate::coordinator::Served;
 use crate::crash;
 use crate::error::{SendError, StoreError};
+use crate::files::{FileWork, Source};
 use crate::handle::Sent;
 use crate::limits::{
     COMMANDS_PENDING_MAX, COMMANDS_PER_TURN, DRAIN_TIMEOUT, GROUP_COMMIT_MAX, NETWORK_POLL,
@@ -30,6 +32,7 @@ use crate::rtc;
 use crate::socket::{Credentials, SocketEvent, Sockets};
 use crate::store::{Answer, NotTaken, Store, Write};
 use beeline_proto::id::{Label, MessageId, UserFp};
+use client_core::files::io::FileSource;
 use client_core::input::{Command, CommandId, SignalInput, SocketId, StoreFailure};
 use client_core::status::{PeerInfo, RouteInfo, Status};
 use client_core::{Input, PeerManager};
@@ -57,6 +60,22 @@ pub(crate) enum DriverCommand {
     },
     PutDeviceList {
         device_list: Vec<u8>,
+        answer: oneshot::Sender<Result<(), SendError>>,
+    },
+    SendFile {
+        to: Label,
+        file: Box<FileSource>,
+        source: Box<Source>,
+        idempotency_key: Option<String>,
+        answer: oneshot::Sender<Result<Sent, SendError>>,
+    },
+    PauseFile {
+        id: MessageId,
+        on: bool,
+        answer: oneshot::Sender<Result<(), SendError>>,
+    },
+    CancelFile {
+        id: MessageId,
         answer: oneshot::Sender<Result<(), SendError>>,
     },
     MarkRead(Vec<(UserFp, MessageId)>),
@@ -102,6 +121,7 @@ pub(crate) struct Driver {
     /// Writes handed over and not answered.
     under_way: usize,
     links: Links,
+    files: FileWork,
     rtc_events: mpsc::Receiver<(rtc::LinkId, rtc::RtcEvent)>,
     sockets: Sockets,
     credentials: watch::Sender<Credentials>,
@@ -148,6 +168,7 @@ impl Driver {
         tokio::select! {
             Some(answer) = self.answers.recv() => self.on_answer(answer),
             Some((link, event)) = self.rtc_events.recv(), if room => self.on_rtc(link, event),
+            event = self.files.next(), if room => self.inputs.push_back(Input::File(event)),
             (socket, event) = self.sockets.next(), if room => self.on_socket(socket, event),
             Some(finished) = self.registry.next() => self.on_registry(finished),
             command = self.commands.recv(), if more => match command {
@@ -341,6 +362,9 @@ impl Driver {
                     device_list,
                 });
             }
+            DriverCommand::SendFile { .. }
+            | DriverCommand::PauseFile { .. }
+            | DriverCommand::CancelFile { .. } => self.on_file_command(command),
             DriverCommand::MarkRead(messages) => self.command(Command::MarkRead { messages }),
             DriverCommand::Connect(to) => self.command(Command::Connect { to }),
             DriverCommand::Picture(picture) => self.draw(picture),

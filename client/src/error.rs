@@ -166,6 +166,17 @@ pub enum SendError {
     Stopped,
 }
 
+/// Why a file was not offered.
+#[derive(Debug, thiserror::Error)]
+pub enum FileSendError {
+    /// It cannot be read.
+    #[error(transparent)]
+    File(#[from] crate::files::FilesError),
+    /// Its offer was not taken.
+    #[error(transparent)]
+    Send(#[from] SendError),
+}
+
 /// Why a question has no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum QueryError {

@@ -9,6 +9,8 @@
 //! client.shutdown().await;
 //! ```
 
+mod files;
+
 use crate::driver::{self, DriverCommand, Picture};
 use crate::error::{QueryError, SendError, StartError};
 use crate::limits::{CLOSE_TIMEOUT, DRAIN_TIMEOUT, PUBLISH_WAIT};

@@ -29,7 +29,7 @@ mod unix;
 
 pub use coordinator::CoordinatorOptions;
 pub use handle::{Client, Sent};
-pub use options::Options;
+pub use options::{FilesOptions, Options};
 pub use report::{ClientEvent, Fact, LinkStep};
 
 #[cfg(all(test, feature = "serve"))]

@@ -27,6 +27,24 @@ pub const EVENT_QUEUE: usize = 4_096;
 /// SCTP the peers.
 pub const RTC_QUEUE: usize = 512;
 
+/// Pieces of work waiting for a thread that touches files: the core grants at most five for each
+/// link, and asks little else.
+pub const FILE_WORK_QUEUE: usize = 8 * LINKS_MAX;
+
+/// Frames of files waiting to be written, of all links together: 16 MiB. A full queue holds the
+/// links up, and through SCTP the senders.
+pub const FILE_FRAMES_QUEUE: usize = 256;
+
+/// What the threads of files tell the driver, waiting; they wait for it.
+pub const FILE_REPORTS_QUEUE: usize = 256;
+
+/// Chunks written before it is said, while more wait: half a mebibyte of the largest.
+pub const FILE_REPORT_CHUNKS: u64 = 8;
+
+/// Files hashed for an offer and kept readable until somebody asks for them; others are hashed once
+/// more. At most 8 MiB of hashes each.
+pub const FILE_SOURCES_KEPT: usize = 4;
+
 /// Links open or being made at once, as many as the core makes: each costs about 260 KiB and a
 /// task.
 pub const LINKS_MAX: usize = client_core::limits::LINKS_MAX;

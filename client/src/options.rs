@@ -5,6 +5,7 @@ use crate::error::StartError;
 use crate::limits::ICE_SERVERS_MAX;
 use crate::rtc::{BindTo, IceServer, RtcConfig};
 use client_core::Keep;
+use client_core::files::io::FilePolicy;
 use std::path::PathBuf;
 
 /// Options of [`Client::start`](crate::Client::start).
@@ -31,8 +32,19 @@ pub struct Options {
     /// How much is kept for members that are away; nothing if `None`. For a client that stays: one
     /// that passes through should not promise it.
     pub keep: Option<Keep>,
+    /// Where files are received, and which; none are if `None`, and their offers wait.
+    pub files: Option<FilesOptions>,
     /// Links taken at once; as many as `client_core::limits::LINKS_MAX` if `None`.
     pub links_max: Option<usize>,
+}
+
+/// Where files are received, and which.
+#[derive(Debug, Clone)]
+pub struct FilesOptions {
+    /// The folder; made where it is missing.
+    pub dir: PathBuf,
+    /// Which are taken without asking.
+    pub policy: FilePolicy,
 }
 
 impl Options {

@@ -183,6 +183,8 @@ pub struct Unshown {
     pub missing: u64,
     /// Whether later ones of its sender were shown already: it fills a gap.
     pub late: bool,
+    /// Whether it offers a file.
+    pub offer: bool,
 }
 
 /// One line of a conversation.

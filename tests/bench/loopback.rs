@@ -218,8 +218,8 @@ impl Loopback {
                     .inputs
                     .push_back(Input::Store { ticket, result });
             }
-            // Nobody here is a coordinator.
-            Output::Socket { .. } => {}
+            // Nobody here is a coordinator, or offers files.
+            Output::Socket { .. } | Output::File(_) => {}
             Output::Registry { request, call } => {
                 let answer = Ok(self.ask(side, call)?);
                 self.sides[side]

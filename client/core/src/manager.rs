@@ -129,7 +129,7 @@ impl PeerManager {
             placing: Placing::default(),
             inbox: Inbox::load(&loaded.streams, loaded.held),
             acks: Acks::default(),
-            files: Files::default(),
+            files: Files::load(loaded.files),
             reads: Reads::default(),
             presence: Presence::default(),
             early: EarlyCandidates::default(),
@@ -162,7 +162,6 @@ impl PeerManager {
         manager.load_routes(loaded.routes, now);
         manager.begin(now);
         manager.outbox.load_settled(loaded.settled, now.mono_ms);
-        manager.hold_files(loaded.files);
         manager.load_outbox(loaded.outbox, loaded.custody, now);
         manager.resume_files(now);
         manager.resume_streams(now);

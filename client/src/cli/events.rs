@@ -34,6 +34,7 @@ fn line_of_core(event: &Event, who: &Who) -> Option<Line> {
             sent_at: Timestamp::from_ms(message.sent_at_ms).to_string(),
             again: false,
             late: false,
+            offer: false,
         })),
         Event::File(told) => Some(Line::File(told.into())),
         Event::PeerState {

@@ -6,6 +6,11 @@ use beeline_proto::pb::peer::v1::FileReason;
 use client_core::files::io::{FileStage, FileTold};
 use client_core::files::reason_text;
 use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
+use std::time::Instant;
+
+/// Marks of progress a speed is worked out from: three seconds, at four a second.
+const MARKS: usize = 12;
 
 /// How far a file is. `done` and what follows from it are there while it moves.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -102,6 +107,72 @@ impl From<&FileTold> for FileLine {
     }
 }
 
+/// What became of all files of one `send-file`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct FilesLine {
+    /// How many arrived.
+    pub(crate) sent: u64,
+    /// Bytes of those.
+    pub(crate) bytes: u64,
+    /// How many came to nothing.
+    pub(crate) failed: u64,
+    /// How many wait, and go on by themselves whenever this home is online.
+    pub(crate) waiting: u64,
+    /// Since the command began.
+    pub(crate) elapsed_ms: u64,
+}
+
+/// The same as people read it.
+pub(crate) fn render_all(line: &FilesLine, style: Style) -> String {
+    let seconds = line.elapsed_ms as f64 / 1_000.0;
+    let speed = line.bytes.saturating_mul(1_000) / line.elapsed_ms.max(1);
+    let (size, speed) = (units::bytes(line.bytes), units::bytes(speed));
+    let mut parts = Vec::new();
+    if line.sent > 0 {
+        let sent = format!("{} sent, {size} in {seconds:.1} s, {speed}/s", line.sent);
+        parts.push(style.good(&sent));
+    }
+    if line.failed > 0 {
+        parts.push(style.bad(&format!("{} not sent", line.failed)));
+    }
+    if line.waiting > 0 {
+        let waiting = "still to go, which happens by itself whenever this home is online";
+        parts.push(format!("{} {waiting}", line.waiting));
+    }
+    parts.join("; ")
+}
+
+/// How fast a file moves: what came in the last few seconds.
+#[derive(Debug, Default)]
+pub(crate) struct Meter {
+    /// When so many bytes were there, the oldest first.
+    marks: VecDeque<(Instant, u64)>,
+}
+
+impl Meter {
+    /// Adds to the line of a moving file how fast it is and how long it takes.
+    pub(crate) fn measure(&mut self, line: &mut FileLine, now: Instant) {
+        let Some(done) = line.done.filter(|_| line.state == "moving") else {
+            return self.marks.clear();
+        };
+        self.marks.push_back((now, done));
+        if self.marks.len() > MARKS {
+            self.marks.pop_front();
+        }
+        let Some((first, before)) = self.marks.front() else {
+            return;
+        };
+        let ms = now.saturating_duration_since(*first).as_millis();
+        let ms = u64::try_from(ms).unwrap_or(u64::MAX);
+        let speed = done.saturating_sub(*before).saturating_mul(1_000) / ms.max(1);
+        if ms > 0 && speed > 0 {
+            line.bytes_per_s = Some(speed);
+            line.left_ms = Some(line.size.saturating_sub(done).saturating_mul(1_000) / speed);
+        }
+    }
+}
+
 /// The reason's name on the wire without its prefix.
 fn reason_name(reason: FileReason) -> String {
     let name = reason.as_str_name();
@@ -183,6 +254,40 @@ mod tests {
         let line = FileLine::from(&told(true, ended));
         assert_eq!(line.reason.as_deref(), Some("NO_ROOM"));
         assert!(render(&line, Style { color: false }).contains("has no room"));
+    }
+
+    #[test]
+    fn speed_is_that_of_the_last_seconds() {
+        let (mut meter, start) = (Meter::default(), Instant::now());
+        let mut last = FileLine::default();
+        for n in 0..40u64 {
+            let mut line = FileLine {
+                state: "moving".to_owned(),
+                size: 100_000,
+                done: Some(n * 1_000),
+                ..FileLine::default()
+            };
+            let at = start + std::time::Duration::from_millis(250 * n);
+            meter.measure(&mut line, at);
+            last = line;
+        }
+        assert_eq!(
+            (last.bytes_per_s, last.left_ms),
+            (Some(4_000), Some(15_250))
+        );
+    }
+
+    #[test]
+    fn a_summary_says_what_is_left() {
+        let line = FilesLine {
+            sent: 2,
+            bytes: 3 << 20,
+            failed: 1,
+            waiting: 4,
+            elapsed_ms: 1_500,
+        };
+        let text = render_all(&line, Style { color: false });
+        assert!(text.starts_with("2 sent, 3.0 MiB in 1.5 s, 2.0 MiB/s; 1 not sent; 4 still"));
     }
 
     #[test]

@@ -77,6 +77,7 @@ pub(crate) fn render(line: &Line, style: Style) -> String {
         Line::State(state) => render_state(state, style),
         Line::Message(message) => render_message(message, style),
         Line::File(file) => file_line::render(file, style),
+        Line::Files(files) => file_line::render_all(files, style),
         Line::Peer(peer) => render_peer(peer, style),
         Line::Route(route) => render_route(route, style),
         Line::History(message) => past::render_history(message, style),

@@ -5,7 +5,7 @@ mod keeper;
 mod status;
 
 use super::device_line::DeviceLine;
-pub(crate) use super::file_line::FileLine;
+pub(crate) use super::file_line::{FileLine, FilesLine};
 pub(crate) use super::past::{AboutPart, HistoryLine, WhyLine};
 pub(crate) use keeper::KeeperPart;
 use serde::{Deserialize, Serialize};
@@ -65,6 +65,8 @@ pub(crate) enum Line {
     Message(MessageLine),
     /// A file, ours or for us, is somewhere else than before.
     File(FileLine),
+    /// What became of all that a `send-file` was to send.
+    Files(FilesLine),
     /// A connection changed.
     Peer(PeerLine),
     /// A way to a device.
@@ -209,6 +211,9 @@ pub(crate) struct MessageLine {
     /// Later ones of its sender were printed already: it fills a gap.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) late: bool,
+    /// It offers a file; lines `file` with the same id tell what becomes of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) offer: bool,
 }
 
 /// A user, and the connection to it.

@@ -3,9 +3,10 @@
 use super::answer;
 use super::events::{line_of_event, online};
 use super::fail::{Exit, Failure};
+use super::file_line::{FileLine, Meter};
+use super::file_view::View;
 use super::line::{Line, MessageLine};
 use super::plain;
-use super::print::Printer;
 use super::reach::{Context, Owned};
 use super::stop::Stop;
 use beeline::Options;
@@ -14,8 +15,11 @@ use beeline::identity::Identity;
 use beeline::limits::UNSHOWN_MAX;
 use beeline::report::{ClientEvent, Fact, Unshown, Who};
 use beeline_proto::code::ErrorCode;
+use beeline_proto::id::MessageId;
 use beeline_proto::time::Timestamp;
 use client_core::event::Event;
+use client_core::files::io::FileStage;
+use std::collections::BTreeMap;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
@@ -48,9 +52,10 @@ pub(crate) async fn stay(context: &Context, options: Options, show: Show) -> Res
     }
     let mut session = Session {
         owned: &owned,
-        printer: context.printer,
         show,
         is_online: false,
+        view: View::new(context.printer),
+        meters: BTreeMap::new(),
     };
     let ended = tokio::select! {
         ended = session.run() => ended,
@@ -62,9 +67,12 @@ pub(crate) async fn stay(context: &Context, options: Options, show: Show) -> Res
 
 struct Session<'a> {
     owned: &'a Owned,
-    printer: Printer,
     show: Show,
     is_online: bool,
+    /// Files on their way.
+    view: View,
+    /// Their speeds; as many as the core has files on their way.
+    meters: BTreeMap<MessageId, Meter>,
 }
 
 /// Whether to go on.
@@ -111,6 +119,16 @@ impl Session<'_> {
                 self.is_online = false;
                 self.tell(event).await
             }
+            Fact::Core(Event::File(told)) => {
+                let mut line = FileLine::from(told);
+                let meter = self.meters.entry(told.id).or_default();
+                meter.measure(&mut line, event.at);
+                if matches!(told.stage, FileStage::Done { .. } | FileStage::Ended { .. }) {
+                    self.meters.remove(&told.id);
+                }
+                self.view.show(Line::File(line)).await?;
+                Ok(Next::GoOn)
+            }
             Fact::Core(Event::RunningElsewhere { detail }) => Err(elsewhere(detail)),
             Fact::Core(Event::Removed { detail }) => Err(removed(detail)),
             Fact::Core(Event::KeyChanged { .. } | Event::Warned { .. })
@@ -119,9 +137,9 @@ impl Session<'_> {
         }
     }
 
-    async fn tell(&self, event: &ClientEvent) -> Result<Next, Failure> {
+    async fn tell(&mut self, event: &ClientEvent) -> Result<Next, Failure> {
         if let Some(line) = line_of_event(event, self.who()) {
-            self.printer.line(&line).await?;
+            self.view.show(line).await?;
         }
         Ok(Next::GoOn)
     }
@@ -146,7 +164,8 @@ impl Session<'_> {
 
     async fn tell_online(&mut self, is_online: bool) -> Result<(), Failure> {
         if is_online && !self.is_online {
-            self.printer.line(&online(self.who())).await?;
+            let line = online(self.who());
+            self.view.show(line).await?;
         }
         self.is_online = is_online;
         Ok(())
@@ -182,9 +201,9 @@ impl Session<'_> {
         client.mark_showing(&key).await.map_err(answer::failure)?;
         crash::at("show.marked");
         if let Some(gap) = answer::gap_line(&message.from, message.missing) {
-            self.printer.line(&gap).await?;
+            self.view.show(gap).await?;
         }
-        self.printer.line(&line_of(message)).await?;
+        self.view.show(line_of(message)).await?;
         crash::at("show.printed");
         client.mark_shown(&key).await.map_err(answer::failure)?;
         crash::at("show.done");
@@ -195,7 +214,9 @@ impl Session<'_> {
             let said = client.mark_read(&[(message.user, message.key.id)]).await;
             said.map_err(answer::failure)?;
         }
-        *left = left.map(|left| left.saturating_sub(1));
+        // An offer is no message that somebody waits for.
+        let counted = u64::from(!message.offer);
+        *left = left.map(|left| left.saturating_sub(counted));
         Ok(if *left == Some(0) {
             Next::Enough
         } else {
@@ -226,5 +247,6 @@ fn line_of(message: &Unshown) -> Line {
         sent_at: Timestamp::from_ms(message.sent_at_ms).to_string(),
         again: message.again,
         late: message.late,
+        offer: message.offer,
     })
 }

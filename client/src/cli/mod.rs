@@ -9,7 +9,8 @@ mod device_args;
 mod device_line;
 pub(crate) mod events;
 pub(crate) mod fail;
-mod file_line;
+pub(crate) mod file_line;
+pub(crate) mod file_view;
 mod human;
 mod join;
 pub(crate) mod line;
@@ -24,6 +25,7 @@ pub(crate) mod reach;
 mod reason;
 pub(crate) mod registry;
 mod send;
+pub(crate) mod send_file;
 #[cfg(feature = "serve")]
 pub(crate) mod serve_args;
 pub(crate) mod stop;
@@ -62,8 +64,10 @@ async fn in_home(context: &Context, command: Command) -> Result<Exit, Failure> {
         Command::Demo | Command::Serve(_) => Ok(Exit::Usage),
         Command::Join(args) => join::join(context, args).await,
         Command::Send(args) => send::send(context, args).await,
+        Command::SendFile(args) => send_file::send_file(context, args).await,
         Command::Listen(args) => {
             let mut options = context.options("listen", &args.link);
+            options.files = args.files.options();
             options.keep = args.keep.keep();
             let show = Show::Messages {
                 left: args.count,
@@ -74,6 +78,7 @@ async fn in_home(context: &Context, command: Command) -> Result<Exit, Failure> {
         Command::Run(args) => {
             let mut options = context.options("run", &args.link);
             options.coordinator = args.coordinator();
+            options.files = args.files.options();
             options.links_max = Some(args.links);
             options.keep = args.keep.keep();
             listen::stay(context, options, Show::Nothing).await

@@ -25,15 +25,23 @@ impl Printer {
         }
     }
 
+    /// Whether scripts read it.
+    pub(crate) fn is_json(self) -> bool {
+        self.json
+    }
+
+    /// A line as it is printed, without the last newline.
+    pub(crate) fn text(self, line: &Line) -> String {
+        match self.json {
+            true => line.to_json(),
+            false => render(line, self.style),
+        }
+    }
+
     /// Prints one line and flushes. A reader that does not read holds up a blocking thread, never
     /// the runtime.
     pub(crate) async fn line(self, line: &Line) -> Result<(), Failure> {
-        let text = if self.json {
-            line.to_json()
-        } else {
-            render(line, self.style)
-        };
-        write(text).await
+        write(self.text(line)).await
     }
 
     /// Prints a line that came as JSON from the owner of the home.
@@ -88,7 +96,8 @@ impl Printer {
     }
 }
 
-fn read(json: &str) -> Result<Line, Failure> {
+/// Reads a line that came as JSON from the owner of the home.
+pub(crate) fn read(json: &str) -> Result<Line, Failure> {
     serde_json::from_str(json).map_err(|_| {
         Failure::new("the running beeline speaks another version: restart it, then try again")
     })

@@ -102,7 +102,7 @@ fn trimmed(mut bytes: Vec<u8>) -> Result<String, Failure> {
 }
 
 /// A key nobody else has: a call that breaks half-way can be repeated.
-fn random_key() -> Result<String, Failure> {
+pub(crate) fn random_key() -> Result<String, Failure> {
     let mut bytes = [0u8; 16];
     getrandom::fill(&mut bytes)
         .map_err(|error| Failure::new(format!("the system gave no random numbers: {error}")))?;

@@ -56,6 +56,23 @@ pub(crate) fn bytes(count: u64) -> String {
     }
 }
 
+/// Reads a size: `500B`, `10KiB`, `20MiB`, `4GiB` or `1TiB`.
+pub(crate) fn size(text: &str) -> Result<u64, String> {
+    let advice = || "write a number and a unit: 500B, 10KiB, 20MiB, 4GiB or 1TiB".to_owned();
+    // The longest suffix is tried first: each but `B` ends in it.
+    let mut units = (0..SIZES.len()).rev();
+    let found = units.find_map(|unit| Some((text.strip_suffix(SIZES[unit])?, unit)));
+    let (number, unit) = found.ok_or_else(advice)?;
+    let digits = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
+    let number: u64 = digits
+        .then(|| number.parse().ok())
+        .flatten()
+        .ok_or_else(advice)?;
+    number
+        .checked_mul(1 << (10 * unit))
+        .ok_or_else(|| "that is more than there is".to_owned())
+}
+
 /// Reads `LOW-HIGH`, both 1 to 65535.
 pub(crate) fn port_range(text: &str) -> Result<RangeInclusive<u16>, String> {
     let advice = || "write LOW-HIGH, such as 40000-40999".to_owned();
@@ -107,7 +124,13 @@ mod tests {
     }
 
     #[test]
-    fn sizes_are_written_in_units() {
+    fn sizes_are_read_and_written() {
+        assert_eq!((size("0B"), size("7B")), (Ok(0), Ok(7)));
+        assert_eq!(size("10KiB"), Ok(10_240));
+        assert_eq!(size("4GiB"), Ok(4 << 30));
+        for bad in ["", "5", "KiB", "1.5MiB", "-1B", "20MB", "99999999TiB"] {
+            assert!(size(bad).is_err(), "{bad:?}");
+        }
         let texts = [0, 1_023, 1_024, 1_536, 5 << 20, 1 << 40].map(bytes);
         assert_eq!(
             texts,

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use client_core::input::{Candidate, LinkId, RtcEvent};
 use client_core::output::RtcCommand;
 use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -17,7 +18,7 @@ const FLUSH_LOOK: Duration = Duration::from_millis(2);
 
 /// One link.
 struct Slot {
-    peer: RtcPeer,
+    peer: Arc<RtcPeer>,
     /// Messages that found no room since the core was last told, in order.
     refused: Vec<Vec<u8>>,
 }
@@ -26,6 +27,7 @@ struct Slot {
 pub(super) struct Links {
     factory: RtcFactory,
     events: mpsc::Sender<(rtc::LinkId, rtc::RtcEvent)>,
+    files: mpsc::Sender<(rtc::LinkId, rtc::FileEvent)>,
     slots: BTreeMap<LinkId, Slot>,
     closing: JoinSet<()>,
 }
@@ -34,10 +36,12 @@ impl Links {
     pub(super) fn new(
         factory: RtcFactory,
         events: mpsc::Sender<(rtc::LinkId, rtc::RtcEvent)>,
+        files: mpsc::Sender<(rtc::LinkId, rtc::FileEvent)>,
     ) -> Self {
         Self {
             factory,
             events,
+            files,
             slots: BTreeMap::new(),
             closing: JoinSet::new(),
         }
@@ -50,6 +54,12 @@ impl Links {
 
     pub(super) fn has(&self, link: LinkId) -> bool {
         self.slots.contains_key(&link)
+    }
+
+    /// A link, for whoever sends files on it; it may be gone at any time.
+    pub(super) fn peer(&self, link: LinkId) -> Option<Weak<RtcPeer>> {
+        let slot = self.slots.get(&link)?;
+        Some(Arc::downgrade(&slot.peer))
     }
 
     /// Whether none is open or closing.
@@ -113,9 +123,13 @@ impl Links {
                 reason: "too many links at once".to_owned(),
             });
         }
-        Ok(self.slots.entry(link).or_insert_with(|| Slot {
-            peer: self.factory.open(rtc::LinkId(link.0), self.events.clone()),
-            refused: Vec::new(),
+        Ok(self.slots.entry(link).or_insert_with(|| {
+            let (id, events) = (rtc::LinkId(link.0), self.events.clone());
+            let peer = self.factory.open_with_files(id, events, self.files.clone());
+            Slot {
+                peer: Arc::new(peer),
+                refused: Vec::new(),
+            }
         }))
     }
 
@@ -173,7 +187,7 @@ impl Links {
         // Bounded by the links there were: a new one counts against `LINKS_MAX` only.
         self.closing.spawn(async move {
             let flushed = async {
-                while slot.peer.buffered() > 0 {
+                while slot.peer.buffered() + slot.peer.file_buffered() > 0 {
                     tokio::time::sleep(FLUSH_LOOK).await;
                 }
             };

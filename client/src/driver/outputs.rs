@@ -13,6 +13,7 @@ use beeline_proto::chain::VerifiedChain;
 use beeline_proto::id::NetworkFp;
 use beeline_proto::pb::identity::v1::Versions;
 use client_core::event::Event;
+use client_core::files::io::FileCommand;
 use client_core::input::{Candidate, CommandId, Input, LinkId, RtcEvent, SignalInput, SocketId};
 use client_core::output::{Output, RtcCommand, SignalCommand, SocketCommand, StoreTicket};
 use client_core::state::StoreOp;
@@ -29,8 +30,7 @@ impl Driver {
                 }
             }
             Output::Store { ticket, ops } => self.write(ticket, ops),
-            // Nobody takes or offers files in this process.
-            Output::File(_) => {}
+            Output::File(command) => self.command_file(command),
             Output::Event(event) => self.on_event(event),
         }
     }
@@ -51,6 +51,16 @@ impl Driver {
                 }
             }
             SocketCommand::Close => self.sockets.close(socket),
+        }
+    }
+
+    fn command_file(&mut self, command: FileCommand) {
+        let link = match &command {
+            FileCommand::Send { link, .. } => self.links.peer(*link),
+            _ => None,
+        };
+        if let Some(event) = self.files.command(command, link) {
+            self.inputs.push_back(Input::File(event));
         }
     }
 

@@ -7,6 +7,7 @@ use super::{Driver, network_poll, source_addresses};
 use crate::clock;
 use crate::coordinator::Served;
 use crate::error::StartError;
+use crate::files::{FileWork, Inbox};
 use crate::handle::Inner;
 use crate::home::Home;
 use crate::identity::{Identity, random};
@@ -52,6 +53,7 @@ pub(crate) async fn start(options: Options) -> Result<Inner, StartError> {
     let (credentials, credentials_rx) = watch::channel(sign_in);
     let mut sockets = sockets(&identity, boot_id, credentials_rx.clone(), &tls);
     keep_sockets(&mut sockets, &options, credentials_rx, served.as_ref());
+    let files = file_work(&options)?;
     let (rtc_tx, rtc_events) = mpsc::channel(RTC_QUEUE);
     let (command_tx, commands) = mpsc::channel(COMMAND_QUEUE);
     let (events, _) = broadcast::channel(EVENT_QUEUE);
@@ -70,7 +72,8 @@ pub(crate) async fn start(options: Options) -> Result<Inner, StartError> {
         answers,
         backlog: VecDeque::new(),
         under_way: 0,
-        links: Links::new(factory, rtc_tx),
+        links: Links::new(factory, rtc_tx, files.frames()),
+        files,
         rtc_events,
         sockets,
         credentials,
@@ -90,6 +93,15 @@ pub(crate) async fn start(options: Options) -> Result<Inner, StartError> {
         store,
         driver: Mutex::new(tasks),
     })
+}
+
+/// The threads for files, and the folder they are received into.
+fn file_work(options: &Options) -> Result<FileWork, StartError> {
+    let problem = |error: String| StartError::Option(format!("--files: {error}"));
+    let inbox = options.files.as_ref();
+    let inbox = inbox.map(|files| Inbox::open(&files.dir));
+    let inbox = inbox.transpose().map_err(|e| problem(e.to_string()))?;
+    FileWork::start(inbox).map_err(|e| problem(e.to_string()))
 }
 
 /// The signalling server, where this is to be a coordinator.
@@ -184,6 +196,7 @@ fn config(
         coordinator: served.is_some(),
         can_store: options.keep.is_some(),
         keep: options.keep.unwrap_or_default(),
+        files: options.files.as_ref().map(|files| files.policy.clone()),
         links_max: options.links_max.unwrap_or(config.links_max),
         ..config
     }

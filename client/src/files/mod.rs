@@ -28,15 +28,19 @@ mod inbox;
 mod layout;
 pub mod limits;
 pub mod names;
+mod receiving;
+mod sending;
 mod sink;
 mod source;
 mod survey;
+mod work;
 
 pub use error::FilesError;
 pub use inbox::{Inbox, Opened};
 pub use sink::{Accepted, Checkpoint, Sink};
 pub use source::Source;
 pub use survey::Survey;
+pub(crate) use work::FileWork;
 
 use beeline_proto::file::{FileError, FileKey, Root, Seal, Shape};
 use beeline_proto::id::MessageId;

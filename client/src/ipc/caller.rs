@@ -5,12 +5,15 @@ use super::{MESSAGE_MAX, SocketPath};
 use crate::cli::answer::Question;
 use crate::cli::deliver::Order;
 use crate::cli::fail::{Exit, Failure};
+use crate::cli::file_view::View;
 use crate::cli::line::Line;
-use crate::cli::print::Printer;
+use crate::cli::print::{Printer, read};
+use crate::cli::send_file::FileOrder;
 use crate::cli::tries::Tries;
 use beeline::home::Home;
 use beeline_proto::pb::client::v1 as pb;
 use pb::client_service_client::ClientServiceClient;
+use std::path::PathBuf;
 use std::time::Duration;
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
@@ -94,6 +97,33 @@ impl Caller {
                 printer.news_json(answer.json, &mut tries).await?;
             }
             first = false;
+        }
+        Err(CallError::Gone)
+    }
+
+    /// Sends files through the owner, showing what it tells.
+    pub(crate) async fn send_file(
+        &mut self,
+        order: &FileOrder,
+        view: &mut View,
+    ) -> Result<Exit, CallError> {
+        let path = |path: &PathBuf| {
+            let text = path.to_str().map(str::to_owned);
+            text.ok_or_else(|| Failure::new(format!("{} is not UTF-8", path.display())))
+        };
+        let paths: Result<Vec<String>, Failure> = order.paths.iter().map(path).collect();
+        let request = pb::SendFileRequest {
+            user_id: order.to.to_string(),
+            paths: paths?,
+            timeout_ms: u32::try_from(order.timeout.as_millis()).unwrap_or(u32::MAX),
+            idempotency_key: order.idempotency_key.clone(),
+        };
+        let mut answers = self.service.send_file(request).await?.into_inner();
+        while let Some(answer) = answers.message().await? {
+            if answer.last {
+                return Ok(Exit::from_number(answer.exit_code));
+            }
+            view.show(read(&answer.json)?).await?;
         }
         Err(CallError::Gone)
     }

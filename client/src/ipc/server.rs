@@ -7,6 +7,7 @@ use crate::cli::deliver::{Order, Sink, awaited, deliver};
 use crate::cli::events::line_of_event;
 use crate::cli::fail::Failure;
 use crate::cli::line::Line;
+use crate::cli::send_file::{FileOrder, FileSink, deliver_files};
 use beeline::Client;
 use beeline::home::Home;
 use beeline::report::{ClientEvent, Who};
@@ -148,9 +149,22 @@ fn order(request: pb::SendRequest) -> Result<Order, Failure> {
     })
 }
 
+fn file_order(request: pb::SendFileRequest) -> Result<FileOrder, Failure> {
+    let invalid = |text: String| Failure::coded(ErrorCode::InvalidArgument, text);
+    let order = FileOrder {
+        to: Label::new(&request.user_id).map_err(|error| invalid(error.to_string()))?,
+        paths: request.paths.into_iter().map(PathBuf::from).collect(),
+        timeout: Duration::from_millis(request.timeout_ms.into()),
+        idempotency_key: request.idempotency_key,
+    };
+    order.check()?;
+    Ok(order)
+}
+
 #[tonic::async_trait]
 impl ClientService for Service {
     type SendStream = Answers<pb::SendResponse>;
+    type SendFileStream = Answers<pb::SendFileResponse>;
     type WatchStream = Answers<pb::WatchResponse>;
 
     async fn send(
@@ -172,6 +186,35 @@ impl ClientService for Service {
                         last: true,
                         exit_code: exit.number().into(),
                         ..pb::SendResponse::default()
+                    }),
+                    Err(failure) => Err(to_status(&failure)),
+                },
+            };
+            // A caller that left does not want to know.
+            let _ = sender.send(last).await;
+        });
+        Ok(Response::new(answers(receiver)))
+    }
+
+    async fn send_file(
+        &self,
+        request: Request<pb::SendFileRequest>,
+    ) -> Result<Response<Self::SendFileStream>, Status> {
+        let permit = self.permit()?;
+        let order = file_order(request.into_inner()).map_err(|failure| to_status(&failure))?;
+        let (sender, receiver) = mpsc::channel(LINES_QUEUE);
+        let (client, stop) = (self.client.clone(), self.stop.clone());
+        self.tasks.spawn(async move {
+            let _permit = permit;
+            let mut sink = FileSink::Socket(&sender);
+            let last = tokio::select! {
+                () = sender.closed() => return,
+                () = stop.cancelled() => Err(leaving()),
+                exit = deliver_files(&client, &order, &mut sink) => match exit {
+                    Ok(exit) => Ok(pb::SendFileResponse {
+                        last: true,
+                        exit_code: exit.number().into(),
+                        ..pb::SendFileResponse::default()
                     }),
                     Err(failure) => Err(to_status(&failure)),
                 },

@@ -3,7 +3,7 @@
 use super::load::{label, rows, unsigned};
 use super::ops::{OpError, fixed, message_id, to_db};
 use crate::error::StoreError;
-use beeline_proto::id::{DeviceFp, EnvelopeHash, Label, UserFp};
+use beeline_proto::id::{DeviceFp, EnvelopeHash, Label, MessageId, UserFp};
 use beeline_proto::pb::peer::v1::FileReason;
 use client_core::files::rows::{
     FileInRow, FileInState, FileInfo, FileKey, FileLoad, FileOp, FileOutRow, FileOutState,
@@ -109,6 +109,19 @@ pub(super) fn load(conn: &Connection) -> Result<FileLoad, StoreError> {
         out: rows(conn, out, [], out_row)?,
         incoming: rows(conn, incoming, [], in_row)?,
     })
+}
+
+/// How far a file of ours is, and its size.
+pub(super) fn sent(
+    conn: &Connection,
+    id: MessageId,
+) -> Result<Option<(FileOutState, u64)>, StoreError> {
+    let sql = "SELECT state, size FROM files_out WHERE id = ?1";
+    let mut found = rows(conn, sql, [id.0], |row| {
+        let state = FileOutState::from_name(row.get_ref(0)?.as_str()?);
+        Ok((state.unwrap_or(FileOutState::Ended), unsigned(row, 1)?))
+    })?;
+    Ok(found.pop())
 }
 
 /// The first seven columns.

@@ -135,7 +135,9 @@ pub(super) fn find(conn: &Connection, id: MessageId) -> Result<Option<HistoryIte
 /// Messages to show, in order, at most `limit`.
 pub(super) fn unshown(conn: &Connection, limit: usize) -> Result<Vec<Unshown>, StoreError> {
     let sql = "SELECT device_fp, id, user_fp, from_user_id, text, path, sent_at_ms, received_ms,
-                   show = 'showing', late, incarnation, seq
+                   show = 'showing', late, incarnation, seq,
+                   EXISTS (SELECT 1 FROM files_in AS f
+                           WHERE f.device_fp = inbox.device_fp AND f.id = inbox.id)
                FROM inbox WHERE show IN ('released', 'showing')
                ORDER BY released LIMIT ?1";
     let of = [limit.min(UNSHOWN_MAX) as i64];
@@ -154,6 +156,7 @@ pub(super) fn unshown(conn: &Connection, limit: usize) -> Result<Vec<Unshown>, S
             again: row.get(8)?,
             missing: 0,
             late: row.get(9)?,
+            offer: row.get(12)?,
         };
         Ok((message, unsigned(row, 10)?, unsigned(row, 11)?))
     })?;

@@ -12,6 +12,7 @@ use beeline_proto::id::{Label, MessageId, NetworkFp};
 use beeline_proto::keys::VerifyKey;
 use beeline_proto::safety::safety_number;
 use client_core::event::{Kept, REMOVED};
+use client_core::files::rows::FileOutState;
 use client_core::limits::ROUTE_FRESH_MS;
 use client_core::state::ContactRow;
 use rusqlite::{Connection, OptionalExtension as _};
@@ -169,6 +170,14 @@ impl Reader {
     /// [`QueryError::Store`].
     pub fn unshown(&self, limit: usize) -> Result<Vec<Unshown>, QueryError> {
         Ok(history::unshown(&self.conn, limit)?)
+    }
+
+    /// How far a file of ours is, and its size; `None` for one that is not.
+    ///
+    /// # Errors
+    /// [`QueryError::Store`].
+    pub fn file_sent(&self, id: MessageId) -> Result<Option<(FileOutState, u64)>, QueryError> {
+        Ok(super::files::sent(&self.conn, id)?)
     }
 
     /// The digits to compare with a user.

@@ -1,12 +1,10 @@
 //! Whether a file is wanted: decided when its offer is committed, before a byte of it is written.
 
-use super::incoming::Incoming;
+use super::incoming::{Incoming, Stage};
 use super::io::{FileCall, FileStage};
-use super::outgoing::Outgoing;
-use super::rows::{FileInKey, FileInRow, FileInState, FileLoad, FileOp};
+use super::rows::{FileInKey, FileInRow, FileInState, FileOp};
 use crate::event::Event;
 use crate::input::CommandId;
-use crate::limits::{FILES_IN_MAX, FILES_OUT_MAX};
 use crate::manager::PeerManager;
 use crate::outputs::Write;
 use crate::state::StoreOp;
@@ -16,17 +14,6 @@ use beeline_proto::pb::peer::v1::FileReason;
 use beeline_proto::time::Now;
 
 impl PeerManager {
-    /// Takes the stored files; before the messages that offer them.
-    pub(crate) fn hold_files(&mut self, load: FileLoad) {
-        for row in load.out.into_iter().take(FILES_OUT_MAX) {
-            self.files.out.insert(row.id, Outgoing::new(row));
-        }
-        for row in load.incoming.into_iter().take(FILES_IN_MAX) {
-            let incoming = Incoming::new(row);
-            self.files.incoming.insert(incoming.key(), incoming);
-        }
-    }
-
     /// Goes on with the stored files. What a device is to be told or asked waits for a link to it.
     pub(crate) fn resume_files(&mut self, now: Now) {
         self.expire_files(now);
@@ -135,7 +122,11 @@ impl PeerManager {
         if self.files.out.contains_key(&id) {
             return Some(None);
         }
-        let named = |i: &&Incoming| i.row.id == id && !i.row.state.is_over();
+        let named = |i: &&Incoming| {
+            // One that is being put in its place is as good as there.
+            let late = matches!(i.stage, Stage::Finishing | Stage::Recording);
+            i.row.id == id && !i.row.state.is_over() && !late
+        };
         let found = self.files.incoming.values().find(named).map(Incoming::key);
         if found.is_none() {
             let (code, detail) = (ErrorCode::NotFound, "no such file is on its way".to_owned());

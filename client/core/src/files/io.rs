@@ -51,8 +51,8 @@ pub enum FileCommand {
         id: MessageId,
     },
     /// Make ready to write a file for us, and say which chunks are missing: all of them, unless an
-    /// earlier process, or an earlier call, has some. Answered by `Prepared`, by `Finished` where it
-    /// is in its place already, or `Failed`.
+    /// earlier process, or an earlier call, has some. Answered by `Prepared`, by `Finished` where
+    /// it is in its place already, or `Failed`.
     Prepare {
         /// The file.
         key: FileInKey,

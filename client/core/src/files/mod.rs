@@ -31,7 +31,7 @@ use beeline_proto::id::{DeviceFp, Label, MessageId};
 use beeline_proto::pb::peer::v1::FileReason;
 use incoming::Incoming;
 use outgoing::Outgoing;
-use rows::FileInKey;
+use rows::{FileInKey, FileLoad};
 use seek::Seek;
 use share::Share;
 use std::collections::BTreeMap;
@@ -50,6 +50,19 @@ pub(crate) struct Files {
 }
 
 impl Files {
+    /// Takes the stored files: before the messages that offer them.
+    pub(crate) fn load(load: FileLoad) -> Self {
+        let out = load.out.into_iter().take(FILES_OUT_MAX);
+        let incoming = load.incoming.into_iter().take(FILES_IN_MAX);
+        Self {
+            out: out.map(|row| (row.id, Outgoing::new(row))).collect(),
+            incoming: incoming
+                .map(|row| ((row.device, row.id), Incoming::new(row)))
+                .collect(),
+            ..Self::default()
+        }
+    }
+
     /// Whether a message of ours offers a file.
     pub(crate) fn offers(&self, id: &MessageId) -> bool {
         self.out.contains_key(id)

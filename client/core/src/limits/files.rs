@@ -17,9 +17,9 @@ pub const FILE_UPLOADS_MAX: usize = 16;
 
 pub use beeline_proto::limits::FILE_RANGES_MAX;
 
-/// Bytes of one file on their way that the receiver has not said to have written: fills 50 ms at
+/// Bytes of one file on their way that the receiver has not said to have written: fills 25 ms at
 /// 300 MB/s. It is the most that is sent again after a crash.
-pub const FILE_WINDOW_BYTES: u64 = 16 * 1024 * 1024;
+pub const FILE_WINDOW_BYTES: u64 = 8 * 1024 * 1024;
 
 /// Bytes asked of the driver for one link that it has not sent: enough to keep it busy while we
 /// are not looked at, little enough that a second file soon has its share.

@@ -1,0 +1,117 @@
+//! Lines beside moving files: bars on a terminal, lines everywhere else.
+
+use super::fail::Failure;
+use super::human::safe;
+use super::line::{FileLine, Line};
+use super::print::Printer;
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use std::collections::BTreeMap;
+use std::io::{IsTerminal as _, Write as _};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// A bar: name, bar, how much of how much, speed, time left.
+const TEMPLATE: &str =
+    "{msg:24!} {wide_bar} {bytes:>10}/{total_bytes:<10} {bytes_per_sec:>12} {eta:>4}";
+
+/// Shows lines and moving files.
+pub(crate) struct View {
+    printer: Printer,
+    bars: Option<Bars>,
+}
+
+/// The bars of a terminal. They are drawn off the runtime: a terminal may stand still.
+#[derive(Clone, Default)]
+struct Bars {
+    all: MultiProgress,
+    by_id: Arc<Mutex<BTreeMap<String, ProgressBar>>>,
+}
+
+impl View {
+    /// With bars where a person looks at a terminal.
+    pub(crate) fn new(printer: Printer) -> Self {
+        let watched = std::io::stderr().is_terminal() && std::io::stdout().is_terminal();
+        let bars = (watched && !printer.is_json()).then(Bars::default);
+        Self { printer, bars }
+    }
+
+    /// Shows one line.
+    pub(crate) async fn show(&mut self, line: Line) -> Result<(), Failure> {
+        let moving = matches!(&line, Line::File(file) if file.state == "moving");
+        let Some(bars) = self.bars.clone() else {
+            // Without a terminal nobody watches it move; scripts may.
+            if moving && !self.printer.is_json() {
+                return Ok(());
+            }
+            return self.printer.line(&line).await;
+        };
+        let printer = self.printer;
+        let shown = tokio::task::spawn_blocking(move || bars.show(printer, &line));
+        match shown.await {
+            Ok(shown) => shown.map_err(|error| Failure::output(&error)),
+            Err(_) => Err(Failure::new("the output ended early: going down")),
+        }
+    }
+}
+
+impl Bars {
+    fn show(&self, printer: Printer, line: &Line) -> std::io::Result<()> {
+        let mut by_id = self.by_id.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Line::File(file) = line {
+            if file.state == "moving" {
+                let bar = by_id.entry(file.id.clone());
+                let bar = bar.or_insert_with(|| self.all.add(bar_of(file)));
+                bar.set_position(file.done.unwrap_or(0));
+                return Ok(());
+            }
+            if let Some(bar) = by_id.remove(&file.id) {
+                bar.finish_and_clear();
+                self.all.remove(&bar);
+            }
+        }
+        let text = printer.text(line);
+        self.all.suspend(|| {
+            let mut out = std::io::stdout().lock();
+            writeln!(out, "{text}").and_then(|()| out.flush())
+        })
+    }
+}
+
+fn bar_of(file: &FileLine) -> ProgressBar {
+    let bar = ProgressBar::new(file.size);
+    // The template is a constant; a broken one would give the plain style.
+    if let Ok(style) = ProgressStyle::with_template(TEMPLATE) {
+        bar.set_style(style);
+    }
+    bar.with_message(safe(&file.name).replace('\n', " "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_template_is_one() {
+        assert!(ProgressStyle::with_template(TEMPLATE).is_ok());
+    }
+
+    #[test]
+    fn a_bar_comes_and_goes_with_its_file() {
+        let bars = Bars::default();
+        let file = |state: &str| {
+            Line::File(FileLine {
+                id: "x".to_owned(),
+                state: state.to_owned(),
+                size: 9,
+                done: Some(3),
+                ..FileLine::default()
+            })
+        };
+        let count = || bars.by_id.lock().expect("no panic").len();
+        bars.show(Printer::new(false), &file("moving"))
+            .expect("shown");
+        assert_eq!(count(), 1);
+        bars.show(Printer::new(false), &file("done"))
+            .expect("shown");
+        assert_eq!(count(), 0);
+    }
+}
