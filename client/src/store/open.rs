@@ -63,7 +63,7 @@ pub(super) fn open_writer(home: &Home, check: Check) -> Result<Connection, Store
         ground::create(&path).map_err(io)?;
         crash::at("store.made");
     }
-    ground::sync_names(home.dir(), &path).map_err(io)?;
+    ground::sync_names(&path).map_err(io)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut conn = ground::connect(&path, flags)?;
     conn.busy_timeout(STORE_BUSY)?;
