@@ -124,6 +124,9 @@ impl PeerManager {
             return self.after_attempt(now, label, "the registry's answer does not verify");
         }
         for bytes in peer.records.iter().take(DEVICES_PER_USER_MAX) {
+            if *label == self.me.user_label {
+                self.outdo(now, bytes);
+            }
             self.learn_record(now, label, bytes, Rung::Registry);
         }
         self.ask_last_coordinators(now, label, &peer.last_coordinators);

@@ -99,8 +99,10 @@ pub(crate) struct Route {
 }
 
 impl Route {
+    /// Not for longer than it may be, whatever the clock did meanwhile.
     pub(crate) fn is_demoted(&self, wall_ms: u64) -> bool {
-        self.row.demoted_until_ms > wall_ms
+        let left_ms = self.row.demoted_until_ms.saturating_sub(wall_ms);
+        (1..=ROUTE_DEMOTED_MS).contains(&left_ms)
     }
 
     /// Whether it was heard of lately.
