@@ -57,6 +57,9 @@ impl PeerManager {
             (Request::Peer(label), Ok(RegistryAnswer::Peer(peer))) => {
                 self.on_peer_found(now, &label, &peer);
             }
+            (Request::Peer(label), _) if !self.is_sought(&label) => {
+                self.out.counters.count("registry-failed");
+            }
             (Request::Peer(label), answer) => {
                 let error = why_unknown(&label, answer.err());
                 self.tell_note(now, &label, &error);
@@ -112,6 +115,12 @@ impl PeerManager {
         }
     }
 
+    /// Whether a user is looked for to be called. We ask what the registry knows of ourselves, too,
+    /// and nothing to say to our own devices is no reason to call them.
+    fn is_sought(&self, label: &Label) -> bool {
+        *label != self.me.user_label || self.is_serving(label)
+    }
+
     /// What the registry knows of a user: its chain is checked, its records are checked, and every
     /// device with one is dialled, whatever the registry believes about presence.
     fn on_peer_found(&mut self, now: Now, label: &Label, peer: &RegistryPeer) {
@@ -121,7 +130,10 @@ impl PeerManager {
                 let detail = format!("asked for {label}, the registry answered with {other}");
                 self.out.warn(now, "wrong-user", detail);
             }
-            return self.after_attempt(now, label, "the registry's answer does not verify");
+            if self.is_sought(label) {
+                self.after_attempt(now, label, "the registry's answer does not verify");
+            }
+            return;
         }
         for bytes in peer.records.iter().take(DEVICES_PER_USER_MAX) {
             if *label == self.me.user_label {
@@ -129,16 +141,16 @@ impl PeerManager {
             }
             self.learn_record(now, label, bytes, Rung::Registry);
         }
+        if !self.is_sought(label) {
+            return;
+        }
         self.ask_last_coordinators(now, label, &peer.last_coordinators);
         if self.routes.of_user(label).next().is_none() {
             self.tell_note(now, label, NEVER_ONLINE);
             return self.after_attempt(now, label, "no device of the user was ever online");
         }
         self.seal_and_write(label);
-        // Nothing to say to our own devices is no reason to call them.
-        if *label != self.me.user_label || self.is_serving(label) {
-            self.dial_routes(now, label, Rung::Registry);
-        }
+        self.dial_routes(now, label, Rung::Registry);
         self.pump_user(now, label);
         self.climb(now, label);
     }
