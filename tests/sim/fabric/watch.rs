@@ -166,8 +166,10 @@ impl Watch {
         let Ok(parcel) = Parcel::parse(bytes) else {
             return;
         };
-        let content = cheaply_sealed(&parcel);
-        let context = content.and_then(|c| payload::<ChatMessage>(&c.envelope).context);
+        let Some(content) = cheaply_sealed(&parcel) else {
+            return self.ledger.unread.push(parcel.id());
+        };
+        let context = payload::<ChatMessage>(&content.envelope).context;
         let message = context.and_then(|c| MessageId::try_from(c.message_id.as_slice()).ok());
         if let Some(message) = message {
             let holds = (parcel.header().from, message);
