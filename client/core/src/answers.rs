@@ -9,7 +9,6 @@ use crate::outbox::Phase;
 use crate::output::{RegistryCall, RequestId, StoreTicket};
 use crate::outputs::{Request, Write};
 use crate::presence::describe;
-use crate::routes::read_record;
 use crate::state::{RouteRow, StoreOp, StoreResult};
 use crate::timer::Timer;
 use beeline_proto::code::ErrorCode;
@@ -174,16 +173,7 @@ impl PeerManager {
         found_by: Rung,
     ) -> Option<DeviceFp> {
         let contact = self.contacts.get(label)?;
-        if let Some(device) = self.routes.holds(contact, bytes) {
-            let row = self
-                .routes
-                .learn_again(contact, device, found_by, false, now);
-            self.keep_route(now, row);
-            self.tend_if_news(now, device);
-            return Some(device);
-        }
-        let devices = &contact.chain.devices.devices;
-        match read_record(bytes, self.me.network(), contact.row.user, devices) {
+        match self.routes.read(bytes, self.me.network(), contact) {
             Ok(record) if record.device == self.me.device => None,
             Ok(record) => {
                 let device = record.device;
