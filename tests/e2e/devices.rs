@@ -92,7 +92,9 @@ async fn a_second_device_is_linked_hears_all_and_is_taken_off_again() {
     let ended = second.end().await;
     ended.expect_code(1);
     assert_eq!(ended.only("error")["code"], "REVOKED", "{ended}");
-    assert!(ended.all("message").is_empty(), "{ended}");
+    // One that the last process printed and was ended before it noted so may stand there again.
+    let mut new = ended.all("message").into_iter();
+    assert!(new.all(|line| line["again"] == true), "{ended}");
     let after = carol.run(&["send", "alice", "to the phone alone"]).await;
     after.expect_code(0);
     assert_eq!(phone.event("message").await["text"], "to the phone alone");

@@ -9,7 +9,6 @@ use crate::outbox::Phase;
 use crate::output::{RegistryCall, RequestId, StoreTicket};
 use crate::outputs::{Request, Write};
 use crate::presence::describe;
-use crate::routes::read_record;
 use crate::state::{RouteRow, StoreOp, StoreResult};
 use crate::timer::Timer;
 use beeline_proto::code::ErrorCode;
@@ -56,6 +55,9 @@ impl PeerManager {
         match (purpose, answer) {
             (Request::Peer(label), Ok(RegistryAnswer::Peer(peer))) => {
                 self.on_peer_found(now, &label, &peer);
+            }
+            (Request::Peer(label), _) if !self.is_sought(&label) => {
+                self.out.counters.count("registry-failed");
             }
             (Request::Peer(label), answer) => {
                 let error = why_unknown(&label, answer.err());
@@ -112,6 +114,12 @@ impl PeerManager {
         }
     }
 
+    /// Whether a user is looked for to be called. We ask what the registry knows of ourselves, too,
+    /// and nothing to say to our own devices is no reason to call them.
+    fn is_sought(&self, label: &Label) -> bool {
+        *label != self.me.user_label || self.is_serving(label)
+    }
+
     /// What the registry knows of a user: its chain is checked, its records are checked, and every
     /// device with one is dialled, whatever the registry believes about presence.
     fn on_peer_found(&mut self, now: Now, label: &Label, peer: &RegistryPeer) {
@@ -121,10 +129,19 @@ impl PeerManager {
                 let detail = format!("asked for {label}, the registry answered with {other}");
                 self.out.warn(now, "wrong-user", detail);
             }
-            return self.after_attempt(now, label, "the registry's answer does not verify");
+            if self.is_sought(label) {
+                self.after_attempt(now, label, "the registry's answer does not verify");
+            }
+            return;
         }
         for bytes in peer.records.iter().take(DEVICES_PER_USER_MAX) {
+            if *label == self.me.user_label {
+                self.outdo(now, bytes);
+            }
             self.learn_record(now, label, bytes, Rung::Registry);
+        }
+        if !self.is_sought(label) {
+            return;
         }
         self.ask_last_coordinators(now, label, &peer.last_coordinators);
         if self.routes.of_user(label).next().is_none() {
@@ -132,10 +149,7 @@ impl PeerManager {
             return self.after_attempt(now, label, "no device of the user was ever online");
         }
         self.seal_and_write(label);
-        // Nothing to say to our own devices is no reason to call them.
-        if *label != self.me.user_label || self.is_serving(label) {
-            self.dial_routes(now, label, Rung::Registry);
-        }
+        self.dial_routes(now, label, Rung::Registry);
         self.pump_user(now, label);
         self.climb(now, label);
     }
@@ -159,16 +173,7 @@ impl PeerManager {
         found_by: Rung,
     ) -> Option<DeviceFp> {
         let contact = self.contacts.get(label)?;
-        if let Some(device) = self.routes.holds(contact, bytes) {
-            let row = self
-                .routes
-                .learn_again(contact, device, found_by, false, now);
-            self.keep_route(now, row);
-            self.tend_if_news(now, device);
-            return Some(device);
-        }
-        let devices = &contact.chain.devices.devices;
-        match read_record(bytes, self.me.network(), contact.row.user, devices) {
+        match self.routes.read(bytes, self.me.network(), contact) {
             Ok(record) if record.device == self.me.device => None,
             Ok(record) => {
                 let device = record.device;

@@ -80,6 +80,7 @@ mod neighbours;
 mod nets;
 mod order;
 mod outbox;
+mod outdo;
 pub mod output;
 mod outputs;
 mod own;

@@ -89,6 +89,7 @@ pub struct PeerManager {
     pub(crate) collected: Collected,
     /// Users with durable messages to seal before the outputs are drained.
     pub(crate) unsealed: BTreeSet<Label>,
+    /// Since when they wait for the rest of a burst to be durable, monotonic milliseconds.
     pub(crate) burst_since_ms: Option<u64>,
     pub(crate) visits: Visits,
     /// Links with items to put into frames before the outputs are drained.

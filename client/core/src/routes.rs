@@ -99,8 +99,10 @@ pub(crate) struct Route {
 }
 
 impl Route {
+    /// Not for longer than it may be, whatever the clock did meanwhile.
     pub(crate) fn is_demoted(&self, wall_ms: u64) -> bool {
-        self.row.demoted_until_ms > wall_ms
+        let left_ms = self.row.demoted_until_ms.saturating_sub(wall_ms);
+        (1..=ROUTE_DEMOTED_MS).contains(&left_ms)
     }
 
     /// Whether it was heard of lately.
@@ -199,7 +201,8 @@ impl Routes {
             && record.version <= old.version
             && !(live && record.bytes != old.row.record)
         {
-            return self.learn_again(contact, record.device, found_by, live, now);
+            self.note_role(record.device, may_coordinate(contact));
+            return self.touch(record.device, found_by, live, now);
         }
         let newer = |new: &SealKey| {
             let known = old.and_then(|old| old.seal);
@@ -237,25 +240,37 @@ impl Routes {
         Some(row)
     }
 
-    /// The device whose record we hold, where it is these very bytes: it was verified when it came.
-    pub(crate) fn holds(&self, contact: &Contact, bytes: &[u8]) -> Option<DeviceFp> {
-        let device = DeviceFp(sha256(split(bytes).ok()?.signer_key));
-        let route = self.by_device.get(&device)?;
-        let held = route.row.record == bytes && route.row.user == contact.row.user;
-        (held && contact.device(device).is_some()).then_some(device)
+    /// Reads a record of a contact's device. The one we hold was verified when it came: where it is
+    /// these very bytes it is not verified again.
+    pub(crate) fn read(
+        &self,
+        bytes: &[u8],
+        network: NetworkFp,
+        contact: &Contact,
+    ) -> Result<Record, OpenError> {
+        match self.held(bytes, contact) {
+            Some(record) => Ok(record),
+            None => {
+                let devices = &contact.chain.devices.devices;
+                read_record(bytes, network, contact.row.user, devices)
+            }
+        }
     }
 
-    /// Somebody handed on the record that we hold.
-    pub(crate) fn learn_again(
-        &mut self,
-        contact: &Contact,
-        device: DeviceFp,
-        found_by: Rung,
-        live: bool,
-        now: Now,
-    ) -> Option<RouteRow> {
-        self.note_role(device, may_coordinate(contact));
-        self.touch(device, found_by, live, now)
+    fn held(&self, bytes: &[u8], contact: &Contact) -> Option<Record> {
+        let device = DeviceFp(sha256(split(bytes).ok()?.signer_key));
+        let route = self.by_device.get(&device)?;
+        let same = route.row.record == bytes && route.row.user == contact.row.user;
+        contact.device(device).filter(|_| same)?;
+        Some(Record {
+            device,
+            version: route.version,
+            signal_addr: route.row.signal_addr.clone(),
+            seal: route.seal,
+            unlisted: route.unlisted,
+            can_store: route.can_store,
+            bytes: bytes.to_vec(),
+        })
     }
 
     fn note_role(&mut self, device: DeviceFp, coordinator: bool) {

@@ -245,7 +245,11 @@ impl PeerManager {
     pub(crate) fn flush_unsealed(&mut self, now: Now) {
         if !self.out.is_queueing() {
             self.burst_since_ms = None;
-        } else if !self.unsealed.is_empty() {
+        }
+        if self.unsealed.is_empty() {
+            return;
+        }
+        if self.out.is_queueing() {
             let since = *self.burst_since_ms.get_or_insert(now.mono_ms);
             let until = since.saturating_add(SEAL_WAIT_MS);
             if now.mono_ms < until {

@@ -8,6 +8,7 @@ use super::file_line;
 use super::line::{
     Line, MemberLine, MessageLine, PeerLine, RouteLine, StateLine, StepLine, VerifyLine,
 };
+use super::reason::by_path;
 use super::{past, timeline};
 use client_core::event::NEVER_ONLINE;
 use status::render_status;
@@ -188,12 +189,13 @@ fn render_state(line: &StateLine, style: Style) -> String {
         other => capital(other),
     };
     let mut facts = Vec::new();
+    // These say the path themselves.
+    let says_path = matches!(line.state.as_str(), "relayed" | "stored");
     if let Some(rung) = line.rung.as_ref().filter(|_| !never) {
         facts.push(rung.clone());
     }
-    // "Stored" says the path.
-    if let Some(path) = line.path.as_ref().filter(|_| kept.is_none()) {
-        facts.push(path.clone());
+    if let Some(path) = line.path.as_ref().filter(|_| !says_path) {
+        facts.push(by_path(path).to_owned());
     }
     if let Some(found_by) = &line.found_by {
         facts.push(format!("found by {found_by}"));
@@ -370,7 +372,7 @@ mod tests {
         });
         assert_eq!(
             render(&line, PLAIN),
-            "\u{2713} Delivered direct, found by registry, 152 ms"
+            "\u{2713} Delivered directly, found by registry, 152 ms"
         );
         assert!(render(&line, Style { color: true }).starts_with("\u{1b}[32m"));
     }

@@ -2,7 +2,7 @@
 
 use super::human::{Style, safe};
 use super::line::{KeeperPart, Line};
-use super::reason::in_words;
+use super::reason::{by_path, in_words};
 use serde::{Deserialize, Serialize};
 
 /// A message of the past.
@@ -133,12 +133,8 @@ pub(super) fn render_upkeep(line: &Line, style: Style) -> String {
 
 /// Where a message stands and how it travelled, in a few words.
 fn standing(line: &HistoryLine) -> String {
-    let way = match line.path.as_deref() {
-        Some("direct") => " directly",
-        Some("relay") => " through a peer",
-        Some("stored") => " from those who kept it",
-        _ => "",
-    };
+    let way = line.path.as_deref().map(by_path);
+    let way = way.map_or_else(String::new, |way| format!(" {way}"));
     match (line.direction.as_str(), line.state.as_str()) {
         ("received", _) => format!("came{way}"),
         (_, "delivered") => format!("delivered{way}"),

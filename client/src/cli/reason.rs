@@ -2,6 +2,16 @@
 
 use client_core::event::NEVER_ONLINE;
 
+/// How a message came, in words.
+pub(super) fn by_path(path: &str) -> &str {
+    match path {
+        "direct" => "directly",
+        "relay" => "through a peer",
+        "stored" => "from those who kept it",
+        other => other,
+    }
+}
+
 /// A reason that is a code, in words, with the other user's name in them; `None` for a reason that
 /// is in words already.
 pub(super) fn in_words(reason: &str, user: &str) -> Option<String> {

@@ -3,7 +3,7 @@
 
 use super::human::{Style, safe};
 use super::line::{AboutPart, WhyLine};
-use super::reason::in_words;
+use super::reason::{by_path, in_words};
 
 /// Characters of a text that its heading shows.
 const HEADING_CHARS_MAX: usize = 60;
@@ -158,11 +158,10 @@ fn kept(line: &WhyLine) -> String {
 }
 
 fn delivered(line: &WhyLine) -> String {
-    let way = match line.path.as_deref() {
-        Some("direct") => "the recipient's device has it, directly",
-        Some("relay") => "the recipient's device has it, through a peer",
-        Some("stored") => "the recipient's device has it, from those who kept it",
-        _ => "the recipient's device has it",
+    let here = "the recipient's device has it";
+    let way = match &line.path {
+        Some(path) => format!("{here}, {}", by_path(path)),
+        None => here.to_owned(),
     };
     match line.rung.as_deref() {
         Some("connected") => format!("{way}, over a link that was open"),
@@ -170,7 +169,7 @@ fn delivered(line: &WhyLine) -> String {
         Some("peers") => format!("{way}, found through peers"),
         Some("coordinators") => format!("{way}, found through coordinators"),
         Some("registry") => format!("{way}, found through the registry"),
-        _ => way.to_owned(),
+        _ => way,
     }
 }
 

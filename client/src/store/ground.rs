@@ -23,7 +23,8 @@ pub(super) fn create(database: &Path) -> io::Result<()> {
 }
 
 /// Makes the names of the database and its log durable: whoever made them may have ended before.
-pub(super) fn sync_names(dir: &Path, database: &Path) -> io::Result<()> {
+pub(super) fn sync_names(database: &Path) -> io::Result<()> {
+    let dir = database.parent().unwrap_or(database);
     #[cfg(feature = "testing")]
     if let Some(ground) = super::testing::ground_of(database) {
         return ground.sync_dir(dir);

@@ -31,14 +31,20 @@ pub(super) fn story_lines(story: &Story) -> Vec<Line> {
     };
     let mut lines: Vec<WhyLine> = story.steps.iter().map(line).collect();
     leave_out_tries(&mut lines);
-    lines.extend(story.keepers.iter().map(|keeper| WhyLine {
-        id: story.item.id.to_text(),
-        state: "kept".to_owned(),
-        at: at(keeper.since_ms),
-        keeper: Some(keeper_part(keeper)),
-        elapsed_ms: keeper.since_ms.saturating_sub(start),
-        ..WhyLine::default()
-    }));
+    for keeper in &story.keepers {
+        let elapsed_ms = keeper.since_ms.saturating_sub(start);
+        let kept = WhyLine {
+            id: story.item.id.to_text(),
+            state: "kept".to_owned(),
+            at: at(keeper.since_ms),
+            keeper: Some(keeper_part(keeper)),
+            elapsed_ms,
+            ..WhyLine::default()
+        };
+        // Where it began, after the step that stands first in any case.
+        let before = lines.iter().rposition(|line| line.elapsed_ms <= elapsed_ms);
+        lines.insert(before.map_or(lines.len(), |before| before + 1), kept);
+    }
     let boxed = lines.into_iter().map(Box::new);
     boxed.map(Line::Why).collect()
 }
