@@ -1,7 +1,7 @@
 //! Answers: what the registry and the store reply. The registry is believed for what is signed, and
 //! for nothing else.
 
-use crate::event::{DeliveryState, Rung};
+use crate::event::{DeliveryState, NEVER_ONLINE, Rung};
 use crate::input::{RegistryAnswer, RegistryError, RegistryPeer, StoreFailure};
 use crate::limits::{REQUESTS_MAX, REWRITE_MS};
 use crate::manager::PeerManager;
@@ -97,15 +97,15 @@ impl PeerManager {
             (Request::Coordinators, Ok(RegistryAnswer::Coordinators(listed))) => {
                 self.on_coordinators_listed(now, &listed);
             }
-            (Request::DeviceList, Ok(RegistryAnswer::DeviceList(version))) => {
-                self.on_list_published(Ok(version));
+            (Request::DeviceList(asked), Ok(RegistryAnswer::DeviceList(version))) => {
+                self.on_list_published(asked, Ok(version));
             }
-            (Request::DeviceList, Err(RegistryError::Refused { code, detail })) => {
+            (Request::DeviceList(asked), Err(RegistryError::Refused { code, detail })) => {
                 let detail = format!("{code}: {detail}");
                 self.out.warn(now, "list-not-published", detail.clone());
-                self.on_list_published(Err(detail));
+                self.on_list_published(asked, Err(detail));
             }
-            (Request::DeviceList, _) => self.out.counters.count("registry-failed"),
+            (Request::DeviceList(_), _) => self.out.counters.count("registry-failed"),
             (Request::Network | Request::Renew | Request::Coordinators, _) => {
                 self.out.counters.count("registry-failed")
             }
@@ -128,6 +128,7 @@ impl PeerManager {
         }
         self.ask_last_coordinators(now, label, &peer.last_coordinators);
         if self.routes.of_user(label).next().is_none() {
+            self.tell_note(now, label, NEVER_ONLINE);
             return self.after_attempt(now, label, "no device of the user was ever online");
         }
         self.seal_and_write(label);
@@ -158,6 +159,14 @@ impl PeerManager {
         found_by: Rung,
     ) -> Option<DeviceFp> {
         let contact = self.contacts.get(label)?;
+        if let Some(device) = self.routes.holds(contact, bytes) {
+            let row = self
+                .routes
+                .learn_again(contact, device, found_by, false, now);
+            self.keep_route(now, row);
+            self.tend_if_news(now, device);
+            return Some(device);
+        }
         let devices = &contact.chain.devices.devices;
         match read_record(bytes, self.me.network(), contact.row.user, devices) {
             Ok(record) if record.device == self.me.device => None,

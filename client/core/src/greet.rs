@@ -210,6 +210,13 @@ impl PeerManager {
         if record.is_empty() {
             return;
         }
+        if self.routes.holds(contact, record) == Some(link.device) {
+            let device = link.device;
+            let row = self
+                .routes
+                .learn_again(contact, device, found_by, true, now);
+            return self.keep_route(now, row);
+        }
         let devices = &contact.chain.devices.devices;
         let read = read_record(record, self.me.network(), contact.row.user, devices);
         match read.map(|record| (record.device == link.device).then_some(record)) {

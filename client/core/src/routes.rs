@@ -5,8 +5,8 @@ use crate::event::Rung;
 use crate::limits::{ROUTE_DEMOTED_MS, ROUTE_FRESH_MS, ROUTE_KEPT_MS, ROUTES_MAX};
 use crate::state::RouteRow;
 use beeline_proto::chain::Device;
-use beeline_proto::envelope::{Expect, OpenError, Verified, open};
-use beeline_proto::id::{DeviceFp, KeyId, Label, NetworkFp, UserFp};
+use beeline_proto::envelope::{Expect, OpenError, Verified, open, split};
+use beeline_proto::id::{DeviceFp, KeyId, Label, NetworkFp, UserFp, sha256};
 use beeline_proto::keys::SealPublic;
 use beeline_proto::limits::ORIGIN_LEN_MAX;
 use beeline_proto::pb::identity::v1::{Bundle, DeviceRecord, Role};
@@ -199,8 +199,7 @@ impl Routes {
             && record.version <= old.version
             && !(live && record.bytes != old.row.record)
         {
-            self.note_role(record.device, may_coordinate(contact));
-            return self.touch(record.device, found_by, live, now);
+            return self.learn_again(contact, record.device, found_by, live, now);
         }
         let newer = |new: &SealKey| {
             let known = old.and_then(|old| old.seal);
@@ -236,6 +235,27 @@ impl Routes {
         };
         self.insert(route);
         Some(row)
+    }
+
+    /// The device whose record we hold, where it is these very bytes: it was verified when it came.
+    pub(crate) fn holds(&self, contact: &Contact, bytes: &[u8]) -> Option<DeviceFp> {
+        let device = DeviceFp(sha256(split(bytes).ok()?.signer_key));
+        let route = self.by_device.get(&device)?;
+        let held = route.row.record == bytes && route.row.user == contact.row.user;
+        (held && contact.device(device).is_some()).then_some(device)
+    }
+
+    /// Somebody handed on the record that we hold.
+    pub(crate) fn learn_again(
+        &mut self,
+        contact: &Contact,
+        device: DeviceFp,
+        found_by: Rung,
+        live: bool,
+        now: Now,
+    ) -> Option<RouteRow> {
+        self.note_role(device, may_coordinate(contact));
+        self.touch(device, found_by, live, now)
     }
 
     fn note_role(&mut self, device: DeviceFp, coordinator: bool) {

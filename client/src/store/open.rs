@@ -58,11 +58,12 @@ pub(super) fn open_writer(home: &Home, check: Check) -> Result<Connection, Store
         return Err(StoreError::Version(rusqlite::version().to_owned()));
     }
     let path = home.database();
+    let io = |e: std::io::Error| StoreError::Database(format!("{}: {e}", path.display()));
     if !ground::exists(&path) {
-        let io = |e: std::io::Error| StoreError::Database(format!("{}: {e}", path.display()));
-        ground::create(home.dir(), &path).map_err(io)?;
+        ground::create(&path).map_err(io)?;
         crash::at("store.made");
     }
+    ground::sync_names(&path).map_err(io)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut conn = ground::connect(&path, flags)?;
     conn.busy_timeout(STORE_BUSY)?;

@@ -191,8 +191,9 @@ fn can_be_had(
             let apart = world.apart.contains(&(id, to)) || world.apart.contains(&(to, id));
             let known = store.routes.contains_key(&device_of(world, id));
             let honest = !liars.contains(&id) && id != sender;
-            // One that has no link to spare hands over when it has.
-            let room = world.node(id).links_max > world.ids().len();
+            // Where one of the two has no link to spare it is handed over when there is one.
+            let both = [id, to].into_iter();
+            let room = both.map(|end| world.node(end).links_max).min() > Some(world.ids().len());
             honest && room && !apart && known && keeps(world, id, &parcel.id())
         })
     })

@@ -30,6 +30,8 @@ pub struct Registry {
     pub renewal: Option<Vec<u8>>,
     /// How often a user was asked for.
     pub lookups: usize,
+    /// Device lists it will refuse.
+    pub refusing_lists: u32,
     users: BTreeMap<Label, Known>,
 }
 
@@ -121,6 +123,10 @@ impl World {
                 renewal
                     .map(RegistryAnswer::Membership)
                     .ok_or(refused(ErrorCode::Unavailable))
+            }
+            RegistryCall::PutDeviceList { .. } if self.registry.refusing_lists > 0 => {
+                self.registry.refusing_lists -= 1;
+                Err(refused(ErrorCode::Conflict))
             }
             RegistryCall::PutDeviceList { device_list } => {
                 Ok(self.put_device_list(id, device_list))
