@@ -7,8 +7,8 @@
 //! * [`tree`]: BLAKE3's own tree with whole chunks as leaves. A chunk and its siblings up to the
 //!   root prove each other, so a chunk is accepted or refused when it arrives, in any order.
 //! * [`Seal`]: a chunk on its way: AES-256-GCM (as parcels use) over data ‖ proof, with the
-//!   chunk's index as nonce and all of the offer as associated data. Relays and a broken DTLS see neither
-//!   content nor hashes of it.
+//!   chunk's index as nonce and all of the offer as associated data. Relays and a broken DTLS see
+//!   neither content nor hashes of it.
 //! * [`frame`]: the message of the `file` channel that carries one sealed chunk, without copies.
 //! * [`list`]: a folder is one content too: its list of files, then the files one after another.
 //!

@@ -195,12 +195,11 @@ impl Side {
     }
 
     async fn opened(&self) -> Result<(), String> {
-        loop {
-            match self.channel.poll().await.ok_or("the channel closed")? {
-                DataChannelEvent::OnOpen => return Ok(()),
-                _ => {}
-            }
-        }
+        while !matches!(
+            self.channel.poll().await.ok_or("the channel closed")?,
+            DataChannelEvent::OnOpen
+        ) {}
+        Ok(())
     }
 
     async fn send(&self, bytes: usize) -> Result<(), String> {

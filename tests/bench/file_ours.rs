@@ -69,6 +69,14 @@ pub(crate) fn play(args: &[String], desk: &mut Desk) -> Result<(), String> {
     Ok(())
 }
 
+/// The next event of a link that is not closed.
+async fn told(events: &mut Events<RtcEvent>) -> Result<RtcEvent, String> {
+    match events.recv().await.ok_or("the link fell silent")?.1 {
+        RtcEvent::Closed { reason } => Err(format!("the link closed: {reason}")),
+        event => Ok(event),
+    }
+}
+
 impl Side {
     fn new() -> Result<Self, String> {
         let config = RtcConfig {
@@ -88,10 +96,7 @@ impl Side {
     }
 
     async fn event(&mut self) -> Result<RtcEvent, String> {
-        match self.events.recv().await.ok_or("the link fell silent")?.1 {
-            RtcEvent::Closed { reason } => Err(format!("the link closed: {reason}")),
-            event => Ok(event),
-        }
+        told(&mut self.events).await
     }
 
     /// Our description with every candidate.
@@ -196,7 +201,7 @@ impl Side {
         while written < total {
             let room = sent - written < WINDOW && self.peer.has_file_room() && sent < total;
             tokio::select! {
-                event = self.event() => match event? {
+                event = told(&mut self.events) => match event? {
                     RtcEvent::Message(message) if message[0] == PONG => {
                         trips.extend(asked.take().map(|at| at.elapsed().as_secs_f64() * 1e6));
                     }
@@ -240,7 +245,7 @@ impl Side {
         self.say(READY, &[])?;
         loop {
             tokio::select! {
-                event = self.event() => if let RtcEvent::Message(message) = event?
+                event = told(&mut self.events) => if let RtcEvent::Message(message) = event?
                     && message[0] == PING
                 {
                     self.say(PONG, &[0; 200])?;
@@ -344,7 +349,7 @@ fn write(
     let (words, heard) = mpsc::channel(EVENTS);
     let inbox = inbox.to_owned();
     std::thread::spawn(move || {
-        let work = || {
+        let mut work = || {
             let inbox = Inbox::open(&inbox).map_err(text)?;
             let Opened::Receiving(mut sink) = inbox.begin(&said.offer()?, 0).map_err(text)? else {
                 return Err("it was there already".to_owned());

@@ -123,3 +123,89 @@ impl FileWindow {
         (bytes as usize).min(FILE_WINDOW_MAX)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FRAME: u64 = 64 * 1024;
+    const MS: Duration = Duration::from_millis(1);
+
+    /// Sends as the window allows over a path of so many bytes a second and such a delay until
+    /// `lasting` has passed; returns what is under way then, and the most that ever was in the
+    /// second half.
+    fn over(rate: f64, delay: Duration, lasting: Duration) -> (usize, usize) {
+        let mut window = FileWindow::default();
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "any moment does: the rest is counted from it"
+        )]
+        let start = Instant::now();
+        let (mut now, mut free) = (start, start);
+        let (mut sent, mut acked, mut most) = (0, 0, 0);
+        let mut under_way: VecDeque<(u64, Instant)> = VecDeque::new();
+        while now < start + lasting {
+            while sent - acked <= window.bytes() as u64 {
+                sent += FRAME;
+                free = free.max(now) + Duration::from_secs_f64(FRAME as f64 / rate);
+                under_way.push_back((sent, free + delay));
+                window.sent(sent, now);
+            }
+            if now > start + lasting / 2 {
+                most = most.max(sent - acked);
+            }
+            let (end, at) = under_way.pop_front().expect("something is under way");
+            (now, acked) = (at, end);
+            window.acknowledged(acked, now);
+        }
+        (window.bytes(), most as usize)
+    }
+
+    #[test]
+    fn it_settles_at_what_the_path_holds_and_stays_there() {
+        for (rate, delay) in [
+            (2e6, 40 * MS),
+            (20e6, 10 * MS),
+            (30e6, 100 * MS),
+            (200e6, MS),
+        ] {
+            let holds = rate * (delay.as_secs_f64() + FRAME as f64 / rate);
+            let (bytes, most) = over(rate, delay, Duration::from_secs(60));
+            let ratio = bytes as f64 / holds.min(FILE_WINDOW_MAX as f64);
+            assert!(
+                (0.5..=2.5).contains(&ratio),
+                "{rate} {delay:?}: {bytes} of {holds}"
+            );
+            // Also while the shortest time is forgotten and seen again.
+            assert!(
+                most as f64 <= 3.0 * holds + 2.0 * FRAME as f64,
+                "{rate} {delay:?}: {most}"
+            );
+        }
+    }
+
+    #[test]
+    fn it_never_passes_its_bounds() {
+        let (bytes, most) = over(1e9, 200 * MS, Duration::from_secs(20));
+        assert_eq!(bytes, FILE_WINDOW_MAX);
+        assert!(most <= FILE_WINDOW_MAX + FRAME as usize);
+        assert_eq!(FileWindow::default().bytes(), FILE_WINDOW_FIRST);
+    }
+
+    #[test]
+    fn acknowledgements_out_of_nowhere_do_no_harm() {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "any moment does: the rest is counted from it"
+        )]
+        let now = Instant::now();
+        let mut window = FileWindow::default();
+        window.acknowledged(0, now);
+        window.acknowledged(10, now);
+        window.sent(5, now);
+        window.sent(20, now);
+        window.acknowledged(20, now);
+        window.acknowledged(7, now + MS);
+        assert!(window.bytes() <= FILE_WINDOW_MAX);
+    }
+}

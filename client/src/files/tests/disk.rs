@@ -4,6 +4,7 @@ use crate::files::disk::{Disk, RealDisk};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
@@ -105,17 +106,15 @@ impl Disk for TestDisk {
             return Err(kind.into());
         }
         let inode = file.metadata()?.ino();
-        if !state.files.contains_key(&inode) {
-            let known = Known {
+        let known = match state.files.entry(inode) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => place.insert(Known {
                 file: file.try_clone()?,
                 durable: all_of(file)?,
                 since: Vec::new(),
-            };
-            state.files.insert(inode, known);
-        }
-        if let Some(known) = state.files.get_mut(&inode) {
-            known.since.push((offset, bytes.to_vec()));
-        }
+            }),
+        };
+        known.since.push((offset, bytes.to_vec()));
         RealDisk.write_at(file, bytes, offset)
     }
 

@@ -128,7 +128,7 @@ fn paths_of_a_folder_stay_below_it_and_apart() {
             "a_b (2)",
             "d/x",
             "d (2)",
-            "D/x (2)",
+            "d/x (2)",
             "d/X (3)/y",
             "file",
             "file (2)"
