@@ -11,6 +11,7 @@ mod coordinator;
 mod custody;
 mod database;
 mod devices;
+mod files;
 mod ipc;
 mod kill;
 mod kill_gateway;
