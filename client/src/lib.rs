@@ -17,6 +17,7 @@ pub mod home;
 pub mod identity;
 pub mod join;
 pub mod limits;
+mod network;
 mod options;
 pub mod report;
 pub mod rest;

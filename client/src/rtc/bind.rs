@@ -36,9 +36,7 @@ impl BindPlan {
             BindTo::Addresses(list) => list.clone(),
             BindTo::Everywhere => {
                 let mut all = vec![loopback];
-                let interfaces = ifaces().unwrap_or_default();
-                all.extend(interfaces.iter().filter_map(|i| i.addr).map(|a| a.ip()));
-                all.retain(|ip| is_usable(*ip));
+                all.extend(usable_addresses());
                 all
             }
         };
@@ -52,6 +50,13 @@ impl BindPlan {
         addresses.truncate(MAX_LOCAL_ADDRESSES);
         addresses
     }
+}
+
+/// The addresses of all interfaces that a peer could send to; loopback is one.
+pub(crate) fn usable_addresses() -> Vec<IpAddr> {
+    let interfaces = ifaces().unwrap_or_default();
+    let addresses = interfaces.iter().filter_map(|i| i.addr).map(|a| a.ip());
+    addresses.filter(|ip| is_usable(*ip)).collect()
 }
 
 /// Loopback in IPv4, and everything a peer could send to.

@@ -31,6 +31,7 @@ mod shared;
 mod socket;
 
 pub use assembly::Abuse;
+pub(crate) use bind::usable_addresses;
 pub use config::{BindTo, ConfigError, IceServer, RtcConfig};
 pub use factory::{FactoryError, RtcFactory};
 pub use peer::{LinkReport, RtcPeer, SendError, SignalError};
