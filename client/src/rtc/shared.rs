@@ -10,7 +10,7 @@ use webrtc::runtime::AsyncUdpSocket;
 
 use super::assembly::{Abuse, AssemblyGuard};
 use super::gate::AddressGate;
-use super::limits::CONNECTING_MAX;
+use super::limits::{CONNECTING_MAX, GATHERING_MAX};
 use super::pacer::CheckPacer;
 use super::repeat::Repeater;
 
@@ -100,8 +100,18 @@ impl LinkShared {
 
     /// From now on, for [`CONNECTING_MAX`], the driver may not sleep long.
     pub(super) fn start_connecting(&self, now: Instant) {
-        *lock(&self.connecting_until) = Some(now + CONNECTING_MAX);
+        self.stay_awake_until(now + CONNECTING_MAX);
         self.pacer().reset();
+    }
+
+    /// From now on, for [`GATHERING_MAX`], the driver may not sleep long.
+    pub(super) fn start_gathering(&self, now: Instant) {
+        self.stay_awake_until(now + GATHERING_MAX);
+    }
+
+    fn stay_awake_until(&self, until: Instant) {
+        let mut held = lock(&self.connecting_until);
+        *held = Some(held.map_or(until, |held| held.max(until)));
     }
 
     /// The connection is made or given up: the driver may sleep as it likes.
