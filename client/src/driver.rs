@@ -77,7 +77,14 @@ pub(crate) enum Picture {
     Status(oneshot::Sender<Status>),
     Peers(oneshot::Sender<Vec<PeerInfo>>),
     Routes(oneshot::Sender<Vec<RouteInfo>>),
+    Reports(oneshot::Sender<Reports>),
 }
+
+/// What each link will say of itself; one that is gone says nothing.
+pub(crate) type Reports = Vec<(
+    client_core::input::LinkId,
+    oneshot::Receiver<rtc::LinkReport>,
+)>;
 
 /// A call whose outcome is waited for.
 enum Waiting {
@@ -369,6 +376,7 @@ impl Driver {
             Picture::Status(to) => to.send(self.manager.status(now)).is_ok(),
             Picture::Peers(to) => to.send(self.manager.peers(now)).is_ok(),
             Picture::Routes(to) => to.send(self.manager.routes(now)).is_ok(),
+            Picture::Reports(to) => to.send(self.links.reports()).is_ok(),
         };
     }
 

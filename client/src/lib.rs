@@ -10,6 +10,7 @@ mod clock;
 pub mod coordinator;
 pub mod crash;
 pub mod device;
+pub mod doctor;
 mod driver;
 pub mod error;
 mod handle;

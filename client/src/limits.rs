@@ -23,6 +23,28 @@ pub const NETWORK_POLL: Duration = Duration::from_secs(5);
 /// The same where it does not: a look costs some 50 µs.
 pub const NETWORK_POLL_ALONE: Duration = Duration::from_secs(1);
 
+/// Servers of one sort that `doctor` asks: enough to tell, few enough to wait for.
+pub const DOCTOR_SERVERS_MAX: usize = 8;
+
+/// How long one step of `doctor` may take that others wait for.
+pub const DOCTOR_STEP: Duration = Duration::from_secs(6);
+
+/// Questions to a silent STUN server; the waits double from [`STUN_WAIT`], 1.4 s in all.
+pub const STUN_TRIES: u32 = 3;
+/// First wait for a STUN server's answer: a round trip to the other side of the world fits.
+pub const STUN_WAIT: Duration = Duration::from_millis(200);
+/// A STUN answer, bytes: with software, origin, other address, fingerprint under 200.
+pub const STUN_ANSWER_MAX: usize = 1_500;
+
+/// How long a TURN server may take to give an address: four round trips, one of them lost.
+pub const TURN_WAIT: Duration = Duration::from_secs(4);
+
+/// A clock this far off is told, milliseconds: signed times are clamped to receipt and 5 min.
+pub const CLOCK_SKEW_NOTED_MS: u64 = 5_000;
+/// A clock this far off is a fault, milliseconds: TURN credentials live ten minutes by it, and
+/// tokens are forgiven half a minute.
+pub const CLOCK_SKEW_BAD_MS: u64 = 60_000;
+
 /// Messages of the kernel read at once; more wait for the next time.
 pub const NETWORK_EVENTS_MAX: usize = 64;
 

@@ -1,11 +1,13 @@
 //! Every line `--json` prints, as one type: what scripts rely on, what the socket of a running
 //! client carries, and what [`super::human`] turns into text. Absent fields are left out.
 
+mod check;
 mod keeper;
 mod status;
 
 use super::device_line::DeviceLine;
 pub(crate) use super::past::{AboutPart, HistoryLine, WhyLine};
+pub(crate) use check::CheckLine;
 pub(crate) use keeper::KeeperPart;
 use serde::{Deserialize, Serialize};
 pub(crate) use status::{CoordinatorPart, StatusLine};
@@ -95,6 +97,8 @@ pub(crate) enum Line {
     Verify(VerifyLine),
     /// Who and how.
     Status(Box<StatusLine>),
+    /// One thing that `doctor` looked at.
+    Check(CheckLine),
     /// A bearer token.
     Token {
         /// The JWT.

@@ -1,5 +1,6 @@
 //! The links of a client: opened at the core's first command, each with what waits for room.
 
+use super::Reports;
 use crate::limits::LINKS_MAX;
 use crate::rtc::{self, IceCandidate, RtcFactory, RtcPeer, SendError};
 use bytes::Bytes;
@@ -50,6 +51,14 @@ impl Links {
 
     pub(super) fn has(&self, link: LinkId) -> bool {
         self.slots.contains_key(&link)
+    }
+
+    /// Asks every link about itself.
+    pub(super) fn reports(&self) -> Reports {
+        let slots = self.slots.iter();
+        slots
+            .map(|(link, slot)| (*link, slot.peer.report_later()))
+            .collect()
     }
 
     /// Whether none is open or closing.

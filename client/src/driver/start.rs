@@ -76,7 +76,7 @@ pub(crate) async fn start(options: Options) -> Result<Inner, StartError> {
         sockets,
         credentials,
         served,
-        registry: Registry::new(identity, options, tls, gateways),
+        registry: Registry::new(identity, options.clone(), tls, gateways),
         network: Network::new(),
         draining: None,
     };
@@ -86,6 +86,7 @@ pub(crate) async fn start(options: Options) -> Result<Inner, StartError> {
         events,
         snapshot: snapshot_rx,
         who,
+        options,
         reader: Arc::new(Mutex::new(reader)),
         store,
         driver: Mutex::new(tasks),
