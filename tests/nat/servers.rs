@@ -47,8 +47,8 @@ fn shipped() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/coturn/turnserver.conf")
 }
 
-/// coturn as it is shipped, at two addresses of each family, so that it can tell kinds of NAT apart.
-/// The lab's public addresses are those of documentation, which it would not relay to.
+/// coturn as it is shipped, at two addresses of each family, so that it can tell kinds of NAT
+/// apart. The lab's public addresses are those of documentation, which it would not relay to.
 pub(crate) async fn coturn(world: &World, dir: &Path) -> Result<Program, Wrong> {
     let text = |path: &Path| path.display().to_string();
     let (pid, db) = (text(&dir.join("turn.pid")), text(&dir.join("turn.db")));

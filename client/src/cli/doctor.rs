@@ -104,7 +104,8 @@ mod tests {
         let text = render(&check, plain);
         assert_eq!(
             text,
-            "note  nat-v4       a symmetric NAT\\u{1b}[2J  12 ms\n                   -> ask for TURN"
+            "note  nat-v4       a symmetric NAT\\u{1b}[2J  12 ms\n\
+             \x20                  -> ask for TURN"
         );
         let json = Line::Check(check.clone()).to_json();
         assert!(

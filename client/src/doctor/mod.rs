@@ -1,7 +1,7 @@
 //! `beeline doctor`: how this host is connected, and what to change.
 //!
-//! Every check asks the way Beeline itself asks. What is told never holds a key, a token, a password
-//! or another person's address.
+//! Every check asks the way Beeline itself asks. What is told never holds a key, a token, a
+//! password or another person's address.
 
 mod nat;
 mod servers;

@@ -60,7 +60,7 @@ impl Nat {
             }
             Self::Unnamed => "a NAT with one mapping for all: direct links work with most devices",
             Self::UdpBlocked => {
-                "nothing comes back by UDP: no direct links; messages go through the gateway's socket"
+                "nothing comes back by UDP: no direct links; messages go through the gateway"
             }
         }
     }
