@@ -89,6 +89,7 @@ impl Flow {
                 .try_into_mut()
                 .unwrap_or_else(|shared| BytesMut::from(&shared[..]));
             self.shared.sent.fetch_add(bytes as u64, Ordering::AcqRel);
+            self.shared.stir();
             if let Err(error) = self.channel.send(message).await {
                 // The reader sees the channel end and reports it.
                 tracing::debug!(%error, "a message could not be sent");
