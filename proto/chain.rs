@@ -2,7 +2,7 @@
 //! the descriptor; a registrar key named there signs the membership; the user key named there signs
 //! the device list; the device list names the device.
 
-use crate::envelope::{Expect, OpenError, Verified, open};
+use crate::envelope::{Expect, OpenError, Verified, open, split};
 use crate::id::{DeviceFp, Label, NetworkFp, UserFp};
 use crate::keys::{KeyError, SealPublic, VerifyKey};
 use crate::limits::{
@@ -317,6 +317,17 @@ impl VerifiedChain {
             membership,
             devices,
         })
+    }
+
+    /// Whose chain a serialized one says it is. Nothing is verified: good for looking up whether
+    /// these very bytes were verified before.
+    pub fn claimed_handle(bytes: &[u8]) -> Option<Label> {
+        if bytes.len() > CHAIN_LEN_MAX {
+            return None;
+        }
+        let chain = pb::Chain::decode(bytes).ok()?;
+        let payload = split(&chain.membership).ok()?.payload;
+        Label::new(&pb::Membership::decode(payload).ok()?.handle).ok()
     }
 
     /// The user.

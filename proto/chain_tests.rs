@@ -186,3 +186,19 @@ fn revocation_and_expiry_are_told() {
     let late = chain.membership.check_expiry(2_001 + MEMBERSHIP_GRACE_MS);
     assert_eq!(late, Err(ChainError::Expired));
 }
+
+#[test]
+fn whose_chain_it_says_it_is_can_be_read_of_anything() {
+    let w = world();
+    let whole = w.chain();
+    let handle = w.open(&whole).expect("valid chain").membership.handle;
+    let bytes = whole.encode_to_vec();
+    assert_eq!(VerifiedChain::claimed_handle(&bytes), Some(handle));
+    // Cut off, grown or empty, it says nothing, and nothing breaks.
+    let longest = [bytes.as_slice(), &vec![0; CHAIN_LEN_MAX]].concat();
+    assert_eq!(VerifiedChain::claimed_handle(&longest), None);
+    for len in 0..bytes.len() {
+        let _ = VerifiedChain::claimed_handle(&bytes[..len]);
+    }
+    assert_eq!(VerifiedChain::claimed_handle(&[]), None);
+}

@@ -137,41 +137,52 @@ impl SealPublic {
     }
 }
 
-/// An X25519 secret key that parcels are opened with.
+/// An X25519 secret key that parcels are opened with, and its public half, worked out once.
 #[derive(Clone)]
-pub struct SealSecret(Zeroizing<[u8; 32]>);
+pub struct SealSecret {
+    bytes: Zeroizing<[u8; 32]>,
+    public: SealPublic,
+}
 
 impl SealSecret {
     /// From its 32 bytes.
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(Zeroizing::new(bytes))
+        let bytes = Zeroizing::new(bytes);
+        let public = X25519HkdfSha256::sk_to_pk(&hpke_secret(&bytes));
+        let mut half = [0u8; 32];
+        half.copy_from_slice(&public.to_bytes());
+        Self {
+            bytes,
+            public: SealPublic(half),
+        }
     }
 
     /// Draws a new one.
     pub fn generate(rng: &mut impl CryptoRng) -> Self {
         let mut bytes = Zeroizing::new([0u8; 32]);
         rng.fill_bytes(bytes.as_mut());
-        Self(bytes)
+        Self::from_bytes(*bytes)
     }
 
     /// The secret bytes, for storing.
     pub fn to_bytes(&self) -> Zeroizing<[u8; 32]> {
-        self.0.clone()
+        self.bytes.clone()
     }
 
     /// The public half.
     pub fn public(&self) -> SealPublic {
-        let public = X25519HkdfSha256::sk_to_pk(&self.hpke());
-        let mut bytes = [0u8; 32];
-        bytes.copy_from_slice(&public.to_bytes());
-        SealPublic(bytes)
+        self.public
     }
 
     /// The key in the form the HPKE library takes.
     pub(crate) fn hpke(&self) -> <X25519HkdfSha256 as Kem>::PrivateKey {
-        <X25519HkdfSha256 as Kem>::PrivateKey::from_bytes(self.0.as_ref())
-            .unwrap_or_else(|_| unreachable!("32 bytes are a valid X25519 scalar"))
+        hpke_secret(&self.bytes)
     }
+}
+
+fn hpke_secret(bytes: &[u8; 32]) -> <X25519HkdfSha256 as Kem>::PrivateKey {
+    <X25519HkdfSha256 as Kem>::PrivateKey::from_bytes(bytes)
+        .unwrap_or_else(|_| unreachable!("32 bytes are a valid X25519 scalar"))
 }
 
 impl fmt::Debug for SealSecret {

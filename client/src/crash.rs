@@ -3,10 +3,10 @@
 //!
 //! `BEELINE_CRASH_AT=name:n` ends the process when it comes to the place for the n-th time. Places:
 //! `before-commit.WHAT` and `after-commit.WHAT`, where `WHAT` is what a write is about (`queue`,
-//! `seal`, `tried`, `delivered`, `receive`, `release`, `contact`, `new-key`, `erase`, `showing`,
-//! `shown`, `other`); `before.ACT` and `after.ACT` for `frame`, `signal`, `queued`, `delivered` and
-//! `received`; `migration.begun`, `migration.done`, `store.made`; `show.marked`, `show.printed` and
-//! `show.done` around a line of `listen`.
+//! `seal`, `tried`, `delivered`, `receive`, `release`, `contact`, `new-key`, `erase`, `stored`,
+//! `keep`, `drop`, `showing`, `shown`, `other`); `before.ACT` and `after.ACT` for `frame`,
+//! `signal`, `queued`, `delivered` and `received`; `migration.begun`, `migration.done`,
+//! `store.made`; `show.marked`, `show.printed` and `show.done` around a line of `listen`.
 
 use client_core::event::{DeliveryState, Event};
 use client_core::output::{Output, RtcCommand};
@@ -38,6 +38,9 @@ pub(crate) fn about(op: &StoreOp) -> &'static str {
         StoreOp::PutContact(_) => "contact",
         StoreOp::PutBundle(_) => "new-key",
         StoreOp::EraseBundle(_) => "erase",
+        StoreOp::PutCustody(_) | StoreOp::SetStored { .. } => "stored",
+        StoreOp::Keep(_) => "keep",
+        StoreOp::DropKept { .. } => "drop",
         _ => "other",
     }
 }

@@ -18,7 +18,7 @@ use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
-use story::Story;
+use story::{Story, elapsed_ms};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::sync::broadcast::Receiver;
@@ -129,6 +129,8 @@ struct Person {
 struct Stage {
     printer: Printer,
     people: Vec<Person>,
+    /// When the first message was sent; the clock runs on from there.
+    began: Option<Instant>,
     /// Told before the next line.
     chapter: Option<&'static str>,
 }
@@ -138,6 +140,7 @@ impl Stage {
         Self {
             printer,
             people: Vec::new(),
+            began: None,
             chapter: None,
         }
     }
@@ -147,8 +150,13 @@ impl Stage {
         self.chapter = Some(title);
     }
 
-    async fn line(&mut self, line: StepLine) -> Result<(), Failure> {
+    async fn line(&mut self, mut line: StepLine) -> Result<(), Failure> {
         self.open_chapter().await?;
+        let now = || {
+            self.began
+                .map(|began| elapsed_ms(began.into_std(), Instant::now().into_std()))
+        };
+        line.elapsed_ms = line.elapsed_ms.or_else(now);
         self.printer.line(&Line::Step(line)).await
     }
 
@@ -213,6 +221,7 @@ impl Stage {
 
     /// One message, with everything that happens on the way.
     async fn deliver(&mut self, from: &str, to: &str, text: &str) -> Result<(), Failure> {
+        self.began.get_or_insert_with(Instant::now);
         self.say(from, &format!("sends \"{text}\" to {to}")).await?;
         let mut story = self.send(from, to, text).await?;
         self.follow(&mut story, Story::is_over).await?;
@@ -236,12 +245,11 @@ impl Stage {
 
     /// Tells what happens until a link of their own is open between two people.
     async fn until_direct(&mut self, from: &str, to: &str) -> Result<(), Failure> {
-        let asked = Instant::now().into_std();
         let linked = connected(&self.person(from)?.client).await?;
         if linked.iter().any(|peer| peer == to) {
             return Ok(());
         }
-        let mut story = Story::of_link(from, to, asked);
+        let mut story = Story::of_link(from, to, self.clock());
         self.follow(&mut story, Story::is_linked).await
     }
 
@@ -252,15 +260,15 @@ impl Stage {
         let label = Label::new(to).map_err(|error| Failure::new(error.to_string()))?;
         let sender = &self.person(from)?.client;
         let peers = connected(sender).await?;
-        let asked = Instant::now();
         let sent = sender.send(&label, text, None).await;
         let sent = sent.map_err(|error| Failure::new(error.to_string()))?;
-        Ok(Story::new(
-            (from, to),
-            sent.id,
-            asked.into_std(),
-            peers.len(),
-        ))
+        let began = self.clock();
+        Ok(Story::new((from, to), sent.id, began, peers.len()))
+    }
+
+    /// When the clock of the story began to run.
+    fn clock(&self) -> std::time::Instant {
+        self.began.unwrap_or_else(Instant::now).into_std()
     }
 
     async fn follow(&mut self, story: &mut Story, over: fn(&Story) -> bool) -> Result<(), Failure> {

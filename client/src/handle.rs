@@ -20,8 +20,11 @@ use crate::report::{
 };
 use crate::rest::TokenError;
 use crate::store::{Reader, Store};
+use beeline_proto::envelope::split;
 use beeline_proto::id::{Label, MessageId, UserFp};
+use beeline_proto::pb::identity::v1::DeviceList;
 use client_core::event::Event;
+use prost::Message as _;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -216,24 +219,15 @@ impl Client {
         device_list: Vec<u8>,
     ) -> Result<Option<Result<(), String>>, QueryError> {
         let mut events = self.subscribe();
+        let version = version_of(&device_list);
         let (answer, done) = oneshot::channel();
         let command = DriverCommand::PutDeviceList {
             device_list,
             answer,
         };
         self.carry_out(command, done).await?;
-        let published = async {
-            loop {
-                let fact = events.recv().await.ok()?.fact;
-                if let Fact::Core(Event::ListPublished { error, .. }) = fact {
-                    return Some(error.map_or(Ok(()), Err));
-                }
-            }
-        };
-        Ok(tokio::time::timeout(PUBLISH_WAIT, published)
-            .await
-            .ok()
-            .flatten())
+        let published = tokio::time::timeout(PUBLISH_WAIT, publication(&mut events, version));
+        Ok(published.await.ok().flatten())
     }
 
     /// Messages whose turn to be shown has come and that were not marked shown, in order, at most
@@ -378,5 +372,55 @@ impl Client {
             question(&reader.lock().unwrap_or_else(PoisonError::into_inner))
         });
         asked.await.map_err(|_| QueryError::Stopped)?
+    }
+}
+
+/// The version of a device list, which the core has read and verified by itself.
+fn version_of(list: &[u8]) -> u64 {
+    let raw = split(list).ok();
+    let list = raw.and_then(|raw| DeviceList::decode(raw.payload).ok());
+    list.map_or(0, |list| list.version)
+}
+
+/// What became of the publication of a device list, or of a newer one: answers to older ones are
+/// not about it. `None` where it is not told.
+async fn publication(
+    events: &mut broadcast::Receiver<ClientEvent>,
+    of: u64,
+) -> Option<Result<(), String>> {
+    loop {
+        match events.recv().await.ok()?.fact {
+            Fact::Core(Event::ListPublished { version, error }) if version >= of => {
+                return Some(error.map_or(Ok(()), Err));
+            }
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock;
+
+    #[tokio::test]
+    async fn the_answer_to_an_older_list_is_not_taken_for_that_to_ours() {
+        let (events, mut heard) = broadcast::channel(8);
+        let tell = |version, error: Option<&str>| {
+            let error = error.map(str::to_owned);
+            let fact = Fact::Core(Event::ListPublished { version, error });
+            let at = clock::instant();
+            events.send(ClientEvent { at, fact }).expect("heard");
+        };
+        tell(2, Some("older"));
+        tell(2, None);
+        tell(3, Some("CONFLICT"));
+        let ours = publication(&mut heard, 3).await;
+        assert_eq!(ours, Some(Err("CONFLICT".to_owned())));
+        // A newer one holds what ours said, too.
+        tell(4, None);
+        assert_eq!(publication(&mut heard, 3).await, Some(Ok(())));
+        drop(events);
+        assert_eq!(publication(&mut heard, 3).await, None);
     }
 }

@@ -128,6 +128,8 @@ impl Three {
 
     fn arm(&mut self, point: &Point) {
         let (pass, call, power) = (self.below(2), 1 + self.below(24), self.below(2) == 0);
+        // Calls that fail in a row, where the disk does.
+        let fails = [1, 2, u64::MAX][self.below(3) as usize];
         let mut home = self.homes[point.role as usize].borrow_mut();
         home.power = power;
         home.arm(Armed {
@@ -138,7 +140,7 @@ impl Three {
                 pass
             },
             call,
-            fails: 0,
+            fails,
         });
     }
 

@@ -278,10 +278,13 @@ impl Home {
             }
             Err(error) => {
                 let damaged = !self.disk.is_failing();
+                // Without the directory, which is another one each time a seed is played.
+                let dir = self.dir.to_string_lossy();
+                let said = format!("does not start: {error}").replace(dir.as_ref(), "HOME");
                 if damaged || matches!(error, StoreError::Damaged(_)) {
-                    self.wrong(Wrong::Integrity, &format!("does not start: {error}"));
+                    self.wrong(Wrong::Integrity, &said);
                 }
-                self.note(&format!("does not start: {error}"));
+                self.note(&said);
                 self.power = false;
                 self.end()
             }

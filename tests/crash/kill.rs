@@ -2,7 +2,7 @@
 //! moment. A killed process left its home to the next one; in the end every message was shown once,
 //! in order, the outboxes are empty and the databases sound.
 
-use crate::process::{Home, Running, Served};
+use crate::process::{Done, Home, Running, Served};
 use crate::shown::Shown;
 use crate::table::{number, say, share_of};
 use rand_chacha::ChaCha8Rng;
@@ -20,6 +20,9 @@ const SEND_MS: u64 = 250;
 
 /// The same for a `listen`.
 const LISTEN_MS: u64 = 600;
+
+/// How long after a message is shown a place is waited for.
+const AFTER: Duration = Duration::from_secs(2);
 
 /// Places of a sender, and how often they may be passed before.
 const SENDER: &[(&str, u64)] = &[
@@ -72,22 +75,48 @@ const FIRST: &[(&str, u64)] = &[
 
 /// One line of the table.
 #[derive(Debug, Default)]
-struct Tally {
-    runs: u64,
-    killed: u64,
+pub(crate) struct Tally {
+    pub(crate) runs: u64,
+    pub(crate) killed: u64,
+}
+
+impl Tally {
+    /// Waits until `armed` has ended at its place; or until `other` has ended, or goes on for a
+    /// while after it was shown a message, for then the place is not passed. Both are gone then.
+    /// What the other printed.
+    pub(crate) async fn add(&mut self, mut armed: Running, mut other: Running) -> Done {
+        let ended = async |running: &mut Running| while running.line().await.is_some() {};
+        let shown = async |running: &mut Running| {
+            while let Some(line) = running.line().await {
+                if line["event"] == "message" {
+                    let _ = tokio::time::timeout(AFTER, ended(running)).await;
+                    return;
+                }
+            }
+        };
+        let reached = tokio::select! {
+            () = ended(&mut armed) => true,
+            () = shown(&mut other) => false,
+        };
+        let other = other.kill().await;
+        let done = armed.kill().await;
+        self.runs += 1;
+        self.killed += u64::from(reached && done.was_killed());
+        other
+    }
 }
 
 /// A network with two people.
-struct Pair {
-    served: Served,
-    alice: Home,
-    carol: Home,
-    shown: Shown,
+pub(crate) struct Pair {
+    pub(crate) served: Served,
+    pub(crate) alice: Home,
+    pub(crate) carol: Home,
+    pub(crate) shown: Shown,
     sent: Vec<String>,
 }
 
 impl Pair {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let served = Served::start(&[]).await;
         let alice = Home::joined(served.invite(), "alice", &[]).await;
         let carol = Home::joined(served.invite(), "carol", &[]).await;
@@ -107,14 +136,14 @@ impl Pair {
     }
 
     /// A text nobody has sent before.
-    fn text(&mut self) -> String {
+    pub(crate) fn text(&mut self) -> String {
         let text = format!("m{}", self.sent.len());
         self.sent.push(text.clone());
         text
     }
 
     /// The last message, and the end: everything was shown once, in order.
-    async fn finish(mut self) {
+    pub(crate) async fn finish(mut self) {
         let mut listen = self.carol.listening(&[]).await;
         let last = self.text();
         send_until_done(&self.alice, &last).await;
@@ -131,7 +160,7 @@ impl Pair {
 }
 
 /// The database of a home nobody runs.
-fn is_sound(home: &Home) {
+pub(crate) fn is_sound(home: &Home) {
     let conn = rusqlite::Connection::open(home.path().join("client.db")).expect("it opens");
     let verdict: String = conn
         .query_row("PRAGMA integrity_check", [], |row| row.get(0))
@@ -154,7 +183,7 @@ async fn send_until_done(alice: &Home, text: &str) {
 }
 
 /// A command that ends itself at a place.
-fn armed(home: &Home, args: &[&str], place: &str, times: u64) -> Running {
+pub(crate) fn armed(home: &Home, args: &[&str], place: &str, times: u64) -> Running {
     let mut command = home.command(args);
     command.env("BEELINE_CRASH_AT", format!("{place}:{times}"));
     Running::start(command)
@@ -205,7 +234,7 @@ async fn kill_first(pair: &mut Pair, place: &str, times: u64, tally: &mut Tally)
     is_sound(&home);
 }
 
-fn tell(place: &str, role: &str, tally: &Tally) {
+pub(crate) fn tell(place: &str, role: &str, tally: &Tally) {
     say(&format!(
         "{place:<34} {role:<9} {:>6} {:>6}",
         tally.runs, tally.killed
@@ -273,7 +302,7 @@ async fn first_starts_that_are_killed_lose_nothing() {
 }
 
 /// Kills a process that still runs after so long.
-async fn kill_within(mut running: Running, ms: u64, tally: &mut Tally) -> crate::process::Done {
+async fn kill_within(mut running: Running, ms: u64, tally: &mut Tally) -> Done {
     tally.runs += 1;
     let limit = Duration::from_millis(ms);
     let ended = async { while running.line().await.is_some() {} };

@@ -5,7 +5,8 @@
 //!   the real store on a disk in memory that stops, fails, fills up, or loses what was not synced
 //!   (`vfs`, `disk`). A story goes to a failpoint (`points`), ends there, starts again from what is
 //!   left, and in the end is held against the databases and the screens (`check`).
-//! * Out of process: the built `beeline`, killed at named places and at any moment (`kill`).
+//! * Out of process: the built `beeline`, killed at named places and at any moment (`kill`), also
+//!   while messages are kept for somebody who is away (`kill_kept`).
 //!
 //! ```sh
 //! tests/crash/run                  # all of it, optimized, with the table; --share 5 for 5 %
@@ -19,6 +20,7 @@ mod disk;
 mod durable;
 mod home;
 mod kill;
+mod kill_kept;
 mod planted;
 mod points;
 #[path = "../e2e/process.rs"]

@@ -548,6 +548,24 @@ pub(crate) const CUSTODY: &[Point] = &[
         Place::After(Act::SendDelete),
         Setting::Custody,
     ),
+    point(
+        "C20 the disk is full",
+        Role::Custodian,
+        Place::Full,
+        Setting::Custody,
+    ),
+    point(
+        "C21 the disk fails",
+        Role::Custodian,
+        Place::Broken,
+        Setting::Custody,
+    ),
+    point(
+        "at any disk call",
+        Role::Custodian,
+        AnyCall,
+        Setting::Custody,
+    ),
 ];
 
 /// A failpoint, waiting for its moment.

@@ -11,17 +11,6 @@ use tokio::time::timeout;
 /// What `run --coordinator` takes in a test: any port, the same after a restart.
 pub(crate) const RUN: [&str; 4] = ["run", "--coordinator", "--listen", "127.0.0.1:0"];
 
-/// A link for a coordinator, from the operator.
-pub(crate) async fn invite(served: &Served) -> String {
-    let data = served.data().to_str().expect("a UTF-8 path");
-    let line = ["network", "invite", "--role", "coordinator", "--data", data];
-    let invited = run(beeline(&line)).await;
-    invited.expect_code(0);
-    let link = invited.only("invite");
-    assert_eq!(link["role"], "coordinator");
-    link["invite"].as_str().expect("a link").to_owned()
-}
-
 /// The host and port of a signalling address, and its deviceId.
 fn parts(online: &Value) -> (String, String) {
     let addr = online["signalAddr"].as_str().expect("an address");
@@ -59,7 +48,7 @@ async fn only_who_was_invited_as_one_runs_as_a_coordinator() {
     let online = alice.start(&["run"]).event("online").await;
     assert!(online["signalAddr"].is_null(), "{online}");
 
-    let bob = Home::joined(&invite(&served).await, "bob", &[]).await;
+    let bob = Home::joined(&served.coordinator_invite().await, "bob", &[]).await;
     let mut running = bob.start(&RUN);
     let online = running.event("online").await;
     let (host, device) = parts(&online);
@@ -88,7 +77,7 @@ async fn only_who_was_invited_as_one_runs_as_a_coordinator() {
 #[tokio::test]
 async fn a_coordinator_comes_back_at_its_address_while_the_servers_are_gone() {
     let served = Served::start(&[]).await;
-    let bob = Home::joined(&invite(&served).await, "bob", &[]).await;
+    let bob = Home::joined(&served.coordinator_invite().await, "bob", &[]).await;
     let mut running = bob.start(&RUN);
     let first = running.event("online").await;
     served.running.kill().await;
@@ -102,7 +91,7 @@ async fn a_coordinator_comes_back_at_its_address_while_the_servers_are_gone() {
 #[tokio::test]
 async fn an_address_nobody_can_dial_or_that_is_taken_is_refused() {
     let served = Served::start(&[]).await;
-    let bob = Home::joined(&invite(&served).await, "bob", &[]).await;
+    let bob = Home::joined(&served.coordinator_invite().await, "bob", &[]).await;
     let url = served.ready["url"].as_str().expect("a url");
     let taken = url.strip_prefix("http://").expect("plain");
     for (listen, says) in [("0.0.0.0:0", "--public-url"), (taken, "cannot listen")] {
@@ -226,7 +215,7 @@ struct Friends {
 
 async fn without_servers() -> Friends {
     let served = Served::start(&[]).await;
-    let bob = Home::joined(&invite(&served).await, "bob", &[]).await;
+    let bob = Home::joined(&served.coordinator_invite().await, "bob", &[]).await;
     let carol = Home::joined(served.invite(), "carol", &[]).await;
     let alice = Home::joined(served.invite(), "alice", &[]).await;
     let mut coordinator = bob.start(&RUN);
@@ -303,7 +292,7 @@ async fn until(served: &Served, member: &Home, path: &str, fits: impl Fn(&Value)
 #[tokio::test]
 async fn the_registry_knows_who_coordinates_and_whom() {
     let served = Served::start(&[]).await;
-    let bob = Home::joined(&invite(&served).await, "bob", &[]).await;
+    let bob = Home::joined(&served.coordinator_invite().await, "bob", &[]).await;
     let carol = Home::joined(served.invite(), "carol", &[]).await;
     let alice = Home::joined(served.invite(), "alice", &[]).await;
     let mut coordinator = bob.start(&[&RUN[..], &["--links", "7"]].concat());

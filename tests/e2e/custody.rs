@@ -1,7 +1,7 @@
 //! Store and forward by peers, as real processes: the sender may leave once others keep its
 //! message, and the recipient gets it though the two never met.
 
-use crate::coordinator::{RUN, invite, linked};
+use crate::coordinator::{RUN, linked};
 use crate::process::{DEADLINE, Home, Served};
 use serde_json::Value;
 use std::path::Path;
@@ -85,7 +85,7 @@ async fn the_sender_may_leave_once_others_keep_the_message() {
 #[tokio::test]
 async fn a_message_is_kept_and_delivered_with_every_server_dead() {
     let served = Served::start(&[]).await;
-    let bob = Home::joined(&invite(&served).await, "bob", &[]).await;
+    let bob = Home::joined(&served.coordinator_invite().await, "bob", &[]).await;
     let alice = Home::joined(served.invite(), "alice", &[]).await;
     let carol = Home::joined(served.invite(), "carol", &[]).await;
     let mut coordinator = bob.start(&RUN);

@@ -56,6 +56,42 @@ async fn queued_is_enough_where_it_is_asked_for() {
 }
 
 #[tokio::test]
+async fn who_was_never_online_cannot_be_sealed_for_and_that_is_said() {
+    let served = Served::start(&[]).await;
+    let alice = Home::joined(served.invite(), "alice", &[]).await;
+    let carol = Home::joined(served.invite(), "carol", &[]).await;
+    let wait = ["send", "carol", "welcome", "--wait", "stored"];
+    let sent = alice.run(&[&wait[..], &["--timeout", "2s"]].concat()).await;
+    sent.expect_code(4);
+    let told = sent.all("state").into_iter();
+    let mut told = told.filter(|line| line["reason"] == "NEVER_ONLINE");
+    let detail = told.next().expect("it is told")["detail"].clone();
+    let detail = detail.as_str().expect("in words");
+    assert!(
+        detail.starts_with("carol has not been online yet"),
+        "{detail}"
+    );
+    assert!(told.next().is_none(), "once: {sent}");
+    let id = sent.all("state")[0]["id"].clone();
+    let why = alice.run(&["why", id.as_str().expect("an id")]).await;
+    assert_eq!(
+        why.all("why")[0]["about"]["reason"],
+        "NEVER_ONLINE",
+        "{why}"
+    );
+    let mut steps = why.all("why").into_iter();
+    assert!(steps.any(|step| step["detail"] == detail), "{why}");
+
+    // It goes out by itself once she is there.
+    let mut listen = carol.listening(&["--count", "1"]).await;
+    let mut run = alice.start(&["run"]);
+    assert_eq!(listen.event("message").await["text"], "welcome");
+    listen.end().await.expect_code(0);
+    run.event("online").await;
+    run.terminate().await.expect_code(0);
+}
+
+#[tokio::test]
 async fn somebody_unknown_stays_queued_and_says_so() {
     let served = Served::start(&[]).await;
     let alice = Home::joined(served.invite(), "alice", &[]).await;

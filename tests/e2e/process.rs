@@ -361,6 +361,17 @@ impl Served {
         self.ready["invite"].as_str().expect("an invite link")
     }
 
+    /// A link for a coordinator, from the operator.
+    pub(crate) async fn coordinator_invite(&self) -> String {
+        let data = self.data().to_str().expect("a UTF-8 path");
+        let line = ["network", "invite", "--role", "coordinator", "--data", data];
+        let invited = run(beeline(&line)).await;
+        invited.expect_code(0);
+        let link = invited.only("invite");
+        assert_eq!(link["role"], "coordinator");
+        link["invite"].as_str().expect("a link").to_owned()
+    }
+
     /// The networkId.
     pub(crate) fn network(&self) -> &str {
         self.ready["network"].as_str().expect("a network")

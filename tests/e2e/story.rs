@@ -251,16 +251,24 @@ async fn the_demonstration_tells_what_happens_and_ends() {
     assert_eq!(after.iter().filter(found).count(), 1, "{told}");
     let last = after.iter().rfind(|what| what.contains("Delivered"));
     assert!(
-        last.is_some_and(|what| what.contains("path direct")),
+        last.is_some_and(|what| what.contains("came directly")),
         "{told}"
     );
     assert!(
         !after.iter().any(|what| what.contains("gateway, sealed")),
         "{told}"
     );
-    let timed = steps.iter().filter(|line| of(line).is_some());
-    assert!(
-        timed.into_iter().all(|line| line["elapsedMs"].is_f64()),
-        "{told}"
-    );
+    // One clock from the first message to the end.
+    let first = all.iter().position(|what| what.starts_with("sends \""));
+    let (mut last_ms, mut sends) = (0.0_f64, 0);
+    for line in &steps[first.expect("a message is sent")..] {
+        let Some(ms) = line["elapsedMs"].as_f64() else {
+            assert_eq!(line["who"], "", "only a chapter has no time: {told}");
+            continue;
+        };
+        let is_send = what(line).starts_with("sends \"");
+        assert!(!is_send || ms >= last_ms, "{line} in {told}");
+        (last_ms, sends) = (last_ms.max(ms), sends + u32::from(is_send));
+    }
+    assert_eq!(sends, 5, "{told}");
 }

@@ -1,7 +1,7 @@
 //! Answers: what the registry and the store reply. The registry is believed for what is signed, and
 //! for nothing else.
 
-use crate::event::{DeliveryState, Rung};
+use crate::event::{DeliveryState, NEVER_ONLINE, Rung};
 use crate::input::{RegistryAnswer, RegistryError, RegistryPeer, StoreFailure};
 use crate::limits::{REQUESTS_MAX, REWRITE_MS};
 use crate::manager::PeerManager;
@@ -9,7 +9,6 @@ use crate::outbox::Phase;
 use crate::output::{RegistryCall, RequestId, StoreTicket};
 use crate::outputs::{Request, Write};
 use crate::presence::describe;
-use crate::routes::read_record;
 use crate::state::{RouteRow, StoreOp, StoreResult};
 use crate::timer::Timer;
 use beeline_proto::code::ErrorCode;
@@ -57,6 +56,9 @@ impl PeerManager {
             (Request::Peer(label), Ok(RegistryAnswer::Peer(peer))) => {
                 self.on_peer_found(now, &label, &peer);
             }
+            (Request::Peer(label), _) if !self.is_sought(&label) => {
+                self.out.counters.count("registry-failed");
+            }
             (Request::Peer(label), answer) => {
                 let error = why_unknown(&label, answer.err());
                 self.tell_note(now, &label, &error);
@@ -97,19 +99,25 @@ impl PeerManager {
             (Request::Coordinators, Ok(RegistryAnswer::Coordinators(listed))) => {
                 self.on_coordinators_listed(now, &listed);
             }
-            (Request::DeviceList, Ok(RegistryAnswer::DeviceList(version))) => {
-                self.on_list_published(Ok(version));
+            (Request::DeviceList(asked), Ok(RegistryAnswer::DeviceList(version))) => {
+                self.on_list_published(asked, Ok(version));
             }
-            (Request::DeviceList, Err(RegistryError::Refused { code, detail })) => {
+            (Request::DeviceList(asked), Err(RegistryError::Refused { code, detail })) => {
                 let detail = format!("{code}: {detail}");
                 self.out.warn(now, "list-not-published", detail.clone());
-                self.on_list_published(Err(detail));
+                self.on_list_published(asked, Err(detail));
             }
-            (Request::DeviceList, _) => self.out.counters.count("registry-failed"),
+            (Request::DeviceList(_), _) => self.out.counters.count("registry-failed"),
             (Request::Network | Request::Renew | Request::Coordinators, _) => {
                 self.out.counters.count("registry-failed")
             }
         }
+    }
+
+    /// Whether a user is looked for to be called. We ask what the registry knows of ourselves, too,
+    /// and nothing to say to our own devices is no reason to call them.
+    fn is_sought(&self, label: &Label) -> bool {
+        *label != self.me.user_label || self.is_serving(label)
     }
 
     /// What the registry knows of a user: its chain is checked, its records are checked, and every
@@ -121,20 +129,27 @@ impl PeerManager {
                 let detail = format!("asked for {label}, the registry answered with {other}");
                 self.out.warn(now, "wrong-user", detail);
             }
-            return self.after_attempt(now, label, "the registry's answer does not verify");
+            if self.is_sought(label) {
+                self.after_attempt(now, label, "the registry's answer does not verify");
+            }
+            return;
         }
         for bytes in peer.records.iter().take(DEVICES_PER_USER_MAX) {
+            if *label == self.me.user_label {
+                self.outdo(now, bytes);
+            }
             self.learn_record(now, label, bytes, Rung::Registry);
+        }
+        if !self.is_sought(label) {
+            return;
         }
         self.ask_last_coordinators(now, label, &peer.last_coordinators);
         if self.routes.of_user(label).next().is_none() {
+            self.tell_note(now, label, NEVER_ONLINE);
             return self.after_attempt(now, label, "no device of the user was ever online");
         }
         self.seal_and_write(label);
-        // Nothing to say to our own devices is no reason to call them.
-        if *label != self.me.user_label || self.is_serving(label) {
-            self.dial_routes(now, label, Rung::Registry);
-        }
+        self.dial_routes(now, label, Rung::Registry);
         self.pump_user(now, label);
         self.climb(now, label);
     }
@@ -158,8 +173,7 @@ impl PeerManager {
         found_by: Rung,
     ) -> Option<DeviceFp> {
         let contact = self.contacts.get(label)?;
-        let devices = &contact.chain.devices.devices;
-        match read_record(bytes, self.me.network(), contact.row.user, devices) {
+        match self.routes.read(bytes, self.me.network(), contact) {
             Ok(record) if record.device == self.me.device => None,
             Ok(record) => {
                 let device = record.device;

@@ -50,15 +50,19 @@ impl PeerManager {
                     way,
                 });
             }
-            Err((reason, message)) => {
-                let (id, fate) = (parcel.id(), self.fate_of(parcel, reason));
-                // What stays kept need not be sent again by anybody.
-                if !matches!((fate, way), (Fate::Again, Way::Kept(_))) {
-                    self.say_nack(now, header.from, (id, message), reason, way);
-                }
-                self.settle_kept(now, way, id, fate);
-            }
+            Err(objection) => self.object(now, parcel, objection, way),
         }
+    }
+
+    /// A parcel is not taken: its sender hears why, and a custodian whether it may go.
+    fn object(&mut self, now: Now, parcel: &Parcel, objection: Objection, way: Way) {
+        let (reason, message) = objection;
+        let (id, fate) = (parcel.id(), self.fate_of(parcel, reason));
+        // What stays kept need not be sent again by anybody.
+        if !matches!((fate, way), (Fate::Again, Way::Kept(_))) {
+            self.say_nack(now, parcel.header().from, (id, message), reason, way);
+        }
+        self.settle_kept(now, way, id, fate);
     }
 
     /// One of another device of ours: a copy of what it said to somebody.
@@ -66,8 +70,9 @@ impl PeerManager {
         let (from, id) = (parcel.header().from, parcel.id());
         let opened = self.open_message(now, parcel);
         let taken = opened.and_then(|content| self.take_copy(now, from, &content, (id, way)));
-        if let Err((reason, message)) = taken {
-            self.say_nack(now, from, (id, message), reason, way);
+        match taken {
+            Ok(()) => self.note_under_way(way),
+            Err(objection) => self.object(now, parcel, objection, way),
         }
     }
 

@@ -17,13 +17,15 @@ use zeroize::Zeroizing;
 #[derive(Debug, Default)]
 pub(crate) struct Bundles {
     rows: Vec<BundleRow>,
+    /// When the newest was made that others know of and we do not, milliseconds.
+    known_ms: u64,
 }
 
 impl Bundles {
     pub(crate) fn new(mut rows: Vec<BundleRow>) -> Self {
         rows.sort_by_key(|row| std::cmp::Reverse(row.made_ms));
         rows.truncate(BUNDLES_MAX);
-        Self { rows }
+        Self { rows, known_ms: 0 }
     }
 
     pub(crate) fn newest(&self) -> Option<&BundleRow> {
@@ -54,7 +56,8 @@ impl Bundles {
         crypto.random(secret.as_mut());
         let secret = SealSecret::from_bytes(*secret);
         let key_id = KeyId(random_id(crypto));
-        let after = self.newest().map_or(0, |row| row.made_ms.saturating_add(1));
+        let newest_ms = self.newest().map_or(0, |row| row.made_ms);
+        let after = newest_ms.max(self.known_ms).saturating_add(1);
         let made_ms = after.max(wall_ms);
         let payload = Bundle {
             context: me.context(crypto, me.network().0),
@@ -70,6 +73,11 @@ impl Bundles {
             secret,
             envelope: me.sign(crypto, &payload),
         }
+    }
+
+    /// Somebody knows of one made at this moment: the next one counts as newer.
+    pub(crate) fn outdo(&mut self, made_ms: u64) {
+        self.known_ms = self.known_ms.max(made_ms);
     }
 
     /// Puts a stored bundle to use.

@@ -164,7 +164,9 @@ impl PeerManager {
             Rung::Registry => self.look_up(label),
             Rung::StoreAndForward => {
                 let placed = self.start_placing(now, label);
-                self.request_relay(now, label) || placed
+                // That asks nobody to keep anything: it is no try of this rung.
+                self.request_relay(now, label);
+                placed
             }
         };
         if tried {
@@ -321,6 +323,7 @@ impl PeerManager {
 
     /// Tries again at once for everybody: a socket came up, or the network changed.
     pub(crate) fn retry_all(&mut self, now: Now) {
+        self.placing.touch_all();
         for label in self.outbox.recipients() {
             if self
                 .peers

@@ -5,8 +5,8 @@
 
 use crate::input::LinkId;
 use crate::limits::{
-    COLLECT_AGAIN_MS, COLLECT_DOUBLINGS_MAX, COLLECT_PAGES_MAX, COLLECT_SETTLED_MAX,
-    COLLECT_UNDER_WAY_MAX, KEEP_BUSY_MS, KEEP_FULL_MS,
+    COLLECT_AGAIN_MS, COLLECT_ANSWER_MS, COLLECT_DOUBLINGS_MAX, COLLECT_PAGES_MAX,
+    COLLECT_SETTLED_MAX, COLLECT_UNDER_WAY_MAX, KEEP_BUSY_MS, KEEP_FULL_MS,
 };
 use crate::manager::PeerManager;
 use crate::timer::Timer;
@@ -36,6 +36,8 @@ pub(crate) enum Fate {
 struct Collecting {
     /// The question that is open: its message id.
     asked: Option<MessageId>,
+    /// When it was asked, or something of the answer came, monotonic milliseconds.
+    heard_ms: u64,
     /// Where the next page starts, while there is one to ask for.
     next: Option<Vec<u8>>,
     /// Where the page asked for starts.
@@ -85,11 +87,13 @@ impl PeerManager {
         }
     }
 
-    /// Whether anything is still asked for, on its way, or to be named.
-    pub(crate) fn is_collecting(&self, id: LinkId) -> bool {
+    /// Whether anything is still asked for, on its way, or to be named. Who is silent for too long
+    /// has nothing for us.
+    pub(crate) fn is_collecting(&self, now: Now, id: LinkId) -> bool {
         let collecting = self.collected.by_link.get(&id);
         collecting.is_some_and(|c| {
-            let asking = c.asked.is_some() || c.next.is_some() || c.again;
+            let hoped = c.heard_ms.saturating_add(COLLECT_ANSWER_MS) > now.mono_ms;
+            let asking = (c.asked.is_some() && hoped) || c.next.is_some() || c.again;
             asking || c.under_way > 0 || !c.settled.is_empty()
         })
     }
@@ -133,6 +137,7 @@ impl PeerManager {
         };
         if said {
             collecting.asked = asked;
+            collecting.heard_ms = now.mono_ms;
             collecting.pages += 1;
             collecting.expected = STORE_PAGE_MAX;
             collecting.at = after;
@@ -148,6 +153,7 @@ impl PeerManager {
         let Some(collecting) = self.collected.by_link.get_mut(&id) else {
             return self.out.counters.count("kept-unasked");
         };
+        collecting.heard_ms = now.mono_ms;
         let expected = collecting.expected > 0;
         collecting.expected = collecting.expected.saturating_sub(1);
         let parcel = match Parcel::parse(bytes) {

@@ -3,6 +3,7 @@
 //! is kept as sent by us, never shown as received, and its ACK says nothing about delivery.
 
 use crate::arrive::Objection;
+use crate::collect::Fate;
 use crate::limits::STORE_IN_FLIGHT_MAX;
 use crate::manager::PeerManager;
 use crate::outputs::Write;
@@ -127,6 +128,10 @@ impl PeerManager {
             envelope_hash: copied.hash.to_vec(),
             seq_reused: false,
         };
+        let fate = match result {
+            Ok(_) => Fate::Settled,
+            Err(_) => Fate::Again,
+        };
         match result {
             Ok(Some(StoreResult::Inserted { .. })) => {
                 self.acknowledge(now, device, item, way, false);
@@ -140,6 +145,7 @@ impl PeerManager {
             }
             Err(detail) => self.out.warn(now, "store-failed", detail),
         }
+        self.end_under_way(now, way, copied.parcel, fate);
         self.time_acks(now);
     }
 }

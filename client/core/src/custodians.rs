@@ -14,6 +14,7 @@ use crate::link::Link;
 use crate::manager::PeerManager;
 use crate::negotiation::Side;
 use crate::nets::Nets;
+use crate::timer::Timer;
 use beeline_proto::id::{DeviceFp, ParcelId};
 use beeline_proto::time::Now;
 use std::collections::BTreeMap;
@@ -357,34 +358,30 @@ impl PeerManager {
             standing.nets = nets.unwrap_or_default();
             // It is here: that it was not there before is no reason any more.
             standing.avoid_until_ms = 0;
+            let at_ms = now.mono_ms + CUSTODIAN_LINK_MS;
+            self.timers.arm_by(Timer::LetGo, at_ms);
         }
         self.placing.touch_all();
     }
 
-    /// Ends links that were made only to leave parcels, once nothing is left to say on them; when
-    /// to look again, monotonic milliseconds.
-    pub(crate) fn let_go_of_custodians(&mut self, now: Now) -> Option<u64> {
-        let ours = |link: &&Link| {
-            let made = link.found_by == Some(Rung::StoreAndForward);
-            made && link.side == Side::Offerer && link.is_ready()
-        };
-        let mut next_ms: Option<u64> = None;
-        let mut idle = Vec::new();
-        for link in self.links.by_id.values().filter(ours) {
-            let since_ms = link.ready().map_or(now.mono_ms, |ready| ready.since_ms);
-            let until_ms = since_ms.saturating_add(CUSTODIAN_LINK_MS);
-            let standing = self.placing.custodians.get(link.device);
-            let awaited = standing.is_some_and(|standing| !standing.out.is_empty());
-            if until_ms > now.mono_ms {
-                next_ms = Some(next_ms.map_or(until_ms, |next_ms| next_ms.min(until_ms)));
-            } else if !awaited && !self.outbox.has_waiting(&link.user) {
-                idle.push(link.id);
+    /// Looks at links that were made only to leave parcels: those that nothing needs any more end,
+    /// the others are looked at again.
+    pub(crate) fn let_go_of_custodians(&mut self, now: Now) {
+        let (by, stay_ms) = (Rung::StoreAndForward, CUSTODIAN_LINK_MS);
+        let ours = |link: &Link| link.found_by == Some(by) && link.side == Side::Offerer;
+        for id in self.links.ids(|link| ours(link) && link.is_ready()) {
+            if self.is_needless(now, id, by, stay_ms) {
+                self.let_go(now, id);
+                continue;
             }
+            let since_ms = self.links.get(id).and_then(|link| link.ready());
+            let until_ms = since_ms.map_or(0, |ready| ready.since_ms.saturating_add(stay_ms));
+            let again_ms = if until_ms > now.mono_ms {
+                until_ms
+            } else {
+                now.mono_ms + stay_ms
+            };
+            self.timers.arm_by(Timer::LetGo, again_ms);
         }
-        for id in idle {
-            self.say_goodbye(id, "not needed any more");
-            self.close_link(now, id, "not needed any more");
-        }
-        next_ms
     }
 }

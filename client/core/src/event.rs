@@ -4,6 +4,15 @@ use crate::input::CommandId;
 use beeline_proto::code::ErrorCode;
 use beeline_proto::id::{DeviceFp, Label, MessageId, UserFp};
 
+/// What a person is told whose device was taken off its user's list.
+pub const REMOVED: &str = "this device was taken off its user's device list: it gets and sends \
+     nothing any more; to use it again, link it anew, with `beeline device link` on another device \
+     and `beeline device join` in a new home here";
+
+/// Why a message is tried and nothing of it can go out: no device of the recipient was ever online,
+/// so there is no key to seal for. It waits here.
+pub const NEVER_ONLINE: &str = "NEVER_ONLINE";
+
 /// Something the application may want to know.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
@@ -32,7 +41,7 @@ pub enum Event {
     },
     /// The registry holds a list of our devices, or refused it.
     ListPublished {
-        /// Its version.
+        /// Its version: answers to older ones may still come.
         version: u64,
         /// Why it was refused, for people.
         error: Option<String>,
@@ -72,6 +81,11 @@ pub enum Event {
     /// This identity runs elsewhere too: the person must choose.
     RunningElsewhere {
         /// What was seen, for people.
+        detail: String,
+    },
+    /// Our user took this device off the device list: nothing works any more.
+    Removed {
+        /// What to do, for people.
         detail: String,
     },
     /// A step of a search among peers, ours or one we helped with.

@@ -10,7 +10,6 @@ use crate::manager::PeerManager;
 use crate::negotiation::Side;
 use crate::output::RtcCommand;
 use crate::peer::Move;
-use crate::routes::read_record;
 use crate::timer::Timer;
 use beeline_proto::envelope::{Expect, Verified, open};
 use beeline_proto::limits::{FRAME_ITEMS_MAX, HELLO_TIMEOUT_MS};
@@ -210,8 +209,7 @@ impl PeerManager {
         if record.is_empty() {
             return;
         }
-        let devices = &contact.chain.devices.devices;
-        let read = read_record(record, self.me.network(), contact.row.user, devices);
+        let read = self.routes.read(record, self.me.network(), contact);
         match read.map(|record| (record.device == link.device).then_some(record)) {
             Ok(Some(record)) => {
                 let row = self.routes.learn(contact, record, found_by, true, now);

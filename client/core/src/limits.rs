@@ -27,8 +27,12 @@ pub const SERVED_MAX: usize = 10_000;
 pub const LINK_WINDOW: usize = 512;
 
 /// Writes under way from which on a new message is only signed before it is queued: in a burst of
-/// sends being durable does not wait for sealing, which is done while the disk works.
+/// sends being durable does not wait for sealing, which follows.
 pub const SEAL_FIRST_MAX: usize = 8;
+
+/// How long what a burst queued waits to be sealed while more of it is becoming durable: several
+/// commits of a usual disk. A burst without end waits once.
+pub const SEAL_WAIT_MS: u64 = 20;
 
 /// Messages of one user sealed in one turn: they take 5 ms, which everything else waits.
 pub const SEAL_BATCH_MAX: usize = 64;

@@ -87,6 +87,8 @@ pub struct PeerManager {
     pub(crate) collected: Collected,
     /// Users with durable messages to seal before the outputs are drained.
     pub(crate) unsealed: BTreeSet<Label>,
+    /// Since when they wait for the rest of a burst to be durable, monotonic milliseconds.
+    pub(crate) burst_since_ms: Option<u64>,
     pub(crate) visits: Visits,
     /// Links with items to put into frames before the outputs are drained.
     pub(crate) dirty: BTreeSet<LinkId>,
@@ -147,6 +149,7 @@ impl PeerManager {
             pages: Pages::default(),
             collected: Collected::default(),
             unsealed: BTreeSet::new(),
+            burst_since_ms: None,
             visits: Visits::default(),
             dirty: BTreeSet::new(),
             draining: false,
@@ -155,14 +158,26 @@ impl PeerManager {
         manager.know_ourselves();
         manager.check_clock(now);
         manager.load_routes(loaded.routes, now);
-        manager.start_presence(now);
-        manager.start_tending(now);
-        manager.start_heartbeat(now);
+        manager.begin(now);
         manager.outbox.load_settled(loaded.settled, now.mono_ms);
         manager.load_outbox(loaded.outbox, loaded.custody, now);
         manager.resume_streams(now);
+        if manager.me.is_removed() {
+            manager.end_removed(now);
+        }
         manager.settle(now);
         Ok(manager)
+    }
+
+    /// Starts what a device does by itself. One that was taken off its user's list only knows what
+    /// it has.
+    fn begin(&mut self, now: Now) {
+        self.draining = self.me.is_removed();
+        if !self.draining {
+            self.start_presence(now);
+            self.start_tending(now);
+            self.start_heartbeat(now);
+        }
     }
 
     /// Says what was wrong with what the store loaded.
@@ -295,7 +310,7 @@ impl PeerManager {
                 Timer::Gap(device, incarnation) => self.on_gap(now, (device, incarnation)),
                 Timer::Acks(device) => self.flush_acks(now, device),
                 // The links with more to send are marked; they go on below, in `settle`.
-                Timer::Frames => {}
+                Timer::Frames | Timer::Seal => {}
                 Timer::Query(user) => self.on_query_timeout(now, &user),
                 Timer::State(link) => self.tell_neighbour(now, link),
                 Timer::Neighbours => self.on_release(now),
@@ -304,6 +319,7 @@ impl PeerManager {
                 Timer::Announce => self.announce(now),
                 Timer::Collect(link) => self.on_collect(now, link),
                 Timer::Visit => self.visit(now),
+                Timer::LetGo => self.let_go_of_custodians(now),
                 Timer::Expire => self.expire_kept(now),
                 Timer::Lazy => self.out.flush_lazy(),
                 Timer::Rewrite => self.rewrite(),
@@ -317,7 +333,7 @@ impl PeerManager {
     fn settle(&mut self, now: Now) {
         self.flush_inbox();
         self.flush_deposits();
-        self.flush_unsealed();
+        self.flush_unsealed(now);
         self.settle_placing(now);
         self.flush_frames(now);
     }

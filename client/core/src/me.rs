@@ -33,8 +33,8 @@ pub(crate) struct Me {
     pub(crate) incarnation: u64,
     pub(crate) chain: VerifiedChain,
     pub(crate) record: Option<OwnRecord>,
-    /// Our user took this device off the list.
-    pub(crate) removed: bool,
+    /// The list our user took this device off with; the chain keeps the last one it was on.
+    removed: Option<DeviceList>,
     device_key: SigningKey,
     revocations: Option<Verified<Revocations>>,
 }
@@ -47,10 +47,12 @@ impl Me {
     ) -> Result<Self, StartError> {
         let chain = VerifiedChain::open(&identity.chain, config.network)?;
         let device = identity.device_key.verify_key().device_fp();
-        let listed = chain.device(device).map_err(|_| StartError::NotOurs)?;
+        let listed = chain.device(device).ok();
         let ours = chain.membership.handle == identity.user_label
-            && listed.label == identity.device_label
-            && listed.control_key == identity.control_key.public();
+            && listed.is_none_or(|listed| {
+                listed.label == identity.device_label
+                    && listed.control_key == identity.control_key.public()
+            });
         if !ours {
             return Err(StartError::NotOurs);
         }
@@ -58,6 +60,7 @@ impl Me {
             [] => None,
             bytes => Some(chain.descriptor.open_revocations(bytes)?),
         };
+        let removed = listed.is_none().then(|| chain.devices.clone());
         Ok(Self {
             config,
             device_label: identity.device_label,
@@ -69,7 +72,7 @@ impl Me {
             incarnation,
             chain,
             record: None,
-            removed: false,
+            removed,
             device_key: identity.device_key,
             revocations,
         })
@@ -199,16 +202,27 @@ impl Me {
             return Ok(false);
         }
         if list.device(self.device).is_none() {
+            self.removed.get_or_insert(list);
             return Err(ChainError::UnknownDevice);
         }
         self.chain.devices = list;
         Ok(true)
     }
 
-    /// The operation that keeps our chain and the revocations.
+    /// Whether our user took this device off the list.
+    pub(crate) fn is_removed(&self) -> bool {
+        self.removed.is_some()
+    }
+
+    /// The operation that keeps our chain and the revocations; where this device was taken off the
+    /// list, the next start knows it by that.
     pub(crate) fn keep(&self) -> StoreOp {
+        let mut chain = self.chain.clone();
+        if let Some(list) = &self.removed {
+            chain.devices = list.clone();
+        }
         StoreOp::PutOwnChain {
-            chain: self.chain.to_bytes(),
+            chain: chain.to_bytes(),
             revocations: self.revocations_bytes(),
         }
     }

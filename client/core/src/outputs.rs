@@ -58,8 +58,8 @@ pub(crate) enum Request {
     Network,
     /// Our renewed membership.
     Renew,
-    /// Our device list is published.
-    DeviceList,
+    /// Our device list is published: its version.
+    DeviceList(u64),
     /// Coordinators whose lease runs.
     Coordinators,
     /// We live as a coordinator.
@@ -112,6 +112,8 @@ pub(crate) struct Outputs {
     queue: VecDeque<Output>,
     next: u64,
     writes: BTreeMap<StoreTicket, Pending>,
+    /// How many of them make a message of ours durable.
+    queueing: usize,
     requests: BTreeMap<RequestId, Request>,
     lazy: Vec<StoreOp>,
     /// Operations of failed writes, to be written again.
@@ -127,6 +129,7 @@ impl Outputs {
             queue: VecDeque::new(),
             next: 1,
             writes: BTreeMap::new(),
+            queueing: 0,
             requests: BTreeMap::new(),
             lazy: Vec::new(),
             failed: Vec::new(),
@@ -199,6 +202,7 @@ impl Outputs {
         let asked = matches!(purpose, Write::Accept(..) | Write::ReadReceipts(..));
         let repeat = |op: &&StoreOp| in_force(op) && !asked;
         let kept = all.iter().filter(repeat).cloned().collect();
+        self.queueing += usize::from(matches!(purpose, Write::Queue(_)));
         let pending = Pending {
             purpose,
             skip,
@@ -231,6 +235,7 @@ impl Outputs {
         results: Option<&mut Vec<StoreResult>>,
     ) -> Option<Write> {
         let pending = self.writes.remove(&ticket)?;
+        self.queueing -= usize::from(matches!(pending.purpose, Write::Queue(_)));
         match results {
             Some(results) => {
                 results.drain(..pending.skip.min(results.len()));
@@ -250,6 +255,11 @@ impl Outputs {
         !self.failed.is_empty()
     }
 
+    /// Whether messages of ours are on their way to the disk.
+    pub(crate) fn is_queueing(&self) -> bool {
+        self.queueing > 0
+    }
+
     pub(crate) fn writes_open(&self) -> usize {
         self.writes.len()
     }
@@ -267,6 +277,12 @@ impl Outputs {
 
     pub(crate) fn asking(&self, purpose: &Request) -> bool {
         self.requests.values().any(|open| open == purpose)
+    }
+
+    /// Whether a device list is being published, whichever.
+    pub(crate) fn publishing(&self) -> bool {
+        let mut open = self.requests.values();
+        open.any(|open| matches!(open, Request::DeviceList(_)))
     }
 
     pub(crate) fn requests_open(&self) -> usize {

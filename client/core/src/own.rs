@@ -3,7 +3,7 @@
 //! whoever brings it.
 
 use crate::contacts::Contact;
-use crate::event::Event;
+use crate::event::{Event, REMOVED};
 use crate::input::{CommandId, SocketId};
 use crate::manager::PeerManager;
 use crate::outbox::{Entry, Phase};
@@ -71,11 +71,11 @@ impl PeerManager {
         bytes: &[u8],
         purpose: Write,
     ) -> Result<bool, ChainError> {
-        let before = self.own_others();
+        let (before, was_removed) = (self.own_others(), self.me.is_removed());
         let taken = self.me.adopt_device_list(bytes);
         match taken {
             Ok(true) => self.on_own_list(now, &before, purpose),
-            Err(ChainError::UnknownDevice) => self.on_removed(now),
+            Err(ChainError::UnknownDevice) if !was_removed => self.on_removed(now),
             _ => {}
         }
         taken
@@ -98,11 +98,15 @@ impl PeerManager {
     /// The user took this device off the list: nobody takes anything from it any more, and it takes
     /// nothing from those who have not heard of it yet.
     fn on_removed(&mut self, now: Now) {
-        if std::mem::replace(&mut self.me.removed, true) {
-            return;
-        }
-        let detail = "this device was removed from its user's device list".to_owned();
-        self.out.warn(now, "device-removed", detail);
+        self.out.write(vec![self.me.keep()], Write::Plain);
+        self.end_removed(now);
+    }
+
+    /// Ends everything for a device that was taken off the list, and says so.
+    pub(crate) fn end_removed(&mut self, now: Now) {
+        self.out.counters.count("device-removed");
+        let detail = REMOVED.to_owned();
+        self.out.event(Event::Removed { detail });
         for label in self.outbox.recipients() {
             self.reject_all(now, &label, "REVOKED");
         }
@@ -128,18 +132,18 @@ impl PeerManager {
     pub(crate) fn publish_own_list(&mut self) {
         let version = self.me.chain.devices.version();
         let due = version > 1 && self.presence.list_published < version;
-        if !due || !self.presence.gateway_up() || self.out.asking(&Request::DeviceList) {
+        if !due || !self.presence.gateway_up() || self.out.publishing() {
             return;
         }
         let device_list = self.me.chain.devices.verified.bytes().to_vec();
         let call = RegistryCall::PutDeviceList { device_list };
-        self.out.ask(call, Request::DeviceList);
+        self.out.ask(call, Request::DeviceList(version));
     }
 
-    /// The registry took our list (the version in force), or refused it.
-    pub(crate) fn on_list_published(&mut self, taken: Result<u64, String>) {
+    /// The registry took the list we `asked` it to (the version in force), or refused it.
+    pub(crate) fn on_list_published(&mut self, asked: u64, taken: Result<u64, String>) {
         let ours = self.me.chain.devices.version();
-        let version = taken.as_ref().map_or(ours, |version| *version);
+        let version = taken.as_ref().map_or(asked, |version| *version);
         let newer = version > ours || taken.is_err();
         self.presence.list_published = version.min(ours);
         self.out.event(Event::ListPublished {

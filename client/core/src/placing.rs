@@ -2,7 +2,7 @@
 //! looks after what they promised, and finds others where they fail. The sender keeps its copy and
 //! goes on dialling; only an end-to-end ACK ends it.
 
-use crate::custodians::{Custodians, Pick, Reach};
+use crate::custodians::{Custodians, Reach};
 use crate::custody::Custodian;
 use crate::event::Kept;
 use crate::input::LinkId;
@@ -14,6 +14,7 @@ use crate::manager::PeerManager;
 use crate::outbox::{Entry, Phase};
 use crate::outputs::Write;
 use crate::placement::Placement;
+use crate::searching::{Need, Round};
 use crate::state::StoreOp;
 use crate::timer::Timer;
 use beeline_proto::id::{DeviceFp, Label, MessageId};
@@ -22,12 +23,23 @@ use beeline_proto::pb::peer::v1::peer_item::Kind;
 use beeline_proto::time::Now;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// How far a user's messages were looked at.
+#[derive(Debug, Default)]
+struct Looked {
+    /// Up to which place in the outbox there is nothing left to do.
+    cursor: u64,
+    /// What need not be searched for again, for whichever message, before anything changes or the
+    /// next climb.
+    in_vain: BTreeSet<Need>,
+}
+
 /// What is to be left with custodians.
 #[derive(Debug, Default)]
 pub(crate) struct Placing {
-    /// Users whose messages are left with custodians now: up to which place in the outbox there is
-    /// nothing left to do.
-    cursors: BTreeMap<Label, u64>,
+    /// Users whose messages are left with custodians now.
+    looked: BTreeMap<Label, Looked>,
+    /// Searches for a custodian so far, each over all that may be asked.
+    pub(crate) searches: u64,
     /// Users to look at before the outputs are drained.
     dirty: BTreeSet<Label>,
     /// How custodians stand with us.
@@ -40,9 +52,9 @@ pub(crate) struct Placing {
 impl Placing {
     /// Looks at a user's messages soon; all of them if `anew`.
     pub(crate) fn touch(&mut self, label: &Label, anew: bool) {
-        if let Some(cursor) = self.cursors.get_mut(label) {
+        if let Some(looked) = self.looked.get_mut(label) {
             if anew {
-                *cursor = 0;
+                *looked = Looked::default();
             }
             self.dirty.insert(label.clone());
         }
@@ -50,30 +62,14 @@ impl Placing {
 
     /// The same for every user.
     pub(crate) fn touch_all(&mut self) {
-        self.cursors.values_mut().for_each(|cursor| *cursor = 0);
-        self.dirty.extend(self.cursors.keys().cloned());
+        let looked = self.looked.values_mut();
+        looked.for_each(|looked| *looked = Looked::default());
+        self.dirty.extend(self.looked.keys().cloned());
     }
 
     /// Users looked after.
     pub(crate) fn len(&self) -> usize {
-        self.cursors.len()
-    }
-}
-
-/// One look at the messages of a user.
-struct Round {
-    now: Now,
-    /// Whom to ask for each device: worked out when somebody is looked for.
-    picks: BTreeMap<DeviceFp, Option<Pick>>,
-    /// When to look again, monotonic milliseconds.
-    next_ms: Option<u64>,
-    /// Whether anything is under way.
-    busy: bool,
-}
-
-impl Round {
-    fn look_at(&mut self, at_ms: u64) {
-        self.next_ms = Some(self.next_ms.map_or(at_ms, |next_ms| next_ms.min(at_ms)));
+        self.looked.len()
     }
 }
 
@@ -81,13 +77,14 @@ impl PeerManager {
     /// The last rung: what waits for a user is left with custodians from now on; whether any is
     /// asked, dialled or keeps something already.
     pub(crate) fn start_placing(&mut self, now: Now, label: &Label) -> bool {
-        self.placing.cursors.insert(label.clone(), 0);
+        let anew = Looked::default();
+        self.placing.looked.insert(label.clone(), anew);
         self.place(now, label)
     }
 
     /// The user acknowledges: what is left goes the ways the ACK came.
     pub(crate) fn stop_placing(&mut self, label: &Label) {
-        self.placing.cursors.remove(label);
+        self.placing.looked.remove(label);
         self.placing.dirty.remove(label);
         self.timers.cancel(&Timer::Custody(label.clone()));
     }
@@ -116,7 +113,7 @@ impl PeerManager {
 
     /// Leaves messages of a user with custodians as far as that is possible now.
     fn place(&mut self, now: Now, label: &Label) -> bool {
-        let Some(cursor) = self.placing.cursors.get(label).copied() else {
+        let Some(cursor) = self.placing.looked.get(label).map(|l| l.cursor) else {
             return false;
         };
         if self.draining || self.is_blocked(label) {
@@ -126,7 +123,11 @@ impl PeerManager {
             self.stop_placing(label);
             return false;
         }
-        let mut round = self.begin_round(now, &self.devices_of(label));
+        self.judge_silent(now);
+        let mut round = Round::new(now, &self.devices_of(label));
+        if let Some(looked) = self.placing.looked.get_mut(label) {
+            round.in_vain = std::mem::take(&mut looked.in_vain);
+        }
         let (mut at, mut open, mut in_front) = (cursor, 0, true);
         loop {
             let next = self.outbox.after(label, at).next();
@@ -136,28 +137,23 @@ impl PeerManager {
             at = order;
             let done = phase == Phase::Sealed && self.place_message(&mut round, id);
             in_front &= done;
-            if in_front && let Some(cursor) = self.placing.cursors.get_mut(label) {
-                *cursor = order;
+            if in_front && let Some(looked) = self.placing.looked.get_mut(label) {
+                looked.cursor = order;
             }
             open += usize::from(!done);
             if open >= PLACE_OPEN_MAX {
                 break;
             }
         }
+        // What changed meanwhile may have changed what there is to find.
+        let same = !self.placing.dirty.contains(label);
+        if let Some(looked) = self.placing.looked.get_mut(label).filter(|_| same) {
+            looked.in_vain = round.in_vain;
+        }
         if let Some(next_ms) = round.next_ms {
             self.look_at_custody(now, label, next_ms);
         }
         round.busy
-    }
-
-    fn begin_round(&mut self, now: Now, devices: &[DeviceFp]) -> Round {
-        self.judge_silent(now);
-        Round {
-            now,
-            picks: devices.iter().map(|device| (*device, None)).collect(),
-            next_ms: self.let_go_of_custodians(now),
-            busy: false,
-        }
     }
 
     /// Leaves with custodians what devices of a user are still to get though another one has it:
@@ -168,7 +164,8 @@ impl PeerManager {
         if absent.is_empty() || self.draining || self.is_blocked(label) {
             return;
         }
-        let mut round = self.begin_round(now, &absent);
+        self.judge_silent(now);
+        let mut round = Round::new(now, &absent);
         for device in absent {
             let left = self.outbox.left_to(device, 0);
             let left = left.filter(|e| e.phase == Phase::Sealed && e.parcel(device).is_some());
@@ -227,7 +224,7 @@ impl PeerManager {
         }
         round.busy |= !chosen.is_empty();
         while chosen.len() < CUSTODIANS_WANTED {
-            let Some((custodian, reach)) = self.next_custodian(round, device, &chosen) else {
+            let Some((custodian, reach)) = self.search(round, device, &chosen) else {
                 break;
             };
             chosen.push(custodian.device);
@@ -236,7 +233,7 @@ impl PeerManager {
                 Reach::Linked(link) => {
                     self.deposit(round, link, (id, device), custodian.device);
                 }
-                Reach::Callable if !self.call_custodian(round.now, &custodian) => {
+                Reach::Callable if !self.call_found(round, &custodian) => {
                     chosen.pop();
                 }
                 Reach::Soon(at_ms) => round.look_at(at_ms),
@@ -258,51 +255,6 @@ impl PeerManager {
             entry.custody.insert(device, Placement::new(parcel));
         }
         Some(())
-    }
-
-    /// The next custodian to ask for a device beside those `chosen`: a coordinator if there is none
-    /// among them, then the first of the device's order.
-    fn next_custodian(
-        &mut self,
-        round: &mut Round,
-        device: DeviceFp,
-        chosen: &[DeviceFp],
-    ) -> Option<(Custodian, Reach)> {
-        let known = round.picks.get_mut(&device)?.take();
-        let pick = known.unwrap_or_else(|| self.pick_for(device));
-        let coordinated = chosen.iter().any(|chosen| self.is_coordinator(*chosen));
-        let coordinators = pick.coordinators.iter().filter(|_| !coordinated);
-        let mut found = None;
-        for custodian in coordinators.chain(&pick.first) {
-            if self.is_beside(custodian, chosen) {
-                continue;
-            }
-            match self.reach(round.now, custodian, device) {
-                Reach::Not(Some(at_ms)) => round.look_at(at_ms),
-                Reach::Not(None) => {}
-                reach => {
-                    found = Some((custodian.clone(), reach));
-                    break;
-                }
-            }
-        }
-        round.picks.insert(device, Some(pick));
-        found
-    }
-
-    /// Whether a custodian is of one user, or in one public network, with one of those chosen.
-    fn is_beside(&self, custodian: &Custodian, chosen: &[DeviceFp]) -> bool {
-        let nets = self
-            .placing
-            .custodians
-            .get(custodian.device)
-            .map(|s| &s.nets);
-        chosen.iter().any(|other| {
-            let user = self.contacts.of_device(*other).map(|c| c.row.user);
-            let theirs = self.placing.custodians.get(*other).map(|s| &s.nets);
-            let near = nets.zip(theirs).is_some_and(|(a, b)| a.overlap(b));
-            *other == custodian.device || user == Some(custodian.user) || near
-        })
     }
 
     /// Leaves a parcel with a custodian; `false` if there is no room on the way to it now.

@@ -88,12 +88,8 @@ impl PeerManager {
         self.timers.arm(Timer::Sweep, now.mono_ms + SWEEP_MS);
         self.keep_clock(now);
         let steady_ms = self.steady_ms(now);
-        if self.bundles.wants_new(steady_ms) && !self.presence.making_bundle {
-            self.presence.making_bundle = true;
-            let at = (now.wall_ms, steady_ms);
-            let row = self.bundles.make(&self.me, self.crypto.as_mut(), at);
-            let op = StoreOp::PutBundle(row.clone());
-            self.out.write(vec![op], Write::Bundle(Box::new(row)));
+        if self.bundles.wants_new(steady_ms) {
+            self.make_bundle(now);
         }
         let outlived = self.bundles.take_outlived(steady_ms);
         if !outlived.is_empty() {
@@ -139,8 +135,19 @@ impl PeerManager {
         }
     }
 
+    /// Makes the next bundle, unless that is under way.
+    pub(crate) fn make_bundle(&mut self, now: Now) {
+        if std::mem::replace(&mut self.presence.making_bundle, true) {
+            return;
+        }
+        let at = (now.wall_ms, self.steady_ms(now));
+        let row = self.bundles.make(&self.me, self.crypto.as_mut(), at);
+        let op = StoreOp::PutBundle(row.clone());
+        self.out.write(vec![op], Write::Bundle(Box::new(row)));
+    }
+
     /// Signs a new record around the newest bundle, and keeps it for its version.
-    fn make_record(&mut self, now: Now) {
+    pub(crate) fn make_record(&mut self, now: Now) {
         let newest = self.bundles.newest();
         let Some((key_id, bundle)) = newest.map(|row| (row.key_id, row.envelope.clone())) else {
             return;
@@ -299,8 +306,14 @@ impl PeerManager {
             if *code == ErrorCode::Expired && !self.out.asking(&Request::Renew) {
                 self.out.ask(RegistryCall::RenewMembership, Request::Renew);
             }
+            if *code == ErrorCode::Conflict {
+                let own = self.me.user_label.clone();
+                self.look_up(&own);
+            }
             self.presence.announced = false;
             self.tell_online(now, &detail);
+            // Nobody finds us, and we can find those who keep for us all the same.
+            self.visit_soon(now, 1);
         } else if self.presence.gateway_up() {
             self.presence.announced = true;
             self.tell_online(now, "the registry cannot be asked");

@@ -81,7 +81,10 @@ impl PeerManager {
 
     /// A person wants a contact to be told of reading, or not.
     pub(crate) fn on_set_read_receipts(&mut self, command: CommandId, user: &Label, on: bool) {
-        let Some(contact) = self.contacts.get_mut(user) else {
+        // To all that makes links we are a contact of ours, which is never written.
+        let ourselves = *user == self.me.user_label;
+        let contact = self.contacts.get_mut(user).filter(|_| !ourselves);
+        let Some(contact) = contact else {
             return self.out.event(Event::Refused {
                 command,
                 code: ErrorCode::NotFound,

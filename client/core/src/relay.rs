@@ -274,10 +274,8 @@ impl PeerManager {
 
     /// Store and forward by the signalling socket: what waits is handed to the recipient's own
     /// socket, and to coordinators, which may be linked to it. The way out where only wss passes.
-    /// Whether anything was handed out.
-    pub(crate) fn request_relay(&mut self, now: Now, label: &Label) -> bool {
+    pub(crate) fn request_relay(&mut self, now: Now, label: &Label) {
         let sockets = self.presence.sockets();
-        let mut tried = false;
         let mut batch = Vec::new();
         // Nothing goes out before it is committed.
         let sealed = |entry: &&Entry| entry.phase == Phase::Sealed;
@@ -293,15 +291,13 @@ impl PeerManager {
                 let relay = self.presence.coordinator_at(*socket);
                 for name in own.iter().cloned().chain(relay) {
                     if !self.relay_requests.take(now.mono_ms) {
-                        return tried;
+                        return;
                     }
                     let kind = SignalKind::RelayRequest;
                     self.out.signal(*socket, kind, name, parcel.clone());
-                    tried = true;
                 }
             }
         }
-        tried
     }
 
     /// A parcel for us came over a signalling socket.

@@ -5,8 +5,8 @@ use crate::event::Rung;
 use crate::limits::{ROUTE_DEMOTED_MS, ROUTE_FRESH_MS, ROUTE_KEPT_MS, ROUTES_MAX};
 use crate::state::RouteRow;
 use beeline_proto::chain::Device;
-use beeline_proto::envelope::{Expect, OpenError, Verified, open};
-use beeline_proto::id::{DeviceFp, KeyId, Label, NetworkFp, UserFp};
+use beeline_proto::envelope::{Expect, OpenError, Verified, open, split};
+use beeline_proto::id::{DeviceFp, KeyId, Label, NetworkFp, UserFp, sha256};
 use beeline_proto::keys::SealPublic;
 use beeline_proto::limits::ORIGIN_LEN_MAX;
 use beeline_proto::pb::identity::v1::{Bundle, DeviceRecord, Role};
@@ -99,8 +99,10 @@ pub(crate) struct Route {
 }
 
 impl Route {
+    /// Not for longer than it may be, whatever the clock did meanwhile.
     pub(crate) fn is_demoted(&self, wall_ms: u64) -> bool {
-        self.row.demoted_until_ms > wall_ms
+        let left_ms = self.row.demoted_until_ms.saturating_sub(wall_ms);
+        (1..=ROUTE_DEMOTED_MS).contains(&left_ms)
     }
 
     /// Whether it was heard of lately.
@@ -236,6 +238,39 @@ impl Routes {
         };
         self.insert(route);
         Some(row)
+    }
+
+    /// Reads a record of a contact's device. The one we hold was verified when it came: where it is
+    /// these very bytes it is not verified again.
+    pub(crate) fn read(
+        &self,
+        bytes: &[u8],
+        network: NetworkFp,
+        contact: &Contact,
+    ) -> Result<Record, OpenError> {
+        match self.held(bytes, contact) {
+            Some(record) => Ok(record),
+            None => {
+                let devices = &contact.chain.devices.devices;
+                read_record(bytes, network, contact.row.user, devices)
+            }
+        }
+    }
+
+    fn held(&self, bytes: &[u8], contact: &Contact) -> Option<Record> {
+        let device = DeviceFp(sha256(split(bytes).ok()?.signer_key));
+        let route = self.by_device.get(&device)?;
+        let same = route.row.record == bytes && route.row.user == contact.row.user;
+        contact.device(device).filter(|_| same)?;
+        Some(Record {
+            device,
+            version: route.version,
+            signal_addr: route.row.signal_addr.clone(),
+            seal: route.seal,
+            unlisted: route.unlisted,
+            can_store: route.can_store,
+            bytes: bytes.to_vec(),
+        })
     }
 
     fn note_role(&mut self, device: DeviceFp, coordinator: bool) {

@@ -2,12 +2,13 @@
 //! whose bundle is known. Both are written before they are used, and repeated byte for byte.
 
 use crate::crypto::random_id;
-use crate::limits::{SEAL_BATCH_MAX, SEAL_FIRST_MAX};
+use crate::limits::{SEAL_BATCH_MAX, SEAL_FIRST_MAX, SEAL_WAIT_MS};
 use crate::manager::PeerManager;
 use crate::outbox::Phase;
 use crate::outputs::Write;
 use crate::routes::SealKey;
 use crate::state::{OutboxRow, StoreOp};
+use crate::timer::Timer;
 use beeline_proto::chain::Device;
 use beeline_proto::envelope::Context;
 use beeline_proto::id::{DeviceFp, KeyId, Label, MessageId};
@@ -15,6 +16,7 @@ use beeline_proto::keys::SealPublic;
 use beeline_proto::limits::PARCEL_TTL_MAX_S;
 use beeline_proto::parcel::{Content, Header, Kind, SealError};
 use beeline_proto::pb::peer::v1::ChatMessage;
+use beeline_proto::time::Now;
 use std::collections::BTreeSet;
 
 /// What one message still needs.
@@ -229,8 +231,23 @@ impl PeerManager {
         }
     }
 
-    /// Seals for the users that [`Self::seal_late`] noted.
-    pub(crate) fn flush_unsealed(&mut self) {
+    /// Seals for the users that [`Self::seal_late`] noted. While more messages of ours are on their
+    /// way to the disk that waits a little: whoever called `send` waits for the disk, not for this.
+    pub(crate) fn flush_unsealed(&mut self, now: Now) {
+        if !self.out.is_queueing() {
+            self.burst_since_ms = None;
+        }
+        if self.unsealed.is_empty() {
+            return;
+        }
+        if self.out.is_queueing() {
+            let since = *self.burst_since_ms.get_or_insert(now.mono_ms);
+            let until = since.saturating_add(SEAL_WAIT_MS);
+            if now.mono_ms < until {
+                return self.timers.arm_if_idle(Timer::Seal, until);
+            }
+        }
+        self.timers.cancel(&Timer::Seal);
         for to in std::mem::take(&mut self.unsealed) {
             self.seal_and_write(&to);
         }

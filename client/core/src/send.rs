@@ -1,6 +1,6 @@
 //! Sending: a call becomes a durable row; only then does anything of it touch the network.
 
-use crate::event::{DeliveryState, Event};
+use crate::event::{DeliveryState, Event, REMOVED};
 use crate::input::CommandId;
 use crate::limits::{KEYED_WAIT_MAX, STORE_IN_FLIGHT_MAX};
 use crate::manager::PeerManager;
@@ -52,9 +52,8 @@ impl PeerManager {
             let detail = format!("an idempotency key has 1 to {IDEMPOTENCY_KEY_LEN_MAX} bytes");
             return Some((ErrorCode::InvalidArgument, detail));
         }
-        if self.me.removed {
-            let detail = "this device was removed from its user's device list".to_owned();
-            return Some((ErrorCode::Revoked, detail));
+        if self.me.is_removed() {
+            return Some((ErrorCode::Revoked, REMOVED.to_owned()));
         }
         if self.draining {
             return Some((ErrorCode::Unavailable, "this process is ending".to_owned()));
@@ -186,8 +185,10 @@ impl PeerManager {
         });
         self.tell_state(now, id, DeliveryState::Queued, None);
         self.leave_copies(id);
-        if self.is_blocked(&to) {
-            let ops = self.reject(now, id, KEY_CHANGED);
+        let blocked = self.is_blocked(&to).then_some(KEY_CHANGED);
+        let refused = blocked.or(self.me.is_removed().then_some("REVOKED"));
+        if let Some(reason) = refused {
+            let ops = self.reject(now, id, reason);
             return self.out.write(ops, Write::Plain);
         }
         if !sealed {

@@ -1,5 +1,6 @@
 //! Pictures of the manager for `status`, `peers` and `routes`.
 
+use crate::event::REMOVED;
 use crate::limits::{
     ACK_DEVICES_MAX, COLLECT_SETTLED_MAX, CONTACTS_MAX, COORDINATORS_MAX, CUSTODIAN_PAIRS_MAX,
     CUSTODIANS_MAX, CUSTODIANS_REMEMBERED_MAX, EARLY_CANDIDATES_MAX, HEARD_MAX, HELD_TOTAL_MAX,
@@ -38,6 +39,7 @@ impl PeerManager {
             user: self.me.user,
             device: self.me.device,
             online: self.presence.online,
+            removed: self.me.is_removed().then_some(REMOVED),
             socket_up: self.presence.gateway_up(),
             announce_in_ms: announce.map(|at_ms| at_ms.saturating_sub(now.mono_ms)),
             links_open: open,
@@ -134,6 +136,12 @@ impl PeerManager {
             fill("streams", self.inbox.streams.len(), STREAMS_MAX),
             fill("held", self.inbox.streams.held_total(), HELD_TOTAL_MAX),
         ]
+    }
+
+    /// How often somebody was searched for to keep a parcel: the work of it grows with the network.
+    #[cfg(feature = "testing")]
+    pub fn searches(&self) -> u64 {
+        self.placing.searches
     }
 
     /// The users we deal with, by label.

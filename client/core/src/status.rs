@@ -18,6 +18,8 @@ pub struct Status {
     pub device: DeviceFp,
     /// Whether we can be reached: see [`crate::event::Event::Online`].
     pub online: bool,
+    /// Set when our user took this device off the device list: what to do, for people.
+    pub removed: Option<&'static str>,
     /// Whether the gateway's signalling socket is ready.
     pub socket_up: bool,
     /// Milliseconds until the next announce; `None` while none is due.

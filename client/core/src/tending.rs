@@ -5,13 +5,12 @@
 use crate::coordinators::OwnSocket;
 use crate::crypto::random_u64;
 use crate::event::Rung;
-use crate::input::SocketId;
+use crate::input::{LinkId, SocketId};
 use crate::limits::{
     ANNOUNCE_CHANGE_MS, COORDINATOR_EXTRA_MS, COORDINATOR_HEDGE_MS, COORDINATOR_LINKS,
     COORDINATOR_SOCKET_MS, COORDINATOR_START_MS,
 };
 use crate::manager::PeerManager;
-use crate::negotiation::Side;
 use crate::output::{Output, SocketCommand};
 use crate::timer::Timer;
 use beeline_proto::id::DeviceFp;
@@ -311,22 +310,13 @@ impl PeerManager {
         let linked = known.iter().filter_map(|d| self.links.ready_to(*d));
         let linked: Vec<_> = linked.collect();
         let extra = linked.len().saturating_sub(COORDINATOR_LINKS);
-        let old = |id: &&crate::input::LinkId| {
-            let link = self.links.get(**id);
-            link.is_some_and(|link| {
-                let since_ms = link.ready().map_or(u64::MAX, |ready| ready.since_ms);
-                link.side == Side::Offerer
-                    && link.found_by == Some(Rung::Coordinators)
-                    && since_ms.saturating_add(COORDINATOR_EXTRA_MS) <= now.mono_ms
-                    && !self.outbox.has_waiting(&link.user)
-            })
-        };
-        let mut ending: Vec<_> = linked.iter().filter(old).copied().collect();
+        let (by, stay_ms) = (Rung::Coordinators, COORDINATOR_EXTRA_MS);
+        let over = |id: &&LinkId| self.is_needless(now, **id, by, stay_ms);
+        let mut ending: Vec<_> = linked.iter().filter(over).copied().collect();
         // The newest first: those were made for a lookup.
         ending.reverse();
         for id in ending.into_iter().take(extra) {
-            self.say_goodbye(id, "not needed any more");
-            self.close_link(now, id, "not needed any more");
+            self.let_go(now, id);
         }
     }
 }

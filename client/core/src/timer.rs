@@ -44,8 +44,12 @@ pub(crate) enum Timer {
     Collect(LinkId),
     /// Members that keep for us are called on.
     Visit,
+    /// Links made only to leave parcels are looked at.
+    LetGo,
     /// More of what is kept for others has ended.
     Expire,
+    /// What a burst queued has waited long enough to be sealed.
+    Seal,
     /// Operations that waited for a write to ride on are written.
     Lazy,
     /// What failed writes recorded is written again.

@@ -12,7 +12,6 @@ use crate::limits::{
     VISIT_LINKS, VISIT_LOST_MS, VISIT_STAY_MS, VISIT_STEP_MS, VISITS_AT_ONCE,
 };
 use crate::manager::PeerManager;
-use crate::negotiation::Side;
 use crate::timer::Timer;
 use beeline_proto::id::DeviceFp;
 use beeline_proto::time::Now;
@@ -182,8 +181,7 @@ impl PeerManager {
             .collect();
         for id in ending {
             let device = self.links.get(id).map(|link| link.device);
-            self.say_goodbye(id, "not needed any more");
-            self.close_link(now, id, "not needed any more");
+            self.let_go(now, id);
             if let Some(call) = device.and_then(|device| self.visits.calls.get_mut(&device)) {
                 call.due_ms = now.mono_ms + VISIT_AGAIN_MS;
             }
@@ -197,13 +195,8 @@ impl PeerManager {
         };
         let since_ms = link.ready().map_or(u64::MAX, |ready| ready.since_ms);
         let call = self.visits.calls.get(&link.device);
-        let for_it = call.is_some_and(|call| call.at_ms <= since_ms)
-            && link.side == Side::Offerer
-            && link.found_by == Some(Rung::Cache);
-        for_it
-            && since_ms.saturating_add(VISIT_STAY_MS) <= now.mono_ms
+        call.is_some_and(|call| call.at_ms <= since_ms)
             && !self.is_coordinator(link.device)
-            && !self.is_collecting(id)
-            && !self.outbox.has_waiting(&link.user)
+            && self.is_needless(now, id, Rung::Cache, VISIT_STAY_MS)
     }
 }

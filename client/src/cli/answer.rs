@@ -1,26 +1,27 @@
 //! Answers to `peers`, `routes`, `history`, `why`, `verify` and `status`, from a running client or,
 //! where nobody runs it, from its store: whoever asks, by command line or socket, gets these lines.
 
+mod story;
+
 use super::device_line::DeviceLine;
 use super::fail::Failure;
 use super::line::{
-    AboutPart, CoordinatorPart, HistoryLine, KeeperPart, Line, LinkPart, PeerLine, RouteLine,
-    StatusLine, VerifyLine, WhyLine,
+    CoordinatorPart, HistoryLine, Line, LinkPart, PeerLine, RouteLine, StatusLine, VerifyLine,
 };
 use beeline::Client;
 use beeline::error::QueryError;
 use beeline::report::{
-    CoordinatorInfo, Counts, HistoryItem, LinkInfo, PeerInfo, RouteInfo, SafetyNumber, Story,
-    StoryKeeper, StoryStep, Who,
+    CoordinatorInfo, Counts, HistoryItem, LinkInfo, PeerInfo, RouteInfo, SafetyNumber, Who,
 };
 use beeline::store::Reader;
 use beeline_proto::code::ErrorCode;
 use beeline_proto::id::{Label, MessageId};
 use beeline_proto::safety::grouped;
 use beeline_proto::time::Timestamp;
-use client_core::event::{DeliveryState, PeerState};
+use client_core::event::PeerState;
 use data_encoding::HEXLOWER;
 use std::collections::BTreeSet;
+use story::story_lines;
 
 /// Names the question that puts a device list in force.
 const PUT_LIST: &str = "put-device-list";
@@ -30,9 +31,6 @@ const COPIED: &str = "copied";
 
 /// Messages of one `history`.
 const HISTORY_LINES_MAX: usize = 1_000;
-
-/// Of tries in a row so many first and so many last ones are told: one climb of the ladder each.
-const TRIES_SHOWN: usize = 6;
 
 /// What can be asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -282,18 +280,24 @@ pub(crate) fn gap_line(user: &Label, missing: u64) -> Option<Line> {
     })
 }
 
+/// Where a message stands; of one that another device of ours sent that is known there.
+fn state_word(item: &HistoryItem) -> &'static str {
+    match item.sent_by {
+        None => item.state.name(),
+        Some(_) => COPIED,
+    }
+}
+
 fn history_lines(items: Vec<HistoryItem>) -> Vec<Line> {
     let line = |item: HistoryItem| {
         let gap = gap_line(&item.with, item.missing);
+        let state = state_word(&item).to_owned();
         let line = Line::History(HistoryLine {
             id: item.id.to_text(),
             direction: if item.ours { "sent" } else { "received" }.to_owned(),
             user: item.with.to_string(),
             text: item.text,
-            state: match item.sent_by {
-                None => item.state.name().to_owned(),
-                Some(_) => COPIED.to_owned(),
-            },
+            state,
             device: item.sent_by.map(|device| device.short().to_string()),
             path: item.path.map(|path| path.name().to_owned()),
             reason: item.reason,
@@ -303,78 +307,6 @@ fn history_lines(items: Vec<HistoryItem>) -> Vec<Line> {
         gap.into_iter().chain([line])
     };
     items.into_iter().flat_map(line).collect()
-}
-
-fn story_lines(story: &Story) -> Vec<Line> {
-    let start = story.steps.first().map_or(0, |step| step.at_ms);
-    let mut about = Some(about(&story.item));
-    let line = |step: &StoryStep| WhyLine {
-        about: about.take(),
-        skipped: 0,
-        id: story.item.id.to_text(),
-        state: step.state.clone(),
-        at: at(step.at_ms),
-        rung: step.rung.map(|rung| rung.name().to_owned()),
-        path: step.path.map(|path| path.name().to_owned()),
-        reason: step.reason.clone(),
-        n: step.kept.map(|kept| kept.n),
-        k: step.kept.map(|kept| kept.k),
-        keeper: None,
-        elapsed_ms: step.at_ms.saturating_sub(start),
-    };
-    let mut lines: Vec<WhyLine> = story.steps.iter().map(line).collect();
-    leave_out_tries(&mut lines);
-    lines.extend(story.keepers.iter().map(|keeper| WhyLine {
-        id: story.item.id.to_text(),
-        state: "kept".to_owned(),
-        at: at(keeper.since_ms),
-        keeper: Some(keeper_part(keeper)),
-        elapsed_ms: keeper.since_ms.saturating_sub(start),
-        ..WhyLine::default()
-    }));
-    lines.into_iter().map(Line::Why).collect()
-}
-
-fn keeper_part(keeper: &StoryKeeper) -> KeeperPart {
-    let or = |label: &Option<Label>, fp: String| label.as_ref().map_or(fp, ToString::to_string);
-    KeeperPart {
-        user: or(&keeper.user_label, keeper.user.to_string()),
-        device: or(&keeper.device_label, keeper.device.to_string()),
-        recipient: or(&keeper.recipient_label, keeper.recipient.to_string()),
-        heard_at: at(keeper.heard_ms),
-        until: at(keeper.until_ms),
-    }
-}
-
-/// A month of tries is no story: of many in a row the first and the last few stay.
-fn leave_out_tries(lines: &mut Vec<WhyLine>) {
-    let mut kept: Vec<WhyLine> = Vec::with_capacity(lines.len());
-    let is_try = |line: &WhyLine| line.state == DeliveryState::Trying.name();
-    for chunk in lines.chunk_by(|a, b| is_try(a) && is_try(b)) {
-        let skipped = chunk.len().saturating_sub(2 * TRIES_SHOWN);
-        if skipped == 0 {
-            kept.extend_from_slice(chunk);
-            continue;
-        }
-        kept.extend_from_slice(&chunk[..TRIES_SHOWN]);
-        let mut rest = chunk[TRIES_SHOWN + skipped..].to_vec();
-        if let Some(next) = rest.first_mut() {
-            next.skipped = skipped as u64;
-        }
-        kept.extend(rest);
-    }
-    *lines = kept;
-}
-
-fn about(item: &HistoryItem) -> AboutPart {
-    AboutPart {
-        direction: if item.ours { "sent" } else { "received" }.to_owned(),
-        user: item.with.to_string(),
-        text: item.text.clone(),
-        state: item.state.name().to_owned(),
-        reason: item.reason.clone(),
-        at: at(item.at_ms),
-    }
 }
 
 fn verify_lines(number: &SafetyNumber) -> Vec<Line> {
@@ -396,6 +328,7 @@ pub(crate) async fn status(client: &Client) -> Result<Line, Failure> {
     line.signal_addr.clone_from(&status.who.served);
     line.gateway = status.gateway;
     line.running_elsewhere = status.running_elsewhere;
+    line.removed = status.core.removed.map(str::to_owned);
     line.store_failed = status.store_failed;
     line.links = status.core.links_open as u64;
     line.connecting = status.core.links_pending as u64;
@@ -424,7 +357,9 @@ fn coordinator(info: &CoordinatorInfo) -> CoordinatorPart {
 /// The status of a home that nobody runs.
 pub(crate) fn status_at_rest(reader: &Reader) -> Result<Line, Failure> {
     let counts = reader.counts().map_err(failure)?;
-    Ok(Line::Status(Box::new(status_line(reader.who(), counts))))
+    let mut line = status_line(reader.who(), counts);
+    line.removed = reader.removed().map_err(failure)?.map(str::to_owned);
+    Ok(Line::Status(Box::new(line)))
 }
 
 fn status_line(who: &Who, counts: Counts) -> StatusLine {
@@ -446,28 +381,6 @@ fn status_line(who: &Who, counts: Counts) -> StatusLine {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_month_of_tries_is_told_in_a_few_lines() {
-        let step = |state: &str| WhyLine {
-            state: state.to_owned(),
-            ..WhyLine::default()
-        };
-        let story = |tries: usize| {
-            let tries = std::iter::repeat_n(step("trying"), tries);
-            let mut lines: Vec<WhyLine> = [step("queued")].into_iter().chain(tries).collect();
-            lines.push(step("expired"));
-            leave_out_tries(&mut lines);
-            let skipped: u64 = lines.iter().map(|line| line.skipped).sum();
-            (lines.len(), skipped)
-        };
-        assert_eq!(story(0), (2, 0));
-        assert_eq!(story(2 * TRIES_SHOWN), (2 + 2 * TRIES_SHOWN, 0));
-        assert_eq!(
-            story(64),
-            (2 + 2 * TRIES_SHOWN, 64 - 2 * TRIES_SHOWN as u64)
-        );
-    }
 
     #[test]
     fn questions_survive_the_socket() {

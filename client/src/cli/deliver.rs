@@ -4,6 +4,8 @@
 use super::fail::{Exit, Failure};
 use super::line::{Line, StateLine};
 use super::print::Printer;
+use super::reason::in_words;
+use super::tries::Tries;
 use beeline::Client;
 use beeline::error::SendError;
 use beeline::report::{ClientEvent, Fact};
@@ -109,7 +111,7 @@ impl Sink {
         }
     }
 
-    async fn state(&self, line: StateLine) -> Result<(), Failure> {
+    async fn state(&self, line: StateLine, tries: &mut Tries) -> Result<(), Failure> {
         let is_queued = line.state == DeliveryState::Queued.name();
         let line = Line::State(line);
         if let Self::Print { queued, .. } = self {
@@ -117,7 +119,7 @@ impl Sink {
         }
         match self {
             Self::Print { resumed: true, .. } if is_queued => Ok(()),
-            Self::Print { printer, .. } => printer.line(&line).await,
+            Self::Print { printer, .. } => printer.news(&line, tries).await,
             Self::Socket(sender) => {
                 let response = SendResponse {
                     json: line.to_json(),
@@ -180,6 +182,8 @@ struct Told {
     wait: DeliveryState,
     /// The highest state told so far.
     best: DeliveryState,
+    /// What a person has read of the tries.
+    tries: Tries,
 }
 
 impl Told {
@@ -189,6 +193,7 @@ impl Told {
             to: order.to.to_string(),
             wait: order.wait,
             best: DeliveryState::Queued,
+            tries: Tries::default(),
         }
     }
 
@@ -208,7 +213,7 @@ impl Told {
         sink: &Sink,
     ) -> Result<(), Failure> {
         self.best = self.best.max(state);
-        sink.state(line).await
+        sink.state(line, &mut self.tries).await
     }
 
     /// Reads where the message stands from the store, after events were missed or before we came.
@@ -224,6 +229,7 @@ impl Told {
         let kept = story.steps.iter().rev().find_map(|step| step.kept);
         let kept = kept.filter(|_| state == DeliveryState::Stored);
         (line.n, line.k) = (kept.map(|kept| kept.n), kept.map(|kept| kept.k));
+        line.detail = reason_detail(story.item.reason.as_deref(), &self.to);
         line.reason = story.item.reason;
         line.elapsed_ms = match (story.steps.first(), story.steps.last()) {
             (Some(first), Some(last)) => last.at_ms.saturating_sub(first.at_ms),
@@ -290,8 +296,13 @@ pub(crate) fn line_of(state: &MessageState) -> StateLine {
         path: state.path.map(|path| path.name().to_owned()),
         found_by: state.found_by.map(|rung| rung.name().to_owned()),
         reason: state.reason.clone(),
+        detail: reason_detail(state.reason.as_deref(), state.to.as_str()),
         elapsed_ms: state.elapsed_ms,
     }
+}
+
+fn reason_detail(reason: Option<&str>, user: &str) -> Option<String> {
+    reason.and_then(|reason| in_words(reason, user))
 }
 
 #[cfg(test)]

@@ -55,6 +55,7 @@ fn line_of_core(event: &Event, who: &Who) -> Option<Line> {
             ),
         ),
         Event::RunningElsewhere { detail } => warning("running-elsewhere", detail.clone()),
+        Event::Removed { detail } => warning("device-removed", detail.clone()),
         Event::Warned { kind, detail } => warning(kind, detail.clone()),
         Event::Queued { .. }
         | Event::Refused { .. }

@@ -7,7 +7,9 @@ use super::device_line;
 use super::line::{
     Line, MemberLine, MessageLine, PeerLine, RouteLine, StateLine, StepLine, VerifyLine,
 };
+use super::reason::by_path;
 use super::{past, timeline};
+use client_core::event::NEVER_ONLINE;
 use status::render_status;
 use std::fmt::Write as _;
 
@@ -173,7 +175,9 @@ fn render_presence(line: &Line, style: Style) -> String {
 
 fn render_state(line: &StateLine, style: Style) -> String {
     let kept = line.n.zip(line.k);
+    let never = line.reason.as_deref() == Some(NEVER_ONLINE);
     let state = match line.state.as_str() {
+        "trying" if never => "Waiting:".to_owned(),
         "stored" => match kept {
             Some((n, k)) => format!("Stored with {n} of {k}"),
             None => capital("stored"),
@@ -183,17 +187,18 @@ fn render_state(line: &StateLine, style: Style) -> String {
         other => capital(other),
     };
     let mut facts = Vec::new();
-    if let Some(rung) = &line.rung {
+    // These say the path themselves.
+    let says_path = matches!(line.state.as_str(), "relayed" | "stored");
+    if let Some(rung) = line.rung.as_ref().filter(|_| !never) {
         facts.push(rung.clone());
     }
-    // "Stored" says the path.
-    if let Some(path) = line.path.as_ref().filter(|_| kept.is_none()) {
-        facts.push(path.clone());
+    if let Some(path) = line.path.as_ref().filter(|_| !says_path) {
+        facts.push(by_path(path).to_owned());
     }
     if let Some(found_by) = &line.found_by {
         facts.push(format!("found by {found_by}"));
     }
-    if let Some(reason) = &line.reason {
+    if let Some(reason) = line.detail.as_ref().or(line.reason.as_ref()) {
         facts.push(safe(reason));
     }
     facts.push(format!("{} ms", line.elapsed_ms));
@@ -365,9 +370,23 @@ mod tests {
         });
         assert_eq!(
             render(&line, PLAIN),
-            "\u{2713} Delivered direct, found by registry, 152 ms"
+            "\u{2713} Delivered directly, found by registry, 152 ms"
         );
         assert!(render(&line, Style { color: true }).starts_with("\u{1b}[32m"));
+    }
+
+    #[test]
+    fn one_for_somebody_who_was_never_online_waits() {
+        let line = Line::State(StateLine {
+            state: "trying".into(),
+            rung: Some("registry".into()),
+            reason: Some(NEVER_ONLINE.into()),
+            detail: Some("carol has not been online yet".into()),
+            elapsed_ms: 9,
+            ..StateLine::default()
+        });
+        let text = render(&line, PLAIN);
+        assert_eq!(text, "Waiting: carol has not been online yet, 9 ms");
     }
 
     #[test]

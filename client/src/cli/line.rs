@@ -92,7 +92,7 @@ pub(crate) enum Line {
         on: bool,
     },
     /// One step of a message's life.
-    Why(WhyLine),
+    Why(Box<WhyLine>),
     /// What two people compare.
     Verify(VerifyLine),
     /// Who and how.
@@ -181,6 +181,9 @@ pub(crate) struct StateLine {
     /// Why, for `expired`, `rejected`, or a note.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) reason: Option<String>,
+    /// The same for people, where `reason` is a code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) detail: Option<String>,
     /// Milliseconds since the message was queued.
     pub(crate) elapsed_ms: u64,
 }
@@ -329,7 +332,7 @@ pub(crate) struct StepLine {
     pub(crate) who: String,
     /// What happened.
     pub(crate) what: String,
-    /// Milliseconds since Alice asked to send; absent before.
+    /// Milliseconds since Alice asked to send for the first time; absent before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) elapsed_ms: Option<f64>,
 }

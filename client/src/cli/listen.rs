@@ -13,6 +13,7 @@ use beeline::crash;
 use beeline::identity::Identity;
 use beeline::limits::UNSHOWN_MAX;
 use beeline::report::{ClientEvent, Fact, Unshown, Who};
+use beeline_proto::code::ErrorCode;
 use beeline_proto::time::Timestamp;
 use client_core::event::Event;
 use tokio::sync::broadcast::Receiver;
@@ -111,6 +112,7 @@ impl Session<'_> {
                 self.tell(event).await
             }
             Fact::Core(Event::RunningElsewhere { detail }) => Err(elsewhere(detail)),
+            Fact::Core(Event::Removed { detail }) => Err(removed(detail)),
             Fact::Core(Event::KeyChanged { .. } | Event::Warned { .. })
             | Fact::StoreFailed { .. } => self.tell(event).await,
             _ => Ok(Next::GoOn),
@@ -133,6 +135,11 @@ impl Session<'_> {
         let status = self.owned.client.status().await.map_err(answer::failure)?;
         if let Some(detail) = &status.running_elsewhere {
             return Err(elsewhere(detail));
+        }
+        if let Some(detail) = status.core.removed {
+            // What had come before is shown before this ends.
+            self.show_waiting().await?;
+            return Err(removed(detail));
         }
         self.tell_online(status.core.online).await
     }
@@ -202,6 +209,11 @@ fn elsewhere(detail: &str) -> Failure {
         "this device's identity runs elsewhere too ({detail}): end one of the two, and start this \
          one again if it is the one to keep; if the home was copied, join anew with the copy"
     ))
+}
+
+/// Nothing comes any more, and nothing goes.
+fn removed(detail: &str) -> Failure {
+    Failure::coded(ErrorCode::Revoked, detail)
 }
 
 fn line_of(message: &Unshown) -> Line {

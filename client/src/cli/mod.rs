@@ -21,6 +21,7 @@ mod past;
 pub(crate) mod plain;
 pub(crate) mod print;
 pub(crate) mod reach;
+mod reason;
 pub(crate) mod registry;
 mod send;
 #[cfg(feature = "serve")]
@@ -28,6 +29,7 @@ pub(crate) mod serve_args;
 pub(crate) mod stop;
 mod timeline;
 mod token;
+pub(crate) mod tries;
 mod units;
 
 use answer::Question;

@@ -2,6 +2,7 @@
 
 use super::human::{Style, safe};
 use super::line::{KeeperPart, Line};
+use super::reason::{by_path, in_words};
 use serde::{Deserialize, Serialize};
 
 /// A message of the past.
@@ -53,6 +54,9 @@ pub(crate) struct WhyLine {
     /// Why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) reason: Option<String>,
+    /// The same for people, where `reason` is a code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) detail: Option<String>,
     /// Custodians that held it, for `stored`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) n: Option<u32>,
@@ -86,9 +90,12 @@ pub(crate) struct AboutPart {
     pub(crate) user: String,
     /// The text; empty once it is deleted.
     pub(crate) text: String,
-    /// Where it stands; a received one is `delivered`.
+    /// Where it stands, as in [`HistoryLine::state`].
     pub(crate) state: String,
-    /// Why, for `rejected` and `expired`.
+    /// Fingerprint of the other device of ours that sent it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) device: Option<String>,
+    /// Why, for `rejected` and `expired`, and where nothing can go out yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) reason: Option<String>,
     /// When it was queued or received here, RFC 3339.
@@ -124,17 +131,30 @@ pub(super) fn render_upkeep(line: &Line, style: Style) -> String {
     }
 }
 
+/// Where a message stands and how it travelled, in a few words.
+fn standing(line: &HistoryLine) -> String {
+    let way = line.path.as_deref().map(by_path);
+    let way = way.map_or_else(String::new, |way| format!(" {way}"));
+    match (line.direction.as_str(), line.state.as_str()) {
+        ("received", _) => format!("came{way}"),
+        (_, "delivered") => format!("delivered{way}"),
+        (_, "stored") => "kept by others".to_owned(),
+        (_, "relayed") => "handed to a peer".to_owned(),
+        (_, state) => state.to_owned(),
+    }
+}
+
 pub(super) fn render_history(line: &HistoryLine, style: Style) -> String {
     let arrow = if line.direction == "sent" {
         "\u{2192}"
     } else {
         "\u{2190}"
     };
-    let mut facts = vec![line.state.clone()];
+    let mut facts = vec![standing(line)];
     let by = line.device.as_deref();
     facts.extend(by.map(|device| format!("sent by our device {device}")));
-    facts.extend(line.path.clone());
-    facts.extend(line.reason.as_deref().map(safe));
+    let why = |reason: &str| in_words(reason, &line.user).unwrap_or_else(|| safe(reason));
+    facts.extend(line.reason.as_deref().map(why));
     if line.direction != "sent" {
         facts.push(format!("here since {}", line.at));
     }
@@ -147,4 +167,48 @@ pub(super) fn render_history(line: &HistoryLine, style: Style) -> String {
         safe(&line.text),
         style.dim(&state)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_a_message_stands_is_said_once() {
+        let line = |direction: &str, state: &str, path: &str| HistoryLine {
+            direction: direction.into(),
+            state: state.into(),
+            path: (!path.is_empty()).then(|| path.to_owned()),
+            ..HistoryLine::default()
+        };
+        for (line, want) in [
+            (line("sent", "queued", ""), "queued"),
+            (line("sent", "trying", "relay"), "trying"),
+            (line("sent", "stored", "stored"), "kept by others"),
+            (line("sent", "relayed", "relay"), "handed to a peer"),
+            (line("sent", "delivered", "direct"), "delivered directly"),
+            (line("sent", "read", "relay"), "read"),
+            (
+                line("sent", "delivered", "stored"),
+                "delivered from those who kept it",
+            ),
+            (line("sent", "copied", ""), "copied"),
+            (line("received", "delivered", "direct"), "came directly"),
+            (
+                line("received", "delivered", "stored"),
+                "came from those who kept it",
+            ),
+        ] {
+            assert_eq!(standing(&line), want);
+        }
+        let kept = HistoryLine {
+            user: "carol".into(),
+            text: "hi".into(),
+            id: "ID".into(),
+            sent_at: "AT".into(),
+            ..line("sent", "stored", "stored")
+        };
+        let text = render_history(&kept, Style { color: false });
+        assert_eq!(text, "AT \u{2192} carol: hi (kept by others, ID)");
+    }
 }

@@ -4,6 +4,7 @@
 use super::fail::Failure;
 use super::human::{Style, render};
 use super::line::Line;
+use super::tries::Tries;
 use std::io::{self, IsTerminal as _, Write as _};
 
 /// Prints lines. Cheap to clone.
@@ -37,13 +38,26 @@ impl Printer {
 
     /// Prints a line that came as JSON from the owner of the home.
     pub(crate) async fn json(self, json: String) -> Result<(), Failure> {
-        if self.json {
-            return write(json).await;
+        match self.json {
+            true => write(json).await,
+            false => self.line(&read(&json)?).await,
         }
-        let line = serde_json::from_str(&json).map_err(|_| {
-            Failure::new("the running beeline speaks another version: restart it, then try again")
-        })?;
-        self.line(&line).await
+    }
+
+    /// Prints a line about a message, unless a person has read it.
+    pub(crate) async fn news(self, line: &Line, tries: &mut Tries) -> Result<(), Failure> {
+        match self.json || tries.is_news(line) {
+            true => self.line(line).await,
+            false => Ok(()),
+        }
+    }
+
+    /// The same with a line that came as JSON from the owner of the home.
+    pub(crate) async fn news_json(self, json: String, tries: &mut Tries) -> Result<(), Failure> {
+        match self.json {
+            true => write(json).await,
+            false => self.news(&read(&json)?, tries).await,
+        }
     }
 
     /// Tells why a command failed: on stderr, and as an event where events are wanted.
@@ -72,6 +86,12 @@ impl Printer {
     pub(crate) fn notice(self, text: &str) {
         let _ = writeln!(io::stderr().lock(), "{text}");
     }
+}
+
+fn read(json: &str) -> Result<Line, Failure> {
+    serde_json::from_str(json).map_err(|_| {
+        Failure::new("the running beeline speaks another version: restart it, then try again")
+    })
 }
 
 async fn write(mut text: String) -> Result<(), Failure> {

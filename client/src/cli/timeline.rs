@@ -3,6 +3,7 @@
 
 use super::human::{Style, safe};
 use super::line::{AboutPart, WhyLine};
+use super::reason::{by_path, in_words};
 
 /// Characters of a text that its heading shows.
 const HEADING_CHARS_MAX: usize = 60;
@@ -78,24 +79,25 @@ fn standing(about: &AboutPart) -> String {
                 why(reason, &user)
             )
         }
+        "copied" => {
+            let device = about.device.as_deref().map(safe).unwrap_or_default();
+            format!("Sent by our device {device}: where it stands is known there; ask why there.")
+        }
         "stored" => format!("On its way: others keep it until {user} is back; we go on trying."),
-        _ => format!("On its way: nobody has it but this device; we go on trying to reach {user}."),
+        _ => match about.reason.as_deref().and_then(|r| in_words(r, &user)) {
+            Some(words) => format!("Waiting: {words}."),
+            None => {
+                format!(
+                    "On its way: nobody has it but this device; we go on trying to reach {user}."
+                )
+            }
+        },
     }
 }
 
-/// What the reason of a rejection means.
+/// What a reason means.
 fn why(reason: &str, user: &str) -> String {
-    match reason {
-        "CONFLICT" => "another text was sent under its id before; was this home restored from a \
-                       backup? (CONFLICT)"
-            .to_owned(),
-        "USER_KEY_CHANGED" => {
-            format!("the key changed; see beeline verify {user} (USER_KEY_CHANGED)")
-        }
-        "REVOKED" => "a membership was ended (REVOKED)".to_owned(),
-        "INVALID" => format!("{user}'s device could not accept it (INVALID)"),
-        other => safe(other),
-    }
+    in_words(reason, user).unwrap_or_else(|| safe(reason))
 }
 
 /// A step, in words.
@@ -113,12 +115,13 @@ fn words(line: &WhyLine) -> String {
             return why(line.reason.as_deref().unwrap_or_default(), "the recipient");
         }
         "received" => "verified and kept; acknowledged".to_owned(),
+        "copied" => "a copy of it came here, verified and kept".to_owned(),
         "released" => "its turn has come: nothing before it is waited for".to_owned(),
         "showing" => "being shown".to_owned(),
         "shown" => "shown".to_owned(),
         other => safe(other),
     };
-    match &line.reason {
+    match line.detail.as_ref().or(line.reason.as_ref()) {
         Some(reason) => format!("{text}; {}", safe(reason)),
         None => text,
     }
@@ -155,11 +158,10 @@ fn kept(line: &WhyLine) -> String {
 }
 
 fn delivered(line: &WhyLine) -> String {
-    let way = match line.path.as_deref() {
-        Some("direct") => "the recipient's device has it, directly",
-        Some("relay") => "the recipient's device has it, through a peer",
-        Some("stored") => "the recipient's device has it, from those who kept it",
-        _ => "the recipient's device has it",
+    let here = "the recipient's device has it";
+    let way = match &line.path {
+        Some(path) => format!("{here}, {}", by_path(path)),
+        None => here.to_owned(),
     };
     match line.rung.as_deref() {
         Some("connected") => format!("{way}, over a link that was open"),
@@ -167,7 +169,7 @@ fn delivered(line: &WhyLine) -> String {
         Some("peers") => format!("{way}, found through peers"),
         Some("coordinators") => format!("{way}, found through coordinators"),
         Some("registry") => format!("{way}, found through the registry"),
-        _ => way.to_owned(),
+        _ => way,
     }
 }
 
@@ -188,6 +190,7 @@ fn after(ms: u64) -> String {
 mod tests {
     use super::super::line::KeeperPart;
     use super::*;
+    use client_core::event::NEVER_ONLINE;
 
     const PLAIN: Style = Style { color: false };
 
@@ -197,6 +200,7 @@ mod tests {
             user: "carol".into(),
             text: "Hello Carol!".into(),
             state: state.into(),
+            device: None,
             reason: reason.map(str::to_owned),
             at: "2026-11-25T22:08:03.120Z".into(),
         })
@@ -286,6 +290,20 @@ Delivered: a device of carol has it.
     }
 
     #[test]
+    fn one_for_somebody_who_was_never_online_says_that_it_waits() {
+        let words = in_words(NEVER_ONLINE, "carol").expect("words");
+        let mut try_it = step("trying", "registry", "", NEVER_ONLINE, 9);
+        try_it.detail = Some(words.clone());
+        let steps = vec![step("queued", "", "", "", 0), try_it];
+        let text = story("trying", Some(NEVER_ONLINE), steps);
+        assert!(text.contains(&format!("\nWaiting: {words}.\n")), "{text}");
+        assert!(
+            text.ends_with(&format!("asking the registry, the last resort; {words}")),
+            "{text}"
+        );
+    }
+
+    #[test]
     fn an_expired_and_a_rejected_message_tell_why() {
         let month_ms = 30 * 24 * 3_600 * 1_000;
         let reason = "we stopped trying: not delivered in 30 days";
@@ -310,6 +328,21 @@ Delivered: a device of carol has it.
             text.contains("     +40 s  rejected   the key changed"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn one_that_another_device_of_ours_sent_says_where_to_ask() {
+        let mut copied = step("copied", "", "", "", 0);
+        copied.about = about("copied", None);
+        if let Some(about) = &mut copied.about {
+            about.device = Some("b5c0f1d2".into());
+        }
+        let want = "\
+To carol: \u{201c}Hello Carol!\u{201d}
+Sent by our device b5c0f1d2: where it stands is known there; ask why there.
+2026-11-25T22:08:03.120Z
+   at once  copied     a copy of it came here, verified and kept";
+        assert_eq!(render(&copied, PLAIN), want);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::cli::line::StepLine;
 use beeline::LinkStep;
 use beeline::report::{ClientEvent, Fact};
 use beeline_proto::id::MessageId;
-use client_core::event::{DeliveryState, Event, Fabric, MessageState, PeerState, Rung};
+use client_core::event::{DeliveryState, Event, Fabric, MessageState, Path, PeerState, Rung};
 use client_core::output::SignalKind;
 use std::time::Instant;
 
@@ -15,7 +15,8 @@ pub(super) struct Story {
     from: String,
     to: String,
     id: Option<MessageId>,
-    asked: Instant,
+    /// When all of it began.
+    began: Instant,
     /// Peers the sender was connected to when it asked.
     peers: usize,
     /// The rung being tried.
@@ -42,23 +43,23 @@ impl Story {
     pub(super) fn new(
         (from, to): (&str, &str),
         id: MessageId,
-        asked: Instant,
+        began: Instant,
         peers: usize,
     ) -> Self {
         Self {
             id: Some(id),
             peers,
-            ..Self::of_link(from, to, asked)
+            ..Self::of_link(from, to, began)
         }
     }
 
     /// The link two people are making.
-    pub(super) fn of_link(from: &str, to: &str, asked: Instant) -> Self {
+    pub(super) fn of_link(from: &str, to: &str, began: Instant) -> Self {
         Self {
             from: from.to_owned(),
             to: to.to_owned(),
             id: None,
-            asked,
+            began,
             peers: 0,
             rung: None,
             candidates: 0,
@@ -111,12 +112,11 @@ impl Story {
             }
             _ => Vec::new(),
         };
-        let elapsed = event.at.saturating_duration_since(self.asked);
         let line = |(step, what)| StepLine {
             step: Some(step),
             who: who.to_owned(),
             what,
-            elapsed_ms: Some((elapsed.as_secs_f64() * 10_000.0).round() / 10.0),
+            elapsed_ms: Some(elapsed_ms(self.began, event.at)),
         };
         told.into_iter().map(line).collect()
     }
@@ -144,10 +144,13 @@ impl Story {
             Event::MessageState(state) if Some(state.id) == self.id => self.tell_state(state),
             Event::Received(message) if Some(message.id) == self.id => {
                 let text = &message.text;
-                vec![(
-                    MESSAGE,
-                    format!("has it, committed and acknowledged: \"{text}\""),
-                )]
+                let how = match message.path {
+                    Path::Direct => "directly",
+                    Path::Relay => "handed on by a peer",
+                    Path::Stored => "from one that kept it",
+                };
+                let what = format!("has it, {how}, committed and acknowledged: \"{text}\"");
+                vec![(MESSAGE, what)]
             }
             Event::PeerState {
                 user,
@@ -221,8 +224,11 @@ impl Story {
             (DeliveryState::Trying, Some(rung)) => {
                 let mut told = self.in_vain(rung);
                 self.rung = Some(rung);
-                told.extend(self.search(rung));
-                told.extend(state.reason.clone().map(|reason| (DISCOVERY, reason)));
+                // A reason is what came of it.
+                match &state.reason {
+                    Some(reason) => told.push((DISCOVERY, reason.clone())),
+                    None => told.extend(self.search(rung)),
+                }
                 told
             }
             (DeliveryState::Relayed, _) => {
@@ -230,10 +236,17 @@ impl Story {
                 vec![(MESSAGE, what)]
             }
             (DeliveryState::Delivered, _) => {
-                let path = state.path.map_or("unknown", |path| path.name());
+                // A message may go through a peer, and its acknowledgement over a link made since.
+                let way = match state.path {
+                    Some(Path::Direct) => "directly",
+                    Some(Path::Relay) => "through a peer",
+                    Some(Path::Stored) | None => "by another way",
+                };
                 let by = state.found_by.map_or("unknown", |rung| rung.name());
-                let ms = state.elapsed_ms;
-                let what = format!("\u{2713} Delivered in {ms} ms: path {path}, found by {by}");
+                let what = format!(
+                    "\u{2713} Delivered in {} ms, found by {by}; the acknowledgement came {way}",
+                    state.elapsed_ms
+                );
                 vec![(MESSAGE, what)]
             }
             (DeliveryState::Queued, _) => Vec::new(),
@@ -292,6 +305,12 @@ impl Story {
         };
         vec![(WEBRTC, what)]
     }
+}
+
+/// Milliseconds of the story, in tenths.
+pub(super) fn elapsed_ms(began: Instant, at: Instant) -> f64 {
+    let elapsed = at.saturating_duration_since(began);
+    (elapsed.as_secs_f64() * 10_000.0).round() / 10.0
 }
 
 fn tell_link(step: &LinkStep) -> Told {

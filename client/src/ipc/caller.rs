@@ -8,6 +8,7 @@ use crate::cli::doctor;
 use crate::cli::fail::{Exit, Failure};
 use crate::cli::line::Line;
 use crate::cli::print::Printer;
+use crate::cli::tries::Tries;
 use beeline::home::Home;
 use beeline_proto::pb::client::v1 as pb;
 use pb::client_service_client::ClientServiceClient;
@@ -88,13 +89,13 @@ impl Caller {
             idempotency_key: order.idempotency_key.clone(),
         };
         let mut answers = self.service.send(request).await?.into_inner();
-        let mut first = true;
+        let (mut first, mut tries) = (true, Tries::default());
         while let Some(answer) = answers.message().await? {
             if answer.last {
                 return Ok(Exit::from_number(answer.exit_code));
             }
             if !(first && resumed) {
-                printer.json(answer.json).await?;
+                printer.news_json(answer.json, &mut tries).await?;
             }
             first = false;
         }

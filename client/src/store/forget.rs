@@ -2,9 +2,7 @@
 //! rows stay as tombstones, so that what comes again is known and idempotency keys hold for ever.
 
 use super::devices;
-use super::load::rows;
 use super::ops::{OpError, message_id};
-use crate::error::StoreError;
 use beeline_proto::id::{Label, MessageId, sha256};
 use rusqlite::{Connection, params};
 
@@ -59,9 +57,9 @@ fn theirs(conn: &Connection, user: &Label) -> Result<Theirs, OpError> {
     let sql = "SELECT device_fp, id FROM inbox
                WHERE from_user_id = ?1 AND show = 'shown' AND deleted = 0 LIMIT ?2";
     let of = params![user.as_str(), CHUNK];
-    listed(rows(conn, sql, of, |row| {
-        Ok((row.get(0)?, message_id(row, 1)?))
-    }))
+    let mut statement = conn.prepare_cached(sql)?;
+    let found = statement.query_map(of, |row| Ok((row.get(0)?, message_id(row, 1)?)))?;
+    Ok(found.collect::<rusqlite::Result<_>>()?)
 }
 
 type Ours = Vec<(MessageId, Option<Vec<u8>>)>;
@@ -75,11 +73,7 @@ fn ours(conn: &Connection, user: &Label) -> Result<Ours, OpError> {
                    AND NOT EXISTS (SELECT 1 FROM outbox_acks WHERE message = o.id)
                LIMIT ?2";
     let of = params![user.as_str(), CHUNK];
-    listed(rows(conn, sql, of, |row| {
-        Ok((message_id(row, 0)?, row.get(1)?))
-    }))
-}
-
-fn listed<T>(found: Result<Vec<T>, StoreError>) -> Result<Vec<T>, OpError> {
-    found.map_err(|_| OpError::Contradiction("the messages could not be listed"))
+    let mut statement = conn.prepare_cached(sql)?;
+    let found = statement.query_map(of, |row| Ok((message_id(row, 0)?, row.get(1)?)))?;
+    Ok(found.collect::<rusqlite::Result<_>>()?)
 }

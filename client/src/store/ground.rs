@@ -13,14 +13,22 @@ pub(super) fn exists(database: &Path) -> bool {
     database.exists()
 }
 
-/// Makes an empty database that only its owner can read, and makes its name durable.
-pub(super) fn create(dir: &Path, database: &Path) -> io::Result<()> {
+/// Makes an empty database that only its owner can read.
+pub(super) fn create(database: &Path) -> io::Result<()> {
     #[cfg(feature = "testing")]
     if let Some(ground) = super::testing::ground_of(database) {
-        ground.create(database)?;
+        return ground.create(database);
+    }
+    crate::unix::create_private_file(database)?.sync_all()
+}
+
+/// Makes the names of the database and its log durable: whoever made them may have ended before.
+pub(super) fn sync_names(database: &Path) -> io::Result<()> {
+    let dir = database.parent().unwrap_or(database);
+    #[cfg(feature = "testing")]
+    if let Some(ground) = super::testing::ground_of(database) {
         return ground.sync_dir(dir);
     }
-    crate::unix::create_private_file(database)?.sync_all()?;
     crate::unix::sync_dir(dir)
 }
 

@@ -14,6 +14,7 @@ use beeline_proto::keys::SealSecret;
 use client_core::event::DeliveryState;
 use client_core::state::{BundleRow, ClockRow, SettledRow};
 use rusqlite::Connection;
+use std::io::{Seek as _, SeekFrom, Write as _};
 
 /// Whether some bytes are in any file of a home.
 fn on_disk(home: &Home, secret: &[u8]) -> bool {
@@ -403,4 +404,41 @@ fn all_of_the_store_is_checked_once_a_week() {
         let db = start(&place);
         assert_eq!(checked(&db) != was, again, "{was}");
     }
+}
+
+/// Writes junk over every page a table or an index of it begins with, as a failing disk does.
+fn damage(place: &Place, conn: &Connection, table: &str) {
+    let ask = "PRAGMA wal_checkpoint(TRUNCATE); PRAGMA shrink_memory;";
+    conn.execute_batch(ask).expect("nothing of it in memory");
+    let ask = "PRAGMA page_size";
+    let size: u32 = conn.query_row(ask, [], |r| r.get(0)).expect("a size");
+    let sql = "SELECT rootpage FROM sqlite_master WHERE tbl_name = ?1 AND rootpage > 0";
+    let mut roots = conn.prepare(sql).expect("prepared");
+    let roots = roots.query_map([table], |r| r.get::<_, u32>(0));
+    let roots: Vec<u32> = roots.expect("asked").flatten().collect();
+    let file = std::fs::OpenOptions::new()
+        .write(true)
+        .open(place.home.database());
+    let mut file = file.expect("there");
+    for root in roots {
+        let at = u64::from(root - 1) * u64::from(size);
+        file.seek(SeekFrom::Start(at)).expect("sought");
+        file.write_all(&[0xff; 512]).expect("written");
+    }
+}
+
+#[test]
+fn a_damaged_store_is_noticed_by_deleting_too() {
+    let place = place();
+    let (mut writer, mut answered) = writer(&place);
+    let (_tx, mut jobs) = mpsc::channel(1);
+    damage(&place, writer.conn.as_ref().expect("open"), "inbox");
+    let (answer, mut told) = oneshot::channel();
+    let user = label("carol");
+    writer.batch(Job::Forget { user, answer }, &mut jobs);
+    let outcome = told.try_recv().expect("an answer");
+    assert!(outcome.is_err(), "{outcome:?}");
+    let failed = std::iter::from_fn(|| answered.try_recv().ok());
+    let failed = failed.filter(|answer| matches!(answer, Answer::Failed(Some(_))));
+    assert!(failed.count() > 0, "it is closed, opened and checked");
 }

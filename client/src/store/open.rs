@@ -8,6 +8,7 @@ use crate::error::StoreError;
 use crate::home::Home;
 use crate::limits::{CHECK_ALL_EVERY_MS, CHECK_MAX, STORE_BUSY};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
+use std::io::ErrorKind;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
@@ -58,11 +59,18 @@ pub(super) fn open_writer(home: &Home, check: Check) -> Result<Connection, Store
         return Err(StoreError::Version(rusqlite::version().to_owned()));
     }
     let path = home.database();
+    let io = |e: std::io::Error| {
+        let why = match e.kind() {
+            ErrorKind::StorageFull => "the disk is full; free some space".to_owned(),
+            _ => e.to_string(),
+        };
+        StoreError::Database(format!("{}: {why}", path.display()))
+    };
     if !ground::exists(&path) {
-        let io = |e: std::io::Error| StoreError::Database(format!("{}: {e}", path.display()));
-        ground::create(home.dir(), &path).map_err(io)?;
+        ground::create(&path).map_err(io)?;
         crash::at("store.made");
     }
+    ground::sync_names(&path).map_err(io)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut conn = ground::connect(&path, flags)?;
     conn.busy_timeout(STORE_BUSY)?;

@@ -11,7 +11,7 @@ use beeline_proto::chain::VerifiedChain;
 use beeline_proto::id::{Label, MessageId, NetworkFp};
 use beeline_proto::keys::VerifyKey;
 use beeline_proto::safety::safety_number;
-use client_core::event::Kept;
+use client_core::event::{Kept, REMOVED};
 use client_core::limits::ROUTE_FRESH_MS;
 use client_core::state::ContactRow;
 use rusqlite::{Connection, OptionalExtension as _};
@@ -58,6 +58,20 @@ impl Reader {
             Ok(Own { chain, revocations })
         });
         Ok(found.optional().map_err(StoreError::from)?)
+    }
+
+    /// What to do if our user took this device off the device list, as the store knows it.
+    ///
+    /// # Errors
+    /// [`QueryError::Store`].
+    pub fn removed(&self) -> Result<Option<&'static str>, QueryError> {
+        let Some(own) = self.own_chain()? else {
+            return Ok(None);
+        };
+        let chain = VerifiedChain::open(&own.chain, self.who.network);
+        let chain = chain.map_err(|e| StoreError::Damaged(format!("our own chain: {e}")))?;
+        let listed = chain.device(self.who.device).is_ok();
+        Ok((!listed).then_some(REMOVED))
     }
 
     /// How much the store holds.

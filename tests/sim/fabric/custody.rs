@@ -25,6 +25,8 @@ pub(super) struct Ledger {
     pub(super) receipts: BTreeMap<ParcelId, BTreeSet<NodeId>>,
     /// What deposited parcels hold: the sender's device and the message.
     pub(super) holds: BTreeMap<ParcelId, (DeviceFp, MessageId)>,
+    /// Parcels deposited since the model looked last that were sealed for real.
+    pub(super) unread: Vec<ParcelId>,
     /// Said since the model looked last.
     pub(super) fresh: Vec<Said>,
     /// What honest custodians have promised, and lost on no disk.
@@ -48,8 +50,29 @@ pub(super) struct Left {
 }
 
 impl Model {
+    /// Finds out from those who made them what parcels hold that nobody else can read.
+    fn read_deposits(&mut self, world: &World) {
+        let mut watch = self.watch.borrow_mut();
+        let unread = std::mem::take(&mut watch.ledger.unread);
+        if unread.is_empty() {
+            return;
+        }
+        for id in world.ids() {
+            let rows = world.node(id).store.outbox.values();
+            let parcels = rows.flat_map(|row| row.parcels.iter().map(|(_, b)| (row.id, b)));
+            for (message, bytes) in parcels {
+                let parcel = Parcel::parse(bytes).map(|parcel| parcel.id()).ok();
+                if let Some(parcel) = parcel.filter(|parcel| unread.contains(parcel)) {
+                    let held = (device_of(world, id), message);
+                    watch.ledger.holds.insert(parcel, held);
+                }
+            }
+        }
+    }
+
     /// Looks at what was said of kept parcels since the last time.
     pub(super) fn look_at_custody(&mut self, world: &World) {
+        self.read_deposits(world);
         let fresh = std::mem::take(&mut self.watch.borrow_mut().ledger.fresh);
         for said in fresh {
             match said {
@@ -191,8 +214,9 @@ fn can_be_had(
             let apart = world.apart.contains(&(id, to)) || world.apart.contains(&(to, id));
             let known = store.routes.contains_key(&device_of(world, id));
             let honest = !liars.contains(&id) && id != sender;
-            // One that has no link to spare hands over when it has.
-            let room = world.node(id).links_max > world.ids().len();
+            // Where one of the two has no link to spare it is handed over when there is one.
+            let both = [id, to].into_iter();
+            let room = both.map(|end| world.node(end).links_max).min() > Some(world.ids().len());
             honest && room && !apart && known && keeps(world, id, &parcel.id())
         })
     })

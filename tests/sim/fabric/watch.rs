@@ -22,6 +22,8 @@ pub(super) struct Watch {
     way_ms: u64,
     /// Messages handed to relays, and for whom.
     relayed: BTreeMap<(NodeId, NodeId), BTreeMap<ParcelId, DeviceFp>>,
+    /// When the two last began or ended a link.
+    turned: BTreeMap<(NodeId, NodeId), u64>,
     /// Since when each relay has no route for whom to which device, as it said.
     refused: BTreeMap<(NodeId, NodeId), BTreeMap<DeviceFp, u64>>,
     /// What is said of kept parcels.
@@ -123,16 +125,27 @@ impl Watch {
                 self.names_nobody_unlisted((from, to), bytes)?;
             }
             Kind::Hello(_) | Kind::Goodbye(_) => {
-                // Another link, and what is on its way on the old one is not heard.
-                self.news(to, from);
-                self.news(from, to);
+                self.turn(from, to);
             }
             _ => {}
         }
         Ok(())
     }
 
+    /// Another link, and what is on its way on the old one is not heard.
+    fn turn(&mut self, one: NodeId, other: NodeId) {
+        for (node, relay) in [(one, other), (other, one)] {
+            self.news(node, relay);
+            self.turned.insert((node, relay), self.now_ms);
+        }
+    }
+
     fn hear_refusal(&mut self, ends: (NodeId, NodeId), device: DeviceFp) {
+        let turned = self.turned.get(&ends);
+        if turned.is_some_and(|at| self.now_ms.saturating_sub(*at) < self.way_ms) {
+            // It may be said on the old one.
+            return;
+        }
         let refused = self.refused.entry(ends).or_default();
         refused.entry(device).or_insert(self.now_ms);
     }
@@ -153,8 +166,10 @@ impl Watch {
         let Ok(parcel) = Parcel::parse(bytes) else {
             return;
         };
-        let content = cheaply_sealed(&parcel);
-        let context = content.and_then(|c| payload::<ChatMessage>(&c.envelope).context);
+        let Some(content) = cheaply_sealed(&parcel) else {
+            return self.ledger.unread.push(parcel.id());
+        };
+        let context = payload::<ChatMessage>(&content.envelope).context;
         let message = context.and_then(|c| MessageId::try_from(c.message_id.as_slice()).ok());
         if let Some(message) = message {
             let holds = (parcel.header().from, message);

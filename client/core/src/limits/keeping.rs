@@ -77,6 +77,10 @@ pub const COLLECT_PAGES_MAX: u32 = 4_096;
 /// How often the pause after a refused question doubles: from one second to ten minutes.
 pub const COLLECT_DOUBLINGS_MAX: u32 = 10;
 
+/// How long an answer to a question is hoped for while nothing of it comes, milliseconds: after
+/// that a link is kept for it no longer.
+pub const COLLECT_ANSWER_MS: u64 = 60_000;
+
 /// When a pass is repeated because something of it could not be stored, milliseconds.
 pub const COLLECT_AGAIN_MS: u64 = 30_000;
 

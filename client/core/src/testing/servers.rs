@@ -5,6 +5,7 @@ use super::{Happening, SIGNALLED_MAX, Signalled, World};
 use crate::input::{Input, RegistryAnswer, RegistryError, RegistryPeer, SignalInput, SocketId};
 use crate::output::{RegistryCall, SignalCommand};
 use beeline_proto::code::ErrorCode;
+use beeline_proto::envelope::split;
 use beeline_proto::id::Label;
 use beeline_proto::pb::identity::v1 as pb;
 use prost::Message as _;
@@ -30,6 +31,8 @@ pub struct Registry {
     pub renewal: Option<Vec<u8>>,
     /// How often a user was asked for.
     pub lookups: usize,
+    /// Device lists it will refuse.
+    pub refusing_lists: u32,
     users: BTreeMap<Label, Known>,
 }
 
@@ -64,7 +67,53 @@ impl Registry {
     }
 }
 
+/// Version of a record, and when its bundle was made.
+fn ages(record: &[u8]) -> Option<(u64, u64)> {
+    let record = pb::DeviceRecord::decode(split(record).ok()?.payload).ok()?;
+    let bundle = split(&record.bundle).ok().map(|bundle| bundle.payload);
+    let bundle = bundle.and_then(|payload| pb::Bundle::decode(payload).ok());
+    Some((record.version, bundle.map_or(0, |bundle| bundle.made_ms)))
+}
+
+/// Whether a registry takes a record where it has another: only one that is newer.
+fn replaces(record: &[u8], known: &[u8]) -> bool {
+    let (new, old) = (ages(record), ages(known));
+    let newer = new
+        .zip(old)
+        .is_none_or(|(new, old)| new.0 > old.0 && new.1 >= old.1);
+    record == known || newer
+}
+
+fn refused(code: ErrorCode) -> RegistryError {
+    RegistryError::Refused {
+        code,
+        detail: code.title().to_owned(),
+    }
+}
+
 impl World {
+    fn take_announce(
+        &mut self,
+        id: NodeId,
+        record: Vec<u8>,
+        coordinators: Vec<Label>,
+    ) -> Result<RegistryAnswer, RegistryError> {
+        let node = self.node(id);
+        let (user, device) = (node.user.label.clone(), node.device_label().clone());
+        self.fabric.announced.insert(device.clone(), coordinators);
+        let known = self.registry.users.entry(user).or_default();
+        let held = known.records.get(&device);
+        if held.is_some_and(|held| !replaces(&record, held)) {
+            return Err(refused(ErrorCode::Conflict));
+        }
+        known.records.insert(device, record);
+        Ok(RegistryAnswer::Announced {
+            reannounce_after_s: 300,
+            descriptor_version: self.authority.descriptor_version,
+            revocations_version: self.registry.revocations_version,
+        })
+    }
+
     pub(super) fn ask_registry(
         &mut self,
         id: NodeId,
@@ -78,10 +127,6 @@ impl World {
         if let Some(answer) = self.ask_backend(id, &call) {
             return answer;
         }
-        let refused = |code: ErrorCode| RegistryError::Refused {
-            code,
-            detail: code.title().to_owned(),
-        };
         match call {
             RegistryCall::GetPeer { user } => {
                 self.registry.lookups += 1;
@@ -98,20 +143,7 @@ impl World {
             RegistryCall::Announce {
                 record,
                 coordinators,
-            } => {
-                let (user, device) = {
-                    let node = self.node(id);
-                    (node.user.label.clone(), node.device_label().clone())
-                };
-                self.fabric.announced.insert(device.clone(), coordinators);
-                let known = self.registry.users.entry(user).or_default();
-                known.records.insert(device, record);
-                Ok(RegistryAnswer::Announced {
-                    reannounce_after_s: 300,
-                    descriptor_version: self.authority.descriptor_version,
-                    revocations_version: self.registry.revocations_version,
-                })
-            }
+            } => self.take_announce(id, record, coordinators),
             RegistryCall::GetNetwork => Ok(RegistryAnswer::Network {
                 descriptor: self.authority.descriptor(),
                 revocations: self.registry.revocations.clone(),
@@ -121,6 +153,10 @@ impl World {
                 renewal
                     .map(RegistryAnswer::Membership)
                     .ok_or(refused(ErrorCode::Unavailable))
+            }
+            RegistryCall::PutDeviceList { .. } if self.registry.refusing_lists > 0 => {
+                self.registry.refusing_lists -= 1;
+                Err(refused(ErrorCode::Conflict))
             }
             RegistryCall::PutDeviceList { device_list } => {
                 Ok(self.put_device_list(id, device_list))
@@ -133,7 +169,7 @@ impl World {
     /// The newest list of a member's devices is part of its chain from now on.
     fn put_device_list(&mut self, id: NodeId, list: Vec<u8>) -> RegistryAnswer {
         let version = |list: &[u8]| {
-            let raw = beeline_proto::envelope::split(list).ok();
+            let raw = split(list).ok();
             let list = raw.and_then(|raw| pb::DeviceList::decode(raw.payload).ok());
             list.map_or(0, |list| list.version)
         };

@@ -2,11 +2,15 @@
 
 use crate::speaker::acquainted;
 use client_core::event::Event;
-use client_core::limits::{SEAL_BATCH_MAX, SEAL_FIRST_MAX};
+use client_core::limits::{SEAL_BATCH_MAX, SEAL_FIRST_MAX, SEAL_WAIT_MS};
 use client_core::testing::{NodeId, World};
 
 /// Messages of a burst: the last batch is not full.
 const BURST: usize = 3 * SEAL_BATCH_MAX + SEAL_FIRST_MAX + 5;
+
+/// Bursts a millisecond apart: what the first leaves to be sealed could be written before the last
+/// is durable.
+const WAVES: usize = 6;
 
 fn burst(world: &mut World, alice: NodeId) -> Vec<String> {
     let texts: Vec<String> = (0..BURST).map(|n| format!("{n}")).collect();
@@ -46,6 +50,37 @@ fn a_burst_is_signed_when_durable_and_sealed_afterwards() {
     assert!(world.drive_until(1_000, durable));
     assert_eq!(waiting(&world, alice), (BURST, SEAL_FIRST_MAX));
     assert!(world.drive_until(1_000, |w| queued(w, alice) == BURST + 1));
+    settles(&mut world, alice, carol, &texts);
+}
+
+#[test]
+fn all_of_a_burst_is_durable_before_more_than_its_first_is_sealed() {
+    let (mut world, alice, carol) = acquainted(3);
+    let mut texts = Vec::new();
+    for _ in 0..WAVES {
+        texts.extend(burst(&mut world, alice));
+        world.drive(1);
+    }
+    let told = |w: &World| queued(w, alice) == WAVES * BURST + 1;
+    assert!(world.drive_until(1_000, told));
+    assert_eq!(waiting(&world, alice), (WAVES * BURST, SEAL_FIRST_MAX));
+    settles(&mut world, alice, carol, &texts);
+}
+
+#[test]
+fn a_burst_without_end_is_sealed_while_it_lasts() {
+    let (mut world, alice, carol) = acquainted(4);
+    let mut texts = Vec::new();
+    // A commit takes longer than what comes between two sends: one is always under way.
+    for n in 0..4 * SEAL_WAIT_MS {
+        for m in 0..SEAL_FIRST_MAX {
+            texts.push(format!("{n}.{m}"));
+            world.send(alice, "carol", &texts[texts.len() - 1]);
+        }
+        world.drive(1);
+    }
+    let waiting = waiting(&world, alice).0;
+    assert!(waiting < texts.len() / 2, "{waiting} still wait");
     settles(&mut world, alice, carol, &texts);
 }
 

@@ -128,3 +128,33 @@ fn a_machine_that_boots_in_1970_every_day_gives_up_nothing_early() {
     let done = |w: &World| count(w, alice, DeliveryState::Delivered) == 2;
     assert!(world.drive_until(30 * 60_000, done));
 }
+
+#[test]
+fn a_restored_home_with_a_clock_that_went_back_is_found_again() {
+    for bundle_too in [false, true] {
+        let (mut world, alice, carol) = acquainted(1);
+        let (mut other, _, older) = acquainted(1);
+        world.drive(if bundle_too { 3 * DAY_MS } else { 10_000 });
+        world.crash(carol);
+        world.start(carol);
+        world.drive(10_000);
+        world.crash(carol);
+        world.node_mut(carol).wall_skew_ms = -TEN_YEARS_MS;
+        // As it was days ago: its record and, after a day, its bundle are older than those known.
+        other.crash(older);
+        world.node_mut(carol).store = other.node(older).store.clone();
+        world.start(carol);
+        world.drive(60_000);
+        let online = |event: &Event| matches!(event, Event::Online);
+        let events = world.node(carol).events.iter().rev();
+        let last = events
+            .map(|(_, event)| event)
+            .find(|event| online(event) || matches!(event, Event::Offline { .. }));
+        assert!(last.is_some_and(online), "{last:?}");
+        assert_eq!(counted(&world, carol, "record-outdone"), 1);
+        // What others know of it is what it has now: they seal to it.
+        world.send(alice, "carol", "to the restored one");
+        let done = |w: &World| count(w, alice, DeliveryState::Delivered) >= 1;
+        assert!(world.drive_until(30 * 60_000, done));
+    }
+}

@@ -255,8 +255,13 @@ fn linking_with_coordinators_is_told_as_any_link() {
 fn a_lookup_follows_the_timeline_of_the_specification() {
     let mut world = World::new(10);
     coordinators(&mut world, &["ca", "cb", "cc"]);
+    // Somebody who keeps, for the last rung.
+    let bob = world.member_stopped("bob");
+    world.node_mut(bob).can_store = true;
+    world.start(bob);
     let (alice, carol) = (world.member("alice"), world.member("carol"));
     world.drive(3_000);
+    world.send(alice, "bob", "hello");
     world.send(alice, "carol", "hello");
     world.drive(3_000);
     world.crash(carol);

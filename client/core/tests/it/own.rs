@@ -1,5 +1,6 @@
 //! Our own other devices: copies of what we say, and who is still one of them.
 
+use beeline_proto::code::ErrorCode;
 use client_core::event::{DeliveryState, Event, Path};
 use client_core::input::{Command, CommandId, Input};
 use client_core::testing::{EPOCH_MS, NodeId, User, World};
@@ -70,6 +71,14 @@ fn put(world: &mut World, id: NodeId, user: &User) {
         device_list,
     };
     world.input(id, Input::Command(put));
+}
+
+fn is_revoked(event: &Event) -> bool {
+    matches!(event, Event::Refused { code, .. } if *code == ErrorCode::Revoked)
+}
+
+fn is_removed(event: &Event) -> bool {
+    matches!(event, Event::Removed { detail } if detail.contains("beeline device join"))
 }
 
 /// Bob without his laptop, in the next version.
@@ -245,18 +254,26 @@ fn a_device_taken_off_the_list_gets_nothing_new_and_its_links_close() {
         );
     }
     // It was told, sends no more, and what it says is refused.
-    assert!(
-        s.world
-            .node(s.laptop)
-            .warnings()
-            .contains(&"device-removed")
-    );
+    assert!(s.world.node(s.laptop).told(is_removed));
     s.world.send(s.laptop, "carol", "let me in");
     s.world.drive(60_000);
     assert_eq!(s.world.node(s.carol).received(), ["from the phone"]);
-    let refused =
-        |e: &Event| matches!(e, Event::Refused { detail, .. } if detail.contains("removed"));
-    assert!(s.world.node(s.laptop).told(refused));
+    assert!(s.world.node(s.laptop).told(is_revoked));
+    // It knows it after a restart, too, whoever is there to tell it.
+    s.world.crash(s.laptop);
+    s.world.registry.down = true;
+    s.world.crash(s.phone);
+    let told = s.world.node(s.laptop).events.len();
+    s.world.start(s.laptop);
+    s.world.drive(60_000);
+    let node = s.world.node(s.laptop);
+    let again = node.events[told..].iter().any(|(_, e)| is_removed(e));
+    assert!(again && node.running().status(s.world.now()).removed.is_some());
+    s.world.send(s.laptop, "carol", "let me in");
+    s.world.drive(60_000);
+    let events = &s.world.node(s.laptop).events[told..];
+    assert!(events.iter().any(|(_, e)| is_revoked(e)));
+    assert_eq!(s.world.node(s.carol).received(), ["from the phone"]);
 }
 
 #[test]
@@ -276,12 +293,7 @@ fn a_device_that_knows_it_was_taken_off_answers_nobody() {
     let rest = without_laptop(&s.bob);
     put(&mut s.world, s.phone, &rest);
     s.world.drive(2_000);
-    assert!(
-        s.world
-            .node(s.laptop)
-            .warnings()
-            .contains(&"device-removed")
-    );
+    assert!(s.world.node(s.laptop).told(is_removed));
     s.world.crash(s.phone);
     s.world.crash(s.carol);
     s.world.registry.down = true;
@@ -411,4 +423,42 @@ fn sixteen_devices_are_taken_and_seventeen_are_not() {
     assert!(world.drive_until(HOUR_MS, all_have));
     world.drive(1_000);
     assert_eq!(delivered(&world, alice), 1);
+}
+
+#[test]
+fn reading_is_not_told_to_ourselves_and_we_are_never_written_among_the_contacts() {
+    let mut s = stage(10);
+    let (command, user) = (CommandId(78), s.bob.label.clone());
+    let set = Command::SetReadReceipts {
+        command,
+        user: user.clone(),
+        on: true,
+    };
+    s.world.input(s.phone, Input::Command(set));
+    s.world.drive(1_000);
+    let refused = |e: &Event| matches!(e, Event::Refused { command: c, .. } if *c == command);
+    assert!(s.world.node(s.phone).told(refused));
+    assert!(!s.world.node(s.phone).store.contacts.contains_key(&user));
+}
+
+#[test]
+fn a_refusal_of_an_older_list_is_not_about_the_newer_one() {
+    let mut s = stage(11);
+    s.world.registry.refusing_lists = 1;
+    let told = s.world.node(s.phone).events.len();
+    // Two, faster than the registry answers.
+    let mut third = s.bob.clone();
+    third.list_version = 3;
+    put(&mut s.world, s.phone, &third);
+    let fourth = without_laptop(&third);
+    put(&mut s.world, s.phone, &fourth);
+    s.world.drive(1_000);
+    let events = s.world.node(s.phone).events[told..].iter();
+    let published: Vec<(u64, bool)> = events
+        .filter_map(|(_, event)| match event {
+            Event::ListPublished { version, error } => Some((*version, error.is_none())),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(published, [(3, false), (4, true)]);
 }

@@ -46,6 +46,8 @@ struct Stage {
     answers: Vec<(NodeId, Answer)>,
     /// Deposits not answered yet.
     open: Shared<Vec<Deposit>>,
+    /// Whether questions of what is kept for her get lost.
+    deaf: Shared<bool>,
     /// All of them.
     seen: Vec<Deposit>,
     count: u8,
@@ -92,7 +94,8 @@ impl Stage {
             friends.len() + 1
         );
         let open = shared(Vec::new());
-        let taken = open.clone();
+        let deaf = shared(false);
+        let (taken, lost) = (open.clone(), deaf.clone());
         world.on_frame = Some(Box::new(move |from, to, bytes| {
             let mut rest = PeerFrame::default();
             for kind in items(&bytes) {
@@ -102,6 +105,7 @@ impl Stage {
                         from,
                         parcel: store.parcel,
                     }),
+                    Kind::StoreFetch(_) if *lost.borrow() => {}
                     kind => rest.items.push(PeerItem { kind: Some(kind) }),
                 }
             }
@@ -122,6 +126,7 @@ impl Stage {
             alice,
             carol,
             open,
+            deaf,
             seen: Vec::new(),
             count: 0,
         }
@@ -295,6 +300,27 @@ fn without_custodians_or_a_bundle_a_message_is_queued_and_no_more() {
     stage.world.start(dave);
     stage.drive(30_000);
     assert_eq!(stage.world.node(dave).received(), ["hello"]);
+}
+
+#[test]
+fn a_search_that_finds_nobody_is_one_for_all_that_waits() {
+    let mut stage = Stage::new(3, &[], &["bob"]);
+    // Somebody keeps, and is gone.
+    let bob = stage.keeper("bob");
+    stage.world.crash(bob);
+    stage.drive(60_000);
+    for n in 0..300 {
+        stage.send(&n.to_string());
+    }
+    stage.drive(20 * 60_000);
+    let searches = stage.world.node(stage.alice).running().searches();
+    assert_eq!(stage.kept(), []);
+    assert!((1..150).contains(&searches), "{searches} searches");
+    // Who comes is found, for all of it, once it is called again.
+    stage.world.start(bob);
+    stage.drive(2 * 60 * 60_000);
+    let alice = stage.world.node(stage.alice);
+    assert_eq!(alice.store.custody.len(), 300);
 }
 
 #[test]
@@ -534,10 +560,15 @@ fn no_more_than_a_window_is_left_with_who_does_not_answer() {
     assert_eq!(alice.store.custody.len(), DEPOSIT_WINDOW + 1);
 }
 
-#[test]
-fn custodians_are_dialled_for_it_and_let_go_again() {
+/// Alice has left something for Carol with a coordinator and two members she dialled for it.
+fn dialled_for_it(seed: u64) -> Stage {
+    dialled_by(seed, |_| {})
+}
+
+/// The same; `set` changes what happens from right before on.
+fn dialled_by(seed: u64, set: impl FnOnce(&mut Stage)) -> Stage {
     let friends = ["bob", "dave", "erin", "fred", "gina", "hugo"];
-    let mut stage = Stage::new(13, &["ca"], &friends);
+    let mut stage = Stage::new(seed, &["ca"], &friends);
     let alice = stage.alice;
     stage.world.crash(alice);
     stage.drive(1_000);
@@ -550,20 +581,53 @@ fn custodians_are_dialled_for_it_and_let_go_again() {
         stage.world.crash(id);
     }
     stage.drive(100);
-    let dialled = |stage: &Stage| {
-        let peers = stage.world.node(alice).running().peers(stage.world.now());
-        let links = peers.into_iter().flat_map(|peer| peer.links);
-        let made = links.filter(|link| link.found_by == Some(Rung::StoreAndForward));
-        made.count()
-    };
     assert_eq!(dialled(&stage), 0);
+    set(&mut stage);
     stage.send("hello");
     stage.drive(10_000);
     assert_eq!(stage.kept().last(), Some(&(3, 3)));
     assert_eq!(dialled(&stage), 2);
+    stage
+}
+
+/// Links of Alice that were made to leave parcels.
+fn dialled(stage: &Stage) -> usize {
+    let peers = stage.world.node(stage.alice).running();
+    let peers = peers.peers(stage.world.now());
+    let links = peers.into_iter().flat_map(|peer| peer.links);
+    let made = links.filter(|link| link.found_by == Some(Rung::StoreAndForward));
+    made.count()
+}
+
+#[test]
+fn custodians_are_dialled_for_it_and_let_go_again() {
+    let mut stage = dialled_for_it(13);
     stage.drive(2 * 60_000);
     assert_eq!((dialled(&stage), stage.seen.len()), (0, 3));
     // And dialled again when it is time to ask whether they still keep it.
     stage.drive(RECHECK_MS + RECHECK_JITTER_MS);
     assert_eq!(stage.seen.len(), 6);
+}
+
+#[test]
+fn a_custodian_that_does_not_say_what_it_keeps_is_let_go_too() {
+    let mut stage = dialled_by(14, |stage| *stage.deaf.borrow_mut() = true);
+    stage.drive(3 * 60_000);
+    assert_eq!(dialled(&stage), 0);
+}
+
+#[test]
+fn custodians_are_let_go_when_what_they_were_dialled_for_has_come_another_way() {
+    let mut stage = dialled_for_it(13);
+    let (alice, carol) = (stage.alice, stage.carol);
+    stage.world.start(carol);
+    let done = |w: &World| {
+        let last = w.node(alice).last_queued();
+        let states = w.node(alice).message_states().into_iter();
+        let mut of_it = states.filter(|s| Some(s.id) == last);
+        of_it.any(|s| s.state == DeliveryState::Delivered)
+    };
+    assert!(stage.world.drive_until(30_000, done));
+    stage.drive(3 * 60_000);
+    assert_eq!(dialled(&stage), 0);
 }

@@ -1,6 +1,6 @@
 //! Reaching somebody: offline, coming back, servers down, several devices, backpressure.
 
-use client_core::event::{DeliveryState, PeerState};
+use client_core::event::{DeliveryState, NEVER_ONLINE, PeerState};
 use client_core::output::SignalKind;
 use client_core::testing::{EPOCH_MS, World};
 
@@ -253,4 +253,26 @@ fn a_call_taken_by_a_process_that_died_is_made_anew() {
         assert!(world.drive_until(12_000, delivered), "answered: {answered}");
         assert_eq!(world.node(carol).store.shown(), ["x"]);
     }
+}
+
+#[test]
+fn somebody_who_was_never_online_cannot_be_sealed_for_and_each_message_says_so_once() {
+    let mut world = World::new(9);
+    let alice = world.member("alice");
+    let carol = world.member_stopped("carol");
+    world.drive(50);
+    let told = |world: &World| {
+        let states = world.node(alice).message_states().into_iter();
+        let notes = states.filter(|s| s.reason.as_deref() == Some(NEVER_ONLINE));
+        notes.map(|s| s.state).collect::<Vec<_>>()
+    };
+    world.send(alice, "carol", "one");
+    world.drive(2_000);
+    assert_eq!(told(&world), [DeliveryState::Trying]);
+    world.send(alice, "carol", "two");
+    world.drive(60_000);
+    assert_eq!(told(&world), [DeliveryState::Trying; 2]);
+    world.start(carol);
+    assert!(world.drive_until(20 * 60_000, |w| delivered(w, alice) == 2));
+    assert_eq!(world.node(carol).received(), ["one", "two"]);
 }

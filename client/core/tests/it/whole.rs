@@ -8,6 +8,7 @@ use client_core::event::{DeliveryState, Event, Path};
 use client_core::testing::{EPOCH_MS, NodeId, World};
 use std::cell::Cell;
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 /// A coordinator and friends that keep, Alice who knows them, Carol who was there and is gone.
 struct Story {
@@ -278,46 +279,95 @@ fn the_other_devices_of_a_recipient_have_copies_of_their_own_kept() {
     );
 }
 
+/// Bob who keeps, Alice with a phone and a laptop, and what the phone said while the laptop slept.
+struct Copied {
+    world: World,
+    bob: NodeId,
+    laptop: NodeId,
+}
+
+impl Copied {
+    /// Ends when a copy is kept for the laptop and the phone is gone.
+    fn new(seed: u64) -> Self {
+        let mut world = World::new(seed);
+        let bob = world.coordinator_stopped("bob");
+        world.node_mut(bob).can_store = true;
+        world.start(bob);
+        let carol = world.member("carol");
+        let expires_ms = EPOCH_MS + 365 * 24 * 3_600 * 1_000;
+        let devices = ["alice_phone", "alice_laptop"];
+        let alice = world
+            .authority
+            .admit("alice", "alice", &devices, expires_ms);
+        let phone = world.device_of(alice.clone(), 0);
+        let laptop = world.device_of(alice, 1);
+        world.start(phone);
+        world.start(laptop);
+        world.drive(3_000);
+        world.send(phone, "carol", "seen by both of mine");
+        let copied = |w: &World| w.node(laptop).store.copies.len() == 1;
+        assert!(world.drive_until(60_000, copied));
+        world.drive(1_000);
+        world.timing.dead_ms = 10;
+        world.crash(laptop);
+        world.drive(10_000);
+        world.send(phone, "carol", "while mine slept");
+        let keeps = move |w: &World| w.node(bob).store.kept.len() == 1;
+        assert!(
+            world.drive_until(60_000, keeps),
+            "a copy is kept for the laptop"
+        );
+        assert!(world.drive_until(60_000, |w| from_alice(w, carol).len() == 2));
+        let states = world.node(phone).message_states();
+        assert!(
+            states.iter().all(|s| s.state != DeliveryState::Stored),
+            "that proves nothing"
+        );
+        world.crash(phone);
+        world.drive(1_000);
+        Self { world, bob, laptop }
+    }
+
+    fn has_both(&mut self, within_ms: u64) -> bool {
+        let laptop = self.laptop;
+        let both = |w: &World| w.node(laptop).store.copies.len() == 2;
+        self.world.drive_until(within_ms, both)
+    }
+
+    fn is_let_go(&mut self) -> bool {
+        let bob = self.bob;
+        let empty = |w: &World| w.node(bob).store.kept.is_empty();
+        self.world.drive_until(10_000, empty)
+    }
+}
+
 #[test]
 fn our_own_other_devices_have_copies_of_what_we_say_kept() {
-    let mut world = World::new(6);
-    let bob = world.coordinator_stopped("bob");
-    world.node_mut(bob).can_store = true;
-    world.start(bob);
-    let carol = world.member("carol");
-    let expires_ms = EPOCH_MS + 365 * 24 * 3_600 * 1_000;
-    let devices = ["alice_phone", "alice_laptop"];
-    let alice = world
-        .authority
-        .admit("alice", "alice", &devices, expires_ms);
-    let phone = world.device_of(alice.clone(), 0);
-    let laptop = world.device_of(alice, 1);
-    world.start(phone);
-    world.start(laptop);
-    world.drive(3_000);
-    world.send(phone, "carol", "seen by both of mine");
-    let copies = |w: &World| w.node(laptop).store.copies.len();
-    assert!(world.drive_until(60_000, |w| copies(w) == 1));
-    world.drive(1_000);
-    world.timing.dead_ms = 10;
-    world.crash(laptop);
-    world.drive(10_000);
-    world.send(phone, "carol", "while mine slept");
-    let keeps = move |w: &World| w.node(bob).store.kept.len() == 1;
-    assert!(
-        world.drive_until(60_000, keeps),
-        "a copy is kept for the laptop"
-    );
-    assert!(world.drive_until(60_000, |w| from_alice(w, carol).len() == 2));
-    let states = world.node(phone).message_states();
-    assert!(
-        states.iter().all(|s| s.state != DeliveryState::Stored),
-        "that proves nothing"
-    );
-    world.crash(phone);
-    world.drive(1_000);
-    world.start(laptop);
-    assert!(world.drive_until(60_000, |w| copies(w) == 2));
+    let mut copied = Copied::new(6);
+    copied.world.start(copied.laptop);
+    assert!(copied.has_both(60_000));
+    assert!(copied.is_let_go(), "what is committed is deleted");
+}
+
+#[test]
+fn a_kept_copy_that_could_not_be_stored_is_asked_for_again() {
+    let mut copied = Copied::new(8);
+    let (bob, laptop) = (copied.bob, copied.laptop);
+    let came = Rc::new(Cell::new(false));
+    let noted = Rc::clone(&came);
+    copied.world.on_frame = Some(Box::new(move |from, to, bytes| {
+        let kept = |item: &Kind| matches!(item, Kind::Kept(_));
+        noted.set(noted.get() || ((from, to) == (bob, laptop) && items(&bytes).iter().any(kept)));
+        vec![bytes]
+    }));
+    copied.world.start(laptop);
+    assert!(copied.world.drive_until(60_000, |_| came.get()));
+    copied.world.node_mut(laptop).failing_writes = 3;
+    copied.world.drive(5_000);
+    assert_eq!(copied.world.node(bob).store.kept.len(), 1, "it stays");
+    // On the same link: nobody has to come and go for it.
+    assert!(copied.has_both(60_000));
+    assert!(copied.is_let_go());
 }
 
 #[test]

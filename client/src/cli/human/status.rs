@@ -48,6 +48,9 @@ pub(super) fn render_status(line: &StatusLine, style: Style) -> String {
     if let Some(detail) = &line.running_elsewhere {
         rows.push(("elsewhere", style.bad(&safe(detail))));
     }
+    if let Some(detail) = &line.removed {
+        rows.push(("removed", style.bad(&safe(detail))));
+    }
     if let Some(detail) = &line.store_failed {
         rows.push(("store", style.bad(&safe(detail))));
     }

@@ -35,6 +35,9 @@ pub(crate) struct StatusLine {
     /// This identity runs elsewhere too: what was seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) running_elsewhere: Option<String>,
+    /// This device was taken off its user's device list: what to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) removed: Option<String>,
     /// The store has failed: how.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) store_failed: Option<String>,
