@@ -24,9 +24,9 @@ use crate::error::{SendError, StoreError};
 use crate::files::{FileWork, Source};
 use crate::handle::Sent;
 use crate::limits::{
-    COMMANDS_PENDING_MAX, COMMANDS_PER_TURN, DRAIN_TIMEOUT, GROUP_COMMIT_MAX, NETWORK_POLL,
-    STORE_BACKLOG_MAX,
+    COMMANDS_PENDING_MAX, COMMANDS_PER_TURN, DRAIN_TIMEOUT, GROUP_COMMIT_MAX, STORE_BACKLOG_MAX,
 };
+use crate::network::Network;
 use crate::report::{ClientEvent, Fact, Snapshot};
 use crate::rtc;
 use crate::socket::{Credentials, SocketEvent, Sockets};
@@ -39,7 +39,6 @@ use client_core::{Input, PeerManager};
 use links::Links;
 use registry::Registry;
 use std::collections::{BTreeMap, VecDeque};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -97,7 +96,14 @@ pub(crate) enum Picture {
     Status(oneshot::Sender<Status>),
     Peers(oneshot::Sender<Vec<PeerInfo>>),
     Routes(oneshot::Sender<Vec<RouteInfo>>),
+    Reports(oneshot::Sender<Reports>),
 }
+
+/// What each link will say of itself; one that is gone says nothing.
+pub(crate) type Reports = Vec<(
+    client_core::input::LinkId,
+    oneshot::Receiver<rtc::LinkReport>,
+)>;
 
 /// A call whose outcome is waited for.
 enum Waiting {
@@ -128,9 +134,7 @@ pub(crate) struct Driver {
     /// The signalling server of a coordinator.
     served: Option<Served>,
     registry: Registry,
-    /// Source addresses towards the outside, to notice a change of network.
-    addresses: [Option<IpAddr>; 2],
-    network_poll: tokio::time::Interval,
+    network: Network,
     /// Set when draining: who waits for it, and until when.
     draining: Option<(oneshot::Sender<()>, Instant)>,
 }
@@ -177,7 +181,7 @@ impl Driver {
             },
             () = timer => self.inputs.push_back(Input::Timeout),
             () = self.links.closed() => {}
-            _ = self.network_poll.tick() => self.look_at_network(),
+            () = self.network.changed() => self.on_network_changed(),
         }
         true
     }
@@ -396,16 +400,14 @@ impl Driver {
             Picture::Status(to) => to.send(self.manager.status(now)).is_ok(),
             Picture::Peers(to) => to.send(self.manager.peers(now)).is_ok(),
             Picture::Routes(to) => to.send(self.manager.routes(now)).is_ok(),
+            Picture::Reports(to) => to.send(self.links.reports()).is_ok(),
         };
     }
 
-    fn look_at_network(&mut self) {
-        let addresses = source_addresses();
-        if addresses != self.addresses {
-            tracing::info!(?addresses, "the network changed");
-            self.addresses = addresses;
-            self.inputs.push_back(Input::NetworkChanged);
-        }
+    fn on_network_changed(&mut self) {
+        tracing::info!("the network changed");
+        self.registry.leave_connections();
+        self.inputs.push_back(Input::NetworkChanged);
     }
 
     /// Whether a drain has nothing left to wait for, or no time.
@@ -422,27 +424,4 @@ impl Driver {
         let at = clock::instant();
         let _ = self.events.send(ClientEvent { at, fact });
     }
-}
-
-/// The addresses this host would use towards the outside. Connecting a datagram socket sends
-/// nothing; the kernel only looks up the route. The targets are for documentation (RFC 5737, 3849).
-fn source_addresses() -> [Option<IpAddr>; 2] {
-    let towards = |from: IpAddr, to: IpAddr| -> Option<IpAddr> {
-        let socket = UdpSocket::bind((from, 0)).ok()?;
-        socket.connect((to, 9)).ok()?;
-        Some(socket.local_addr().ok()?.ip())
-    };
-    let v4 = towards(
-        Ipv4Addr::UNSPECIFIED.into(),
-        Ipv4Addr::new(192, 0, 2, 1).into(),
-    );
-    let v6 = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
-    [v4, towards(Ipv6Addr::UNSPECIFIED.into(), v6.into())]
-}
-
-/// How often the network is looked at.
-fn network_poll() -> tokio::time::Interval {
-    let mut poll = tokio::time::interval(NETWORK_POLL);
-    poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    poll
 }

@@ -11,6 +11,7 @@
 
 mod files;
 
+use crate::doctor::{self, Check, Linked, Running};
 use crate::driver::{self, DriverCommand, Picture};
 use crate::error::{QueryError, SendError, StartError};
 use crate::limits::{CLOSE_TIMEOUT, DRAIN_TIMEOUT, PUBLISH_WAIT};
@@ -19,12 +20,14 @@ use crate::report::{
     ClientEvent, Fact, HistoryItem, InboxKey, PeerInfo, RouteInfo, SafetyNumber, Snapshot, Status,
     Story, Unshown, Who,
 };
+use crate::rest::TokenError;
 use crate::store::{Reader, Store};
 use beeline_proto::envelope::split;
 use beeline_proto::id::{Label, MessageId, UserFp};
 use beeline_proto::pb::identity::v1::DeviceList;
 use client_core::event::Event;
 use prost::Message as _;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -49,6 +52,8 @@ pub(crate) struct Inner {
     pub(crate) events: broadcast::Sender<ClientEvent>,
     pub(crate) snapshot: watch::Receiver<Snapshot>,
     pub(crate) who: Who,
+    /// What it was started with.
+    pub(crate) options: Options,
     pub(crate) reader: Arc<Mutex<Reader>>,
     pub(crate) store: Store,
     /// The driver; ends with the last handle.
@@ -113,6 +118,37 @@ impl Client {
             counts,
             commits: self.inner.store.commits(),
         })
+    }
+
+    /// How this host is connected, and what to change: asks servers, and looks at every link.
+    ///
+    /// # Errors
+    /// [`TokenError`].
+    pub async fn doctor(&self) -> Result<Vec<Check>, TokenError> {
+        let running = self.connections().await?;
+        doctor::examine(&self.inner.options, Some(&running)).await
+    }
+
+    /// The gateway, and every open link with what it says of itself.
+    async fn connections(&self) -> Result<Running, QueryError> {
+        let reports = self.picture(Picture::Reports).await?;
+        let mut said = BTreeMap::new();
+        for (link, report) in reports {
+            said.insert(link, report.await.unwrap_or_default());
+        }
+        let peers = self.peers().await?.into_iter();
+        let links =
+            peers.flat_map(|peer| peer.links.into_iter().map(move |l| (peer.label.clone(), l)));
+        let links = links.filter_map(|(user, link)| {
+            Some(Linked {
+                user,
+                device: link.device_label,
+                report: said.remove(&link.id)?,
+            })
+        });
+        let links = links.collect();
+        let gateway = self.inner.snapshot.borrow().socket.clone();
+        Ok(Running { gateway, links })
     }
 
     /// Who the client is.

@@ -17,8 +17,50 @@ pub const COMMANDS_PENDING_MAX: usize = 1_024;
 /// cause another is taken.
 pub const STORE_BACKLOG_MAX: usize = 1_024;
 
-/// How often the host's addresses are looked at.
+/// How often the host's addresses are looked at where the kernel tells of changes as well.
 pub const NETWORK_POLL: Duration = Duration::from_secs(5);
+
+/// The same where it does not: a look costs some 50 µs.
+pub const NETWORK_POLL_ALONE: Duration = Duration::from_secs(1);
+
+/// Servers of one sort that `doctor` asks: enough to tell, few enough to wait for.
+pub const DOCTOR_SERVERS_MAX: usize = 8;
+
+/// How long one step of `doctor` may take that others wait for.
+pub const DOCTOR_STEP: Duration = Duration::from_secs(6);
+
+/// Questions to a silent STUN server; the waits double from [`STUN_WAIT`], 1.4 s in all.
+pub const STUN_TRIES: u32 = 3;
+/// First wait for a STUN server's answer: a round trip to the other side of the world fits.
+pub const STUN_WAIT: Duration = Duration::from_millis(200);
+/// A STUN answer, bytes: with software, origin, other address, fingerprint under 200.
+pub const STUN_ANSWER_MAX: usize = 1_500;
+
+/// How long a TURN server may take to give an address: four round trips, one of them lost.
+pub const TURN_WAIT: Duration = Duration::from_secs(4);
+
+/// A clock this far off is told, milliseconds: signed times are clamped to receipt and 5 min.
+pub const CLOCK_SKEW_NOTED_MS: u64 = 5_000;
+/// A clock this far off is a fault, milliseconds: TURN credentials live ten minutes by it, and
+/// tokens are forgiven half a minute.
+pub const CLOCK_SKEW_BAD_MS: u64 = 60_000;
+
+/// Messages of the kernel read at once; more wait for the next time.
+pub const NETWORK_EVENTS_MAX: usize = 64;
+
+/// How long addresses and routes must rest before a change is told: they come in several steps.
+pub const NETWORK_SETTLE: Duration = Duration::from_millis(100);
+
+/// How long a host without any network waits for one before that is told; and how long a network
+/// that does not rest is waited for.
+pub const NETWORK_GONE: Duration = Duration::from_secs(2);
+
+/// Pause between two changes told: each makes every link and socket anew.
+pub const NETWORK_PAUSE: Duration = Duration::from_secs(1);
+
+/// Time that went by between two looks from which on the process was asleep, milliseconds: what was
+/// open may have been forgotten by NATs and servers.
+pub const SLEPT_AFTER_MS: u64 = 30_000;
 
 /// Events kept for a slow subscriber; it is told how many it missed.
 pub const EVENT_QUEUE: usize = 4_096;
@@ -160,6 +202,8 @@ pub const ICE_SERVERS_MAX: usize = 16;
 
 /// How often ICE servers are asked for again, at most and at least.
 pub const ICE_REFRESH_MIN: Duration = Duration::from_secs(60);
+/// How soon they are asked for again after a failure; doubles up to [`ICE_REFRESH_MIN`].
+pub const ICE_RETRY_MIN: Duration = Duration::from_secs(1);
 /// See [`ICE_REFRESH_MIN`].
 pub const ICE_REFRESH_MAX: Duration = Duration::from_secs(6 * 3600);
 

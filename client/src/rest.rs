@@ -30,6 +30,7 @@ use http::{Http, Method};
 use serde::Deserialize;
 use std::sync::Arc;
 use token::Tokens;
+use tokio_util::sync::CancellationToken;
 
 /// Where the gateways are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,7 +81,9 @@ pub struct Rest {
     grpc: Grpc,
     gateways: Gateways,
     network: Label,
-    tokens: Tokens,
+    tokens: Arc<Tokens>,
+    /// Ends the requests under way: the network they were sent on is gone.
+    left: CancellationToken,
 }
 
 impl Rest {
@@ -96,7 +99,35 @@ impl Rest {
             grpc: Grpc::new(tls),
             gateways,
             network,
-            tokens: Tokens::new(identity),
+            tokens: Arc::new(Tokens::new(identity)),
+            left: CancellationToken::new(),
+        }
+    }
+
+    /// The same client on another network: new connections, the tokens it has. Requests under way
+    /// on this one end as unreachable.
+    pub fn leave(&self, tls: &Arc<rustls::ClientConfig>) -> Self {
+        self.left.cancel();
+        Self {
+            http: Http::new(tls),
+            grpc: Grpc::new(tls),
+            gateways: self.gateways.clone(),
+            network: self.network.clone(),
+            tokens: Arc::clone(&self.tokens),
+            left: CancellationToken::new(),
+        }
+    }
+
+    /// Does `what`, unless the network is left before it is done.
+    async fn here<A>(
+        &self,
+        what: impl Future<Output = Result<A, RestError>>,
+    ) -> Result<A, RestError> {
+        tokio::select! {
+            done = what => done,
+            () = self.left.cancelled() => {
+                Err(RestError::Unreachable("the network changed".to_owned()))
+            }
         }
     }
 
@@ -105,7 +136,8 @@ impl Rest {
     /// # Errors
     /// As the core wants them.
     pub async fn call(&self, call: &RegistryCall) -> Result<RegistryAnswer, RegistryError> {
-        self.try_call(call).await.map_err(|error| match error {
+        let called = self.here(self.try_call(call)).await;
+        called.map_err(|error| match error {
             // The gateway says it of the registry behind it: that is no answer of the registry.
             RestError::Refused { code, detail, .. } if !answers(code) => {
                 RegistryError::Unreachable { detail }
@@ -210,7 +242,8 @@ impl Rest {
     /// [`RestError`].
     pub async fn ice_servers(&self) -> Result<(Vec<IceServer>, u64), RestError> {
         let path = format!("/network/{}/ice-servers", self.network);
-        let answer: IceAnswer = self.ask(Method::Get, &path, &()).await?;
+        let asked = self.ask(Method::Get, &path, &());
+        let answer: IceAnswer = self.here(asked).await?;
         let servers = answer.ice_servers.into_iter().map(|server| IceServer {
             urls: server.urls,
             username: server.username,

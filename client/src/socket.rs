@@ -28,7 +28,7 @@ use session::{End, Session};
 pub(crate) use set::Sockets;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 /// What the socket signs in with. Changes when our own chain does.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -77,6 +77,8 @@ pub(crate) enum SocketEvent {
 pub(crate) struct SocketHandle {
     pub(crate) commands: mpsc::Sender<SignalCommand>,
     pub(crate) events: mpsc::Receiver<SocketEvent>,
+    /// Told when the connection, or the pause before the next, is to be given up.
+    pub(crate) redial: Arc<Notify>,
 }
 
 /// Everything the task needs.
@@ -87,6 +89,15 @@ pub(crate) struct Socket {
     tls: Arc<rustls::ClientConfig>,
     commands: mpsc::Receiver<SignalCommand>,
     events: mpsc::Sender<SocketEvent>,
+    redial: Arc<Notify>,
+}
+
+/// How a pause ended.
+enum Pause {
+    Over,
+    /// It is to be a short one from now on.
+    Redial,
+    DriverGone,
 }
 
 impl Socket {
@@ -99,6 +110,7 @@ impl Socket {
     ) -> (Self, SocketHandle) {
         let (command_tx, commands) = mpsc::channel(SOCKET_SEND_QUEUE);
         let (events, event_rx) = mpsc::channel(SOCKET_RECEIVE_QUEUE);
+        let redial = Arc::new(Notify::new());
         let socket = Self {
             id,
             identity,
@@ -106,10 +118,12 @@ impl Socket {
             tls,
             commands,
             events,
+            redial: Arc::clone(&redial),
         };
         let handle = SocketHandle {
             commands: command_tx,
             events: event_rx,
+            redial,
         };
         (socket, handle)
     }
@@ -143,8 +157,12 @@ impl Socket {
                     self.down(&gateway, reason).await;
                     backoff.next()
                 }
+                End::Redial => {
+                    self.down(&gateway, "the network changed".to_owned()).await;
+                    backoff.afresh()
+                }
             };
-            if !self.pause(wait).await {
+            if !self.pause(wait, &mut backoff).await {
                 return;
             }
         }
@@ -161,6 +179,7 @@ impl Socket {
             dialled =
                 Session::dial(self.id, gateway, &self.identity, credentials, &self.tls) => dialled,
             () = self.events.closed() => return End::DriverGone,
+            () = self.redial.notified() => return End::Redial,
         };
         let (mut session, lists) = match dialled {
             Ok(ready) => ready,
@@ -179,7 +198,10 @@ impl Socket {
         {
             return End::DriverGone;
         }
-        let end = session.run(&mut self.commands, &self.events).await;
+        let end = tokio::select! {
+            end = session.run(&mut self.commands, &self.events) => end,
+            () = self.redial.notified() => End::Redial,
+        };
         backoff.lived(session.lived());
         end
     }
@@ -208,17 +230,29 @@ impl Socket {
         answer.await.unwrap_or(false)
     }
 
-    /// Waits, dropping what cannot be sent meanwhile. `false` when the driver is gone.
-    async fn pause(&mut self, wait: Duration) -> bool {
+    /// Waits, dropping what cannot be sent meanwhile; a redial makes it a short wait. `false` when
+    /// the driver is gone.
+    async fn pause(&mut self, mut wait: Duration, backoff: &mut Backoff) -> bool {
+        loop {
+            match self.pause_once(wait).await {
+                Pause::Over => return true,
+                Pause::Redial => wait = backoff.afresh(),
+                Pause::DriverGone => return false,
+            }
+        }
+    }
+
+    async fn pause_once(&mut self, wait: Duration) -> Pause {
         let timer = tokio::time::sleep(wait);
         tokio::pin!(timer);
         loop {
             tokio::select! {
-                () = &mut timer => return true,
-                () = self.events.closed() => return false,
+                () = &mut timer => return Pause::Over,
+                () = self.events.closed() => return Pause::DriverGone,
+                () = self.redial.notified() => return Pause::Redial,
                 command = self.commands.recv() => match command {
                     Some(_) => {}
-                    None => return false,
+                    None => return Pause::DriverGone,
                 },
             }
         }

@@ -1,5 +1,5 @@
-//! What only Unix has: file modes, durable directory entries, core files. Every other file of the
-//! client is free of it.
+//! What only Unix has: file modes, durable directory entries, core files, and what the kernel tells
+//! of the network. Every other file of the client is free of it.
 
 use rustix::process::{Resource, Rlimit, setrlimit};
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -82,6 +82,70 @@ pub(crate) fn many_open_files() {
     };
     if let Err(error) = setrlimit(Resource::Nofile, most) {
         tracing::warn!(%error, "the limit of open files stays as it is");
+    }
+}
+
+/// Says when interfaces, addresses or routes change; how, is to be looked up. The runtime has no
+/// type for netlink sockets; to it this is a socket of datagrams like another.
+#[cfg(target_os = "linux")]
+pub(crate) struct NetworkEvents(tokio::net::UnixDatagram);
+
+/// As on Linux, where no such thing is used yet.
+#[cfg(not(target_os = "linux"))]
+pub(crate) struct NetworkEvents(std::convert::Infallible);
+
+#[cfg(target_os = "linux")]
+impl NetworkEvents {
+    /// Groups of `rtnetlink(7)`: links, and addresses and routes of both families.
+    const GROUPS: u32 = 0x1 | 0x10 | 0x40 | 0x100 | 0x400;
+
+    /// Subscribes. Must be called inside a tokio runtime.
+    pub(crate) fn open() -> io::Result<Self> {
+        use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, netlink, socket_with};
+        let socket = socket_with(
+            AddressFamily::NETLINK,
+            SocketType::DGRAM,
+            SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+            // NETLINK_ROUTE is the protocol meant by none.
+            None,
+        )?;
+        bind(&socket, &netlink::SocketAddrNetlink::new(0, Self::GROUPS))?;
+        Ok(Self(tokio::net::UnixDatagram::from_std(socket.into())?))
+    }
+
+    /// Returns when something has changed.
+    pub(crate) async fn next(&self) -> io::Result<()> {
+        self.0.readable().await?;
+        let mut message = [0u8; 512];
+        for _ in 0..crate::limits::NETWORK_EVENTS_MAX {
+            match self.0.try_recv(&mut message) {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                // What was lost tells of a change as well.
+                Err(error) if lost_some(&error) => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether messages came faster than they were read.
+#[cfg(target_os = "linux")]
+fn lost_some(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::NOBUFS.raw_os_error())
+}
+
+#[cfg(not(target_os = "linux"))]
+impl NetworkEvents {
+    /// There is none.
+    pub(crate) fn open() -> io::Result<Self> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Never called.
+    pub(crate) async fn next(&self) -> io::Result<()> {
+        match self.0 {}
     }
 }
 

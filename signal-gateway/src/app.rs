@@ -63,6 +63,7 @@ impl Gateway {
     pub async fn start_on(mut config: Config, bus: Arc<dyn Bus>) -> Result<Running, StartError> {
         if let Some(count) = config.edge.max_connections_per_ip {
             config.limits.connections.per_ip = count;
+            config.limits.connections.per_ip_unauthenticated = count;
         }
         let clock = Clock::start();
         let tls = tls::from_flags(config.tls_cert.as_deref(), config.tls_key.as_deref())?;

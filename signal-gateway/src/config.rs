@@ -65,7 +65,7 @@ pub struct EdgeArgs {
     #[arg(long = "allow-origin", value_name = "ORIGIN")]
     pub allow_origins: Vec<String>,
     /// Connections taken from one IPv4 address or IPv6 /64, loopback exempt; raise it behind a
-    /// reverse proxy. Default: 64
+    /// reverse proxy. Default: 4096, of which 64 without a credential
     #[arg(long, value_name = "N")]
     pub max_connections_per_ip: Option<usize>,
 }

@@ -238,9 +238,12 @@ impl SocketLimits {
 /// What connections are held to before they are sockets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ConnectionLimits {
-    /// Connections of one IPv4 address or IPv6 /64. Loopback is exempt unless
+    /// Connections of one IPv4 address or IPv6 /64: a carrier's NAT puts thousands of devices
+    /// behind one, each with a socket and now and then a request. Loopback is exempt unless
     /// [`ConnectionLimits::count_loopback`]: local proxies, demos and tests live there.
     pub per_ip: usize,
+    /// Of these, connections that have not shown a credential yet.
+    pub per_ip_unauthenticated: usize,
     /// Whether loopback addresses count like others.
     pub count_loopback: bool,
     /// Connections in all.
@@ -260,7 +263,8 @@ pub struct ConnectionLimits {
 impl Default for ConnectionLimits {
     fn default() -> Self {
         Self {
-            per_ip: 64,
+            per_ip: 4_096,
+            per_ip_unauthenticated: 64,
             count_loopback: false,
             total: 50_000,
             unauthenticated: 2_000,
@@ -281,8 +285,13 @@ pub struct Limits {
     pub sockets: SocketLimits,
     /// Requests per device.
     pub request_rate: Rate,
-    /// Challenges, tokens and joins per address; loopback is exempt like for connections.
+    /// Challenges and tokens of one device at one address, so that nobody elsewhere uses up a
+    /// device's; loopback is exempt like for connections.
     pub challenge_rate: Rate,
+    /// Challenges, tokens and joins of one address, whoever it is: a carrier's NAT has thousands of
+    /// devices behind it, each of which signs in every nine minutes. Ten a second cost the registry
+    /// one thousandth of a core.
+    pub address_rate: Rate,
     /// TURN credentials per device.
     pub ice_rate: Rate,
     /// Sign-ins per device: a new socket has full buckets.
@@ -300,6 +309,7 @@ impl Default for Limits {
             sockets: SocketLimits::default(),
             request_rate: Rate::per_second(10, 30),
             challenge_rate: Rate::per_minute(5, 20),
+            address_rate: Rate::per_minute(600, 1_200),
             ice_rate: Rate::per_minute(6, 6),
             sign_in_rate: Rate::per_second(1, 10),
             lists_every_ms: LISTS_EVERY_MS,

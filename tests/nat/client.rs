@@ -94,6 +94,20 @@ impl Client {
             .and_then(|line| line["state"].as_str().map(str::to_owned)))
     }
 
+    /// What `doctor` says, a check a line.
+    pub(crate) async fn doctor(&self) -> Result<Vec<Value>, Wrong> {
+        let question = QueryRequest {
+            question: "doctor".to_owned(),
+            ..QueryRequest::default()
+        };
+        let mut service = self.service.clone();
+        let answer = timeout(DEADLINE, service.query(question)).await;
+        let answer = answer.map_err(|_| "the doctor does not come to an end")?;
+        let answer = answer.map_err(|status| status.to_string())?.into_inner();
+        let lines = answer.json.iter().map(|line| serde_json::from_str(line));
+        lines.map(|line| line.map_err(|e| e.to_string())).collect()
+    }
+
     /// Waits until there is a link to a user; `false` if there is none after `at_most`.
     pub(crate) async fn linked(&self, user: &str, at_most: Duration) -> Result<bool, Wrong> {
         self.reaches(user, &["CONNECTED"], at_most).await

@@ -47,6 +47,8 @@ enum Command {
         #[arg(long = "pair", value_name = "KIND+KIND")]
         pairs: Vec<String>,
     },
+    /// Have `beeline doctor` examine a host of each kind, and print what it says
+    Doctor,
     /// Measure the emulated link: bytes a second, round trips
     Link,
     /// Build the world of a pair, start its servers, and hold it until Enter, to look around in it
@@ -112,6 +114,7 @@ async fn run(command: Command) -> Result<bool, Wrong> {
             Ok(true)
         }
         Command::Verify { pairs } => verify(&pairs).await,
+        Command::Doctor => doctor().await,
         Command::Link => {
             link();
             Ok(true)
@@ -162,6 +165,18 @@ async fn play(scenario: &Scenario, steps: bool) -> Result<bool, Wrong> {
     }
     let (text, well) = table::verdict(&rows, play::now().duration_since(start));
     say(&text);
+    Ok(well)
+}
+
+/// What `beeline doctor` says behind every kind of NAT.
+async fn doctor() -> Result<bool, Wrong> {
+    let mut well = true;
+    for kind in Kind::ALL {
+        let told = verify::named_by_doctor(kind).await;
+        well &= told.is_ok();
+        let told = told.unwrap_or_else(|wrong| wrong);
+        say(&format!("-- {}\n{told}\n\n", kind.name()));
+    }
     Ok(well)
 }
 

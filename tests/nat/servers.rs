@@ -2,10 +2,10 @@
 
 use super::program::{Program, Wrong, binary};
 use super::world::{TURN, TURN_OTHER, World};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What coturn and the gateway share.
-const SECRET: &str = "of-the-lab-only";
+pub(crate) const SECRET: &str = "of-the-lab-only";
 
 /// coturn says this once it listens.
 const LISTENS: &str = "Total General servers";
@@ -42,24 +42,27 @@ impl Servers {
     }
 }
 
-/// coturn at two addresses of each family, so that it can tell kinds of NAT apart.
+/// The configuration that is shipped.
+fn shipped() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/coturn/turnserver.conf")
+}
+
+/// coturn as it is shipped, at two addresses of each family, so that it can tell kinds of NAT
+/// apart. The lab's public addresses are those of documentation, which it would not relay to.
 pub(crate) async fn coturn(world: &World, dir: &Path) -> Result<Program, Wrong> {
     let text = |path: &Path| path.display().to_string();
     let (pid, db) = (text(&dir.join("turn.pid")), text(&dir.join("turn.db")));
     let (v4, v6) = (TURN.v4.to_string(), TURN.v6.to_string());
     let (other4, other6) = (TURN_OTHER.v4.to_string(), TURN_OTHER.v6.to_string());
-    let mut args = vec![
-        "-n",
-        "--no-cli",
-        "--no-tls",
-        "--no-dtls",
-        "--no-software-attribute",
-    ];
+    let shipped = text(&shipped());
+    let mut args = vec!["-c", &shipped, "--realm", "example"];
     for listening in [&v4, &other4, &v6, &other6] {
         args.extend(["--listening-ip", listening]);
     }
     args.extend(["--relay-ip", &v4, "--relay-ip", &v6]);
-    args.extend(["--realm", "example", "--use-auth-secret"]);
+    for public in ["198.51.100.0-198.51.100.255", "2001:db8::-2001:db8::ffff"] {
+        args.extend(["--allowed-peer-ip", public]);
+    }
     args.extend([
         "--static-auth-secret",
         SECRET,
@@ -118,4 +121,104 @@ pub(crate) fn beeline(world: &World, ice: Ice, dir: &Path) -> Result<Program, Wr
         binary("BEELINE_BIN", "beeline")?,
         &args,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+    use std::net::IpAddr;
+
+    /// The lines of the shipped configuration, by name.
+    fn lines() -> BTreeMap<String, Vec<String>> {
+        let text = std::fs::read_to_string(shipped()).expect("it is shipped");
+        let mut lines: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for line in text
+            .lines()
+            .filter(|line| !line.starts_with('#') && !line.is_empty())
+        {
+            let (name, value) = line.split_once('=').unwrap_or((line, ""));
+            lines
+                .entry(name.to_owned())
+                .or_default()
+                .push(value.to_owned());
+        }
+        lines
+    }
+
+    #[test]
+    fn what_is_shipped_serves_members_only_and_within_bounds() {
+        let lines = lines();
+        for flag in [
+            "use-auth-secret",
+            "no-tcp-relay",
+            "no-multicast-peers",
+            "no-cli",
+            "no-software-attribute",
+        ] {
+            assert_eq!(lines.get(flag), Some(&vec![String::new()]), "{flag}");
+        }
+        for bounded in ["user-quota", "total-quota", "max-bps", "stale-nonce"] {
+            let value = lines.get(bounded).and_then(|values| values.first());
+            let number = value.and_then(|value| value.parse::<u64>().ok());
+            assert!(number.is_some_and(|number| number > 0), "{bounded}");
+        }
+        for never in [
+            "fingerprint",
+            "static-auth-secret",
+            "no-auth",
+            "allow-loopback-peers",
+        ] {
+            assert!(!lines.contains_key(never), "{never}");
+        }
+    }
+
+    #[test]
+    fn what_is_shipped_relays_to_no_private_network() {
+        let lines = lines();
+        let denied: Vec<(IpAddr, IpAddr)> = lines["denied-peer-ip"]
+            .iter()
+            .map(|range| {
+                let (low, high) = range.split_once('-').expect("a range");
+                (
+                    low.parse().expect("an address"),
+                    high.parse().expect("an address"),
+                )
+            })
+            .collect();
+        let is_denied = |text: &str| {
+            let ip: IpAddr = text.parse().expect("an address");
+            let within = |(low, high): &(IpAddr, IpAddr)| {
+                low.is_ipv4() == ip.is_ipv4() && *low <= ip && ip <= *high
+            };
+            denied.iter().any(within)
+        };
+        for private in [
+            "10.1.2.3",
+            "100.64.0.1",
+            "127.0.0.1",
+            "169.254.169.254",
+            "172.31.255.255",
+            "192.168.1.1",
+            "198.18.0.1",
+            "255.255.255.255",
+            "::1",
+            "::ffff:10.0.0.1",
+            "64:ff9b::a00:1",
+            "2002:a00:1::1",
+            "fd00:ec2::254",
+            "fe80::1",
+        ] {
+            assert!(is_denied(private), "{private}");
+        }
+        for public in [
+            "9.9.9.9",
+            "172.32.0.1",
+            "192.1.1.1",
+            "2606:4700::1111",
+            "2a00::1",
+        ] {
+            assert!(!is_denied(public), "{public}");
+        }
+    }
 }

@@ -5,7 +5,7 @@ use super::kind::{Kind, direct};
 use super::play::play;
 use super::scenario::{named, pair};
 use super::servers::Ice;
-use super::verify::{SIDE_BY_SIDE, named_by_coturn, tried_by_aiortc};
+use super::verify::{SIDE_BY_SIDE, named_by_coturn, named_by_doctor, tried_by_aiortc};
 use futures::StreamExt as _;
 
 /// Plays a pair once; everything must be as theory says.
@@ -66,6 +66,15 @@ async fn a_host_without_udp_is_reached_by_its_signalling_socket() {
 async fn coturn_names_every_nat() {
     let all = futures::stream::iter(Kind::ALL)
         .map(named_by_coturn)
+        .buffer_unordered(SIDE_BY_SIDE);
+    let wrong: Vec<String> = all.filter_map(async |told| told.err()).collect().await;
+    assert_eq!(wrong, [""; 0]);
+}
+
+#[tokio::test]
+async fn the_doctor_names_every_nat_and_raises_no_wrong_alarm() {
+    let all = futures::stream::iter(Kind::ALL)
+        .map(named_by_doctor)
         .buffer_unordered(SIDE_BY_SIDE);
     let wrong: Vec<String> = all.filter_map(async |told| told.err()).collect().await;
     assert_eq!(wrong, [""; 0]);

@@ -1,11 +1,14 @@
 //! The lab's proof: coturn names every NAT right, and a foreign WebRTC stack connects in exactly
 //! the pairs theory allows. Only then is what Beeline does in it worth looking at.
 
+use super::client::Client;
 use super::kind::{By, Kind, direct};
+use super::play::Held;
 use super::program::{Program, Wrong};
-use super::servers::coturn;
+use super::servers::{Ice, SECRET, coturn};
 use super::world::{Conditions, HOSTS, TURN, World};
 use beeline_tests::netns::Netns;
+use serde_json::Value;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 use tokio::process::Command;
@@ -119,6 +122,67 @@ pub(crate) async fn named_by_coturn(kind: Kind) -> Result<(), Wrong> {
         "{}: not said {missing:?}, said {wrong:?} in\n{said}",
         kind.name()
     ))
+}
+
+/// What `beeline doctor` must say of a kind, and of which family.
+fn must_find(kind: Kind) -> (&'static str, &'static str) {
+    let value = match (kind.has_udp(), kind.is_behind_nat(), kind.mapping()) {
+        (false, ..) => "udp-blocked",
+        (_, false, _) => "none",
+        (.., By::Port | By::Address) => "symmetric",
+        (.., By::Nothing) => match kind.filtering() {
+            By::Nothing => "full-cone",
+            By::Address => "address-restricted",
+            By::Port => "port-restricted",
+        },
+    };
+    (if kind.has_ipv4() { "nat-v4" } else { "nat-v6" }, value)
+}
+
+/// Has `beeline doctor` examine a host of a kind, in a home that runs.
+pub(crate) async fn named_by_doctor(kind: Kind) -> Result<String, Wrong> {
+    let kinds = [kind, Kind::Open];
+    let held = Held::build(kinds, Conditions::CABLE, Ice::Turn).await?;
+    let (host, dir) = (&held.world.parties[0].host, held.dir.path());
+    let alice = Client::join(host, &held.servers.invite, "alice", dir).await?;
+    let checks = alice.doctor().await?;
+    alice.program.end().await?;
+    held.servers.beeline.end().await?;
+    let text = |check: &Value, key: &str| check[key].as_str().unwrap_or_default().to_owned();
+    let told: Vec<String> = checks
+        .iter()
+        .map(|check| ["verdict", "check", "value", "detail", "advice"].map(|key| text(check, key)))
+        .map(|words| words.join(" | "))
+        .collect();
+    let told = told.join("\n");
+    let wrong = |what: &str| Err(format!("{}: {what} in\n{told}", kind.name()));
+    let (name, value) = must_find(kind);
+    if !checks
+        .iter()
+        .any(|c| c["check"] == name && c["value"] == value)
+    {
+        return wrong(&format!("no {name} {value}"));
+    }
+    let bad = checks.iter().filter(|check| check["verdict"] == "bad");
+    for check in bad {
+        let excused = ["nat-v4", "turn"]
+            .iter()
+            .any(|name| check["check"] == *name);
+        if !excused || kind.has_udp() {
+            return wrong(&format!("a wrong alarm, {check}"));
+        }
+    }
+    let silent = checks.iter().find(|check| {
+        let advice = text(check, "advice");
+        check["verdict"] == "bad" && advice.is_empty()
+    });
+    if let Some(check) = silent {
+        return wrong(&format!("no advice, {check}"));
+    }
+    if told.contains(SECRET) || told.contains("credential") {
+        return wrong("a secret");
+    }
+    Ok(told)
 }
 
 /// Whether aiortc links the two hosts of a pair.

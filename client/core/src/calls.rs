@@ -37,7 +37,7 @@ impl PeerManager {
     }
 
     /// The same, in place of a call that came to nothing so far.
-    fn call(
+    pub(crate) fn call(
         &mut self,
         now: Now,
         label: &Label,

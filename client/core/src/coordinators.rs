@@ -97,6 +97,13 @@ impl Coordinators {
         standing.avoid_until_ms = standing.avoid_until_ms.max(until_ms);
     }
 
+    /// On another network all of them may be reached.
+    pub(crate) fn forgive(&mut self) {
+        for standing in self.standing.values_mut() {
+            (standing.failures, standing.avoid_until_ms) = (0, 0);
+        }
+    }
+
     /// It takes no more links for now.
     pub(crate) fn note_full(&mut self, device: DeviceFp, now_ms: u64) {
         self.standing(device).avoid_until_ms = now_ms + COORDINATOR_FULL_MS;

@@ -40,7 +40,8 @@ pub enum Input {
     Stored(Vec<(StoreTicket, Result<Vec<StoreResult>, StoreFailure>)>),
     /// The driver reports on the bytes of a file.
     File(FileEvent),
-    /// The host's network changed: addresses came or went.
+    /// The host's network changed: addresses or routes came or went, or it has slept. Told once
+    /// things have settled, and not more often than about once a second.
     NetworkChanged,
     /// The process is asked to end: say GOODBYE and close.
     Drain,
@@ -137,6 +138,8 @@ pub enum RtcEvent {
         /// The frames not taken, in order: the first that did not fit and all that followed it.
         refused: Vec<Vec<u8>>,
     },
+    /// Nothing was heard from the other end for some seconds; the path may be gone.
+    Silent,
     /// The connection is gone, or could not be made.
     Closed {
         /// Why, for people.

@@ -96,6 +96,7 @@ mod reads;
 mod receipts;
 mod records;
 mod relay;
+mod roaming;
 mod routes;
 mod sealing;
 mod searching;

@@ -293,6 +293,7 @@ impl PeerManager {
             } => self.on_channel_open(now, link, local_fingerprint, remote_fingerprint),
             RtcEvent::Message(bytes) => self.on_frame(now, link, &bytes),
             RtcEvent::Writable => self.on_writable(now, link),
+            RtcEvent::Silent => self.on_link_silent(now, link),
             RtcEvent::Full { refused } => self.on_full(link, refused),
             RtcEvent::Closed { reason } => self.end_link(now, link, &reason),
         }

@@ -11,7 +11,8 @@ use beeline_proto::id::Label;
 pub enum Output {
     /// Send a frame over a signalling socket.
     Signal(SignalCommand),
-    /// Open or close a coordinator's signalling socket. The gateway's (0) is the driver's own.
+    /// Open or close a coordinator's signalling socket. The gateway's (0) is the driver's own: it
+    /// is dialled whenever it is lost, and may only be told to do so at once.
     Socket {
         /// Which socket.
         socket: SocketId,
@@ -80,7 +81,7 @@ pub struct SignalCommand {
     pub parcel: Vec<u8>,
 }
 
-/// What to do with a coordinator's signalling socket.
+/// What to do with a signalling socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SocketCommand {
     /// Dial it, once. Answered by `SignalInput::Up`, and by `SignalInput::Down` when it is gone or
@@ -92,6 +93,10 @@ pub enum SocketCommand {
     },
     /// Close it and forget it. No input follows.
     Close,
+    /// Give up the gateway's connection, or the pause before the next, and dial again within the
+    /// shortest pause, at a moment of chance. `SignalInput::Up` follows as for any other dial; a
+    /// `SignalInput::Down` that comes first is not news.
+    Redial,
 }
 
 /// What to do with a WebRTC connection.

@@ -348,24 +348,6 @@ impl PeerManager {
         }
     }
 
-    /// Addresses came or went: open links may be dead without knowing it, so each gets a successor;
-    /// what waits is tried at once.
-    pub(crate) fn on_network_changed(&mut self, now: Now) {
-        let mut open = Vec::new();
-        for link in self.links.by_id.values_mut() {
-            let (user, device) = (link.user.clone(), link.device);
-            if let Some(ready) = link.ready_mut() {
-                ready.direct.doubted = true;
-                open.push((user, device));
-            }
-        }
-        for (user, device) in open {
-            self.dial(now, &user, device, Rung::Connected);
-        }
-        self.announce(now);
-        self.retry_all(now);
-    }
-
     /// The process ends.
     pub(crate) fn on_drain(&mut self, now: Now) {
         self.stop(now, "the process ends");

@@ -211,6 +211,7 @@ impl PeerManager {
 fn link_info(now: Now, link: &Link) -> Option<LinkInfo> {
     let ready = link.ready()?;
     Some(LinkInfo {
+        id: link.id,
         device: link.device,
         device_label: link.device_label.clone(),
         found_by: link.found_by,

@@ -2,6 +2,7 @@
 
 use crate::config::Space;
 use crate::event::{PeerState, Rung};
+use crate::input::LinkId;
 use beeline_proto::id::{DeviceFp, Label, UserFp};
 
 /// The whole, in numbers.
@@ -113,6 +114,8 @@ pub struct PeerInfo {
 /// One open link.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LinkInfo {
+    /// Which connection it is.
+    pub id: LinkId,
     /// The device at the other end.
     pub device: DeviceFp,
     /// Its deviceId.

@@ -73,6 +73,9 @@ pub(crate) enum Command {
     Why(WhyArgs),
     /// Show the safety number shared with a user, or accept a changed key
     Verify(VerifyArgs),
+    /// Examine how this host is connected, and say what to change
+    #[command(after_help = DOCTOR_EXAMPLES)]
+    Doctor(LinkArgs),
     /// Print a bearer token for the REST interface, valid for ten minutes
     #[command(after_help = TOKEN_EXAMPLES)]
     Token,
@@ -91,6 +94,15 @@ impl Command {
         return false;
     }
 }
+
+const DOCTOR_EXAMPLES: &str = "\
+Examples:
+  beeline doctor
+  beeline --json doctor
+
+While `listen` or `run` is at work in the home, it is asked, and tells of its links too; the options
+here are for a home at rest. Nothing that is printed is secret, but your public address is in it.
+Exit codes: 0 all works, 1 something does not.";
 
 const TOKEN_EXAMPLES: &str = "\
 Example:

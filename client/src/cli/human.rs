@@ -47,7 +47,7 @@ impl Style {
         self.paint("32", text)
     }
 
-    fn careful(self, text: &str) -> String {
+    pub(super) fn careful(self, text: &str) -> String {
         self.paint("33", text)
     }
 }
@@ -85,6 +85,7 @@ pub(crate) fn render(line: &Line, style: Style) -> String {
         Line::Why(why) => timeline::render(why, style),
         Line::Verify(verify) => render_verify(verify, style),
         Line::Status(status) => render_status(status, style),
+        Line::Check(check) => super::doctor::render(check, style),
         Line::Gap { .. } | Line::Deleted { .. } | Line::ReadReceipts { .. } => {
             past::render_upkeep(line, style)
         }

@@ -1,12 +1,14 @@
 //! Every line `--json` prints, as one type: what scripts rely on, what the socket of a running
 //! client carries, and what [`super::human`] turns into text. Absent fields are left out.
 
+mod check;
 mod keeper;
 mod status;
 
 use super::device_line::DeviceLine;
 pub(crate) use super::file_line::{FileLine, FilesLine};
 pub(crate) use super::past::{AboutPart, HistoryLine, WhyLine};
+pub(crate) use check::CheckLine;
 pub(crate) use keeper::KeeperPart;
 use serde::{Deserialize, Serialize};
 pub(crate) use status::{CoordinatorPart, StatusLine};
@@ -100,6 +102,8 @@ pub(crate) enum Line {
     Verify(VerifyLine),
     /// Who and how.
     Status(Box<StatusLine>),
+    /// One thing that `doctor` looked at.
+    Check(CheckLine),
     /// A bearer token.
     Token {
         /// The JWT.

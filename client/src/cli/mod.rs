@@ -7,6 +7,7 @@ pub(crate) mod deliver;
 mod device;
 mod device_args;
 mod device_line;
+pub(crate) mod doctor;
 pub(crate) mod events;
 pub(crate) mod fail;
 pub(crate) mod file_line;
@@ -102,6 +103,7 @@ async fn in_home(context: &Context, command: Command) -> Result<Exit, Failure> {
             let (user, accept) = (args.user, args.accept);
             look::ask(context, Question::Verify { user, accept }).await
         }
+        Command::Doctor(link) => doctor::doctor(context, &link).await,
         Command::Token => token::token(context).await,
         Command::Device(args) => device::device(context, args.action).await,
         Command::Network(args) => network::network(context, args.action).await,

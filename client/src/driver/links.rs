@@ -1,5 +1,6 @@
 //! The links of a client: opened at the core's first command, each with what waits for room.
 
+use super::Reports;
 use crate::limits::LINKS_MAX;
 use crate::rtc::{self, IceCandidate, RtcFactory, RtcPeer, SendError};
 use bytes::Bytes;
@@ -60,6 +61,14 @@ impl Links {
     pub(super) fn peer(&self, link: LinkId) -> Option<Weak<RtcPeer>> {
         let slot = self.slots.get(&link)?;
         Some(Arc::downgrade(&slot.peer))
+    }
+
+    /// Asks every link about itself.
+    pub(super) fn reports(&self) -> Reports {
+        let slots = self.slots.iter();
+        slots
+            .map(|(link, slot)| (*link, slot.peer.report_later()))
+            .collect()
     }
 
     /// Whether none is open or closing.

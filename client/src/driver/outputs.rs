@@ -51,6 +51,7 @@ impl Driver {
                 }
             }
             SocketCommand::Close => self.sockets.close(socket),
+            SocketCommand::Redial => self.sockets.redial(socket),
         }
     }
 
@@ -195,7 +196,7 @@ impl Driver {
             }
             rtc::RtcEvent::Message(bytes) => (None, Some(RtcEvent::Message(bytes.into()))),
             rtc::RtcEvent::Writable => (None, Some(RtcEvent::Writable)),
-            rtc::RtcEvent::Interrupted => (Some(LinkStep::Interrupted), None),
+            rtc::RtcEvent::Interrupted => (Some(LinkStep::Interrupted), Some(RtcEvent::Silent)),
             rtc::RtcEvent::Resumed => (Some(LinkStep::Resumed), None),
             rtc::RtcEvent::Closed { reason } => {
                 self.links.forget(link);

@@ -3,7 +3,7 @@
 use super::Driver;
 use crate::clock;
 use crate::identity::Identity;
-use crate::limits::{ICE_REFRESH_MAX, ICE_REFRESH_MIN, REST_CONCURRENT, REST_QUEUE};
+use crate::limits::{ICE_REFRESH_MAX, ICE_REFRESH_MIN, ICE_RETRY_MIN, REST_CONCURRENT, REST_QUEUE};
 use crate::options::Options;
 use crate::report::Fact;
 use crate::rest::{Gateways, Rest};
@@ -25,6 +25,8 @@ pub(super) enum Finished {
         took: Duration,
         answer: Result<RegistryAnswer, RegistryError>,
     },
+    /// It is time to ask for STUN and TURN servers.
+    IceServersDue,
     IceServers(Result<(Vec<IceServer>, u64), crate::error::RestError>),
 }
 
@@ -37,6 +39,8 @@ pub(super) struct Registry {
     gateways: Gateways,
     turns: Arc<Semaphore>,
     running: JoinSet<Finished>,
+    /// How long to wait before servers are asked for again after a failure; doubles.
+    ice_pause: Duration,
 }
 
 impl Registry {
@@ -55,8 +59,9 @@ impl Registry {
             gateways,
             turns: Arc::new(Semaphore::new(REST_CONCURRENT)),
             running: JoinSet::new(),
+            ice_pause: ICE_RETRY_MIN,
         };
-        registry.ask_ice_servers(Duration::ZERO);
+        registry.plan_ice_servers(Duration::ZERO);
         registry
     }
 
@@ -122,15 +127,26 @@ impl Registry {
         }
     }
 
-    fn ask_ice_servers(&mut self, after: Duration) {
+    /// The connections of another network lead nowhere: what is under way on them ends, and what
+    /// comes dials anew.
+    pub(super) fn leave_connections(&mut self) {
+        self.rest = Arc::new(self.rest.leave(&self.tls));
+    }
+
+    fn plan_ice_servers(&mut self, after: Duration) {
         if self.options.offline {
             return;
         }
-        let rest = Arc::clone(&self.rest);
         self.running.spawn(async move {
             tokio::time::sleep(after).await;
-            Finished::IceServers(rest.ice_servers().await)
+            Finished::IceServersDue
         });
+    }
+
+    fn ask_ice_servers(&mut self) {
+        let rest = Arc::clone(&self.rest);
+        let ask = async move { Finished::IceServers(rest.ice_servers().await) };
+        self.running.spawn(ask);
     }
 
     /// The factory for the servers given, and the next question after their time.
@@ -142,12 +158,14 @@ impl Registry {
             Ok(answer) => answer,
             Err(error) => {
                 tracing::debug!(%error, "no STUN or TURN servers from the gateway");
-                self.ask_ice_servers(ICE_REFRESH_MIN);
+                self.plan_ice_servers(self.ice_pause);
+                self.ice_pause = (self.ice_pause * 2).min(ICE_REFRESH_MIN);
                 return None;
             }
         };
+        self.ice_pause = ICE_RETRY_MIN;
         let half = Duration::from_secs(ttl / 2);
-        self.ask_ice_servers(half.clamp(ICE_REFRESH_MIN, ICE_REFRESH_MAX));
+        self.plan_ice_servers(half.clamp(ICE_REFRESH_MIN, ICE_REFRESH_MAX));
         let config = self.options.rtc(&servers);
         match config.map(RtcFactory::new) {
             Ok(Ok(factory)) => Some(factory),
@@ -184,6 +202,7 @@ impl Driver {
                 });
                 self.inputs.push_back(Input::Registry { request, answer });
             }
+            Finished::IceServersDue => self.registry.ask_ice_servers(),
             Finished::IceServers(answer) => {
                 if let Some(factory) = self.registry.on_ice_servers(answer) {
                     self.links.use_factory(factory);

@@ -1,9 +1,9 @@
 //! Starting: take the home, open the store, verify ourselves, spawn the driver.
 
+use super::Driver;
 use super::links::Links;
 use super::outputs::credentials;
 use super::registry::Registry;
-use super::{Driver, network_poll, source_addresses};
 use crate::clock;
 use crate::coordinator::Served;
 use crate::error::StartError;
@@ -12,6 +12,7 @@ use crate::handle::Inner;
 use crate::home::Home;
 use crate::identity::{Identity, random};
 use crate::limits::{COMMAND_QUEUE, EVENT_QUEUE, RTC_QUEUE};
+use crate::network::Network;
 use crate::options::Options;
 use crate::report::Snapshot;
 use crate::rest::Gateways;
@@ -78,9 +79,8 @@ pub(crate) async fn start(options: Options) -> Result<Inner, StartError> {
         sockets,
         credentials,
         served,
-        registry: Registry::new(identity, options, tls, gateways),
-        addresses: source_addresses(),
-        network_poll: network_poll(),
+        registry: Registry::new(identity, options.clone(), tls, gateways),
+        network: Network::new(),
         draining: None,
     };
     tasks.spawn(driver.run());
@@ -89,6 +89,7 @@ pub(crate) async fn start(options: Options) -> Result<Inner, StartError> {
         events,
         snapshot: snapshot_rx,
         who,
+        options,
         reader: Arc::new(Mutex::new(reader)),
         store,
         driver: Mutex::new(tasks),

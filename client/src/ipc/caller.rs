@@ -4,6 +4,7 @@ use super::status::from_status;
 use super::{MESSAGE_MAX, SocketPath};
 use crate::cli::answer::Question;
 use crate::cli::deliver::Order;
+use crate::cli::doctor;
 use crate::cli::fail::{Exit, Failure};
 use crate::cli::file_view::View;
 use crate::cli::line::Line;
@@ -23,6 +24,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A question's answer: the store is asked, nobody is waited for.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// An examination: every step of it has its own bound.
+const DOCTOR_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// A connection to the owner.
 pub(crate) struct Caller {
@@ -134,6 +138,16 @@ impl Caller {
         request.set_timeout(ANSWER_TIMEOUT);
         let answer = self.service.status(request).await?.into_inner();
         Ok(vec![answer.json])
+    }
+
+    /// What the owner finds when it examines its connections.
+    pub(crate) async fn doctor(&mut self) -> Result<Vec<String>, CallError> {
+        let mut request = tonic::Request::new(pb::QueryRequest {
+            question: doctor::QUESTION.to_owned(),
+            ..pb::QueryRequest::default()
+        });
+        request.set_timeout(DOCTOR_TIMEOUT);
+        Ok(self.service.query(request).await?.into_inner().json)
     }
 
     /// The owner's answer to a question, one JSON object a line.

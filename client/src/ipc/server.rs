@@ -4,6 +4,7 @@ use super::status::to_status;
 use super::{CALLS_MAX, LINES_QUEUE, MESSAGE_MAX, SocketPath};
 use crate::cli::answer::{self, Question};
 use crate::cli::deliver::{Order, Sink, awaited, deliver};
+use crate::cli::doctor;
 use crate::cli::events::line_of_event;
 use crate::cli::fail::Failure;
 use crate::cli::line::Line;
@@ -261,14 +262,24 @@ impl ClientService for Service {
         request: Request<pb::QueryRequest>,
     ) -> Result<Response<pb::QueryResponse>, Status> {
         let request = request.into_inner();
+        if request.question == doctor::QUESTION {
+            let _permit = self.permit()?;
+            let lines = doctor::of_running(&self.client).await;
+            let lines = lines.map_err(|failure| to_status(&failure))?;
+            return Ok(Response::new(said(&lines)));
+        }
         let question = Question::from_wire(&request.question, &request.subject, request.accept);
         let question = question.map_err(|failure| to_status(&failure))?;
         let lines = answer::answer(&self.client, &question).await;
         let lines = lines.map_err(|failure| to_status(&failure))?;
-        Ok(Response::new(pb::QueryResponse {
-            json: lines.iter().map(Line::to_json).collect(),
-            ..pb::QueryResponse::default()
-        }))
+        Ok(Response::new(said(&lines)))
+    }
+}
+
+fn said(lines: &[Line]) -> pb::QueryResponse {
+    pb::QueryResponse {
+        json: lines.iter().map(Line::to_json).collect(),
+        ..pb::QueryResponse::default()
     }
 }
 

@@ -29,18 +29,17 @@ impl BindPlan {
         }
     }
 
+    /// Whether a connection made now can be reached on loopback.
+    pub(super) fn has_loopback(&self) -> bool {
+        self.addresses().iter().any(IpAddr::is_loopback)
+    }
+
     fn addresses(&self) -> Vec<IpAddr> {
         let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let mut addresses = match &self.bind {
             BindTo::Loopback => vec![loopback],
             BindTo::Addresses(list) => list.clone(),
-            BindTo::Everywhere => {
-                let mut all = vec![loopback];
-                let interfaces = ifaces().unwrap_or_default();
-                all.extend(interfaces.iter().filter_map(|i| i.addr).map(|a| a.ip()));
-                all.retain(|ip| is_usable(*ip));
-                all
-            }
+            BindTo::Everywhere => outward(usable_addresses()),
         };
         let mut seen = Vec::new();
         addresses.retain(|ip| {
@@ -52,6 +51,25 @@ impl BindPlan {
         addresses.truncate(MAX_LOCAL_ADDRESSES);
         addresses
     }
+}
+
+/// Of these addresses, those links are made with: loopback where there is nothing else. Beside
+/// another address it is of no use, for two processes of one machine meet at that one too; and it
+/// would double the pairs every link has to check, and let a peer have us check our own services.
+fn outward(usable: Vec<IpAddr>) -> Vec<IpAddr> {
+    let mut outward = usable;
+    outward.retain(|ip| !ip.is_loopback());
+    if outward.is_empty() {
+        outward.push(Ipv4Addr::LOCALHOST.into());
+    }
+    outward
+}
+
+/// The addresses of all interfaces that a peer could send to; loopback is one.
+pub(crate) fn usable_addresses() -> Vec<IpAddr> {
+    let interfaces = ifaces().unwrap_or_default();
+    let addresses = interfaces.iter().filter_map(|i| i.addr).map(|a| a.ip());
+    addresses.filter(|ip| is_usable(*ip)).collect()
 }
 
 /// Loopback in IPv4, and everything a peer could send to.
@@ -114,12 +132,16 @@ mod tests {
     }
 
     #[test]
-    fn everywhere_includes_loopback() {
+    fn loopback_is_for_hosts_without_network() {
+        let [lan, lo, v6] = ["192.168.1.2", "127.0.0.1", "2001:db8::1"].map(|a| a.parse().unwrap());
+        assert_eq!(outward(vec![lo]), [lo]);
+        assert_eq!(outward(vec![]), [lo]);
+        assert_eq!(outward(vec![lo, lan, v6]), [lan, v6]);
         let all: Vec<_> = plan(BindTo::Everywhere, None, 0)
             .to_socket_addrs()
             .unwrap()
             .collect();
-        assert!(all.contains(&"127.0.0.1:0".parse().unwrap()));
+        assert!(!all.is_empty());
         assert!(
             all.iter()
                 .all(|a| a.port() == 0 && !a.ip().is_unspecified())

@@ -21,7 +21,7 @@ pub struct IceServer {
 /// Which local addresses a connection binds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum BindTo {
-    /// Every routable interface, and loopback beside it, so that two processes on a machine
+    /// Every routable interface; loopback where there is none, so that two processes on a machine
     /// without network find each other.
     #[default]
     Everywhere,
@@ -41,7 +41,8 @@ pub struct RtcConfig {
     pub port_range: Option<(u16, u16)>,
     /// Local addresses to bind.
     pub bind: BindTo,
-    /// Whether remote candidates on loopback are used (needed between processes of one machine).
+    /// Whether remote candidates on loopback may be used (needed between processes of a machine
+    /// without network): only by links that bind it themselves.
     pub accept_loopback: bool,
     /// Only relayed candidates: the peer never learns an address of this host.
     pub relay_only: bool,

@@ -136,7 +136,7 @@ impl RtcFactory {
             shared,
             budget: config.send_budget,
             max_message: config.max_message_size,
-            accept_loopback: config.accept_loopback,
+            accept_loopback: config.accept_loopback && BindPlan::new(config, 0).has_loopback(),
             candidates: AtomicUsize::new(0),
         }
     }

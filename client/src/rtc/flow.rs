@@ -106,6 +106,7 @@ impl Flow {
             if self.channel == Channel::File {
                 lane.window().sent(sent, self.runtime.now());
             }
+            self.shared.stir();
             if let Err(error) = self.stream.send(message).await {
                 // The reader sees the channel end and reports it.
                 tracing::debug!(%error, "a message could not be sent");

@@ -18,6 +18,17 @@ pub const CONNECTING_SLEEP: Duration = Duration::from_millis(2);
 /// goes on at the crate's own pace, so a dead peer does not keep a core ticking.
 pub const CONNECTING_MAX: Duration = Duration::from_secs(10);
 
+/// The same while only our own description is known, from when on candidates are gathered: a few
+/// round trips to STUN and TURN servers. Whether anybody answers is not known yet.
+pub const GATHERING_MAX: Duration = Duration::from_secs(1);
+
+/// Rounds of the crate's driver after something moved on a relayed link. It hands TURN's packets
+/// out before it makes them, so what goes to the peer leaves one round late: read, answered, and
+/// packed is three.
+pub const RELAY_ROUNDS: usize = 3;
+/// Longest sleep of the driver between these.
+pub const RELAY_ROUND: Duration = Duration::from_millis(1);
+
 /// Interval between rounds of ICE checks; DTLS starts only at such a tick.
 pub const ICE_CHECK_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -30,11 +41,14 @@ pub const FAST_CHECKS: u32 = 25;
 /// Interval of the checks after those; the crate's default.
 pub const SLOW_CHECK_INTERVAL: Duration = Duration::from_millis(200);
 
-/// How long a better candidate type is waited for before a pair of this type may be nominated.
-/// The crate waits 500 ms, 1 s and 2 s, which is the whole set-up time behind a NAT.
-pub const ACCEPT_REFLEXIVE_AFTER: Duration = Duration::from_millis(50);
-/// As [`ACCEPT_REFLEXIVE_AFTER`], for relayed candidates: a direct pair deserves a head start.
-pub const ACCEPT_RELAY_AFTER: Duration = Duration::from_millis(300);
+/// How long a better candidate type is waited for before a pair of this type may be nominated: not
+/// at all. The crate waits 500 ms and 1 s, which is the whole set-up time behind a NAT. A host pair
+/// that works is checked first and answers first.
+pub const ACCEPT_REFLEXIVE_AFTER: Duration = Duration::ZERO;
+/// As [`ACCEPT_REFLEXIVE_AFTER`], for relayed candidates, where the crate waits 2 s: two ticks. A
+/// direct pair has its head start anyway: its candidates are there a round trip sooner, and a check
+/// through TURN is two round trips where a direct one is one.
+pub const ACCEPT_RELAY_AFTER: Duration = Duration::from_millis(40);
 
 /// Silence after which ICE is *disconnected* (the link may still come back).
 pub const ICE_DISCONNECTED: Duration = Duration::from_secs(6);

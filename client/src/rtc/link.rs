@@ -266,6 +266,7 @@ impl Running {
         link.shared.local.get_or_init(|| fingerprint);
         self.local_ufrag = Some(ufrag);
         self.gathered = 0;
+        link.shared.start_gathering(self.runtime.now());
         self.connection.set_local_description(description).await?;
         link.tell(RtcEvent::LocalDescription { sdp }).await;
         // After a restart the crate lists the addresses it keeps here and does not tell them again.
@@ -301,7 +302,21 @@ impl Running {
         let remote =
             |entry: &&RTCStatsReportEntry| matches!(entry, RTCStatsReportEntry::RemoteCandidate(_));
         let pair = stats.candidate_pairs().find(|pair| pair.nominated);
+        // The crate lists candidates under longer names than pairs refer to them by.
+        let kind = |id: String| match stats.get(&id) {
+            Some(
+                RTCStatsReportEntry::LocalCandidate(candidate)
+                | RTCStatsReportEntry::RemoteCandidate(candidate),
+            ) => candidate.candidate_type.to_string(),
+            // What was learned from a check is in no list.
+            _ => "prflx".to_owned(),
+        };
+        let local = |id: &str| kind(format!("RTCLocalIceCandidate_{id}"));
+        let remote_kind = |id: &str| kind(format!("RTCRemoteIceCandidate_{id}"));
         LinkReport {
+            local_type: pair.map_or_else(String::new, |pair| local(&pair.local_candidate_id)),
+            remote_type: pair
+                .map_or_else(String::new, |pair| remote_kind(&pair.remote_candidate_id)),
             dtls_cipher: stats
                 .transport()
                 .map(|t| t.dtls_cipher.clone())

@@ -34,6 +34,7 @@ mod socket;
 mod window;
 
 pub use assembly::Abuse;
+pub(crate) use bind::usable_addresses;
 pub use config::{BindTo, ConfigError, IceServer, RtcConfig};
 pub use factory::{FactoryError, RtcFactory};
 pub use peer::{LinkReport, RtcPeer, SendError, SignalError};

@@ -38,6 +38,11 @@ pub struct LinkReport {
     pub dropped_datagrams: u64,
     /// Round trip of the selected pair, seconds; 0 before the first answer.
     pub round_trip: f64,
+    /// Type of our candidate in the selected pair: `host`, `srflx`, `prflx` or `relay`; empty
+    /// before one is selected.
+    pub local_type: String,
+    /// The same of the peer's.
+    pub remote_type: String,
 }
 
 /// A description or candidate that was not taken.
@@ -269,11 +274,15 @@ impl RtcPeer {
 
     /// Asks the link about itself; the default when it is gone.
     pub async fn report(&self) -> LinkReport {
+        self.report_later().await.unwrap_or_default()
+    }
+
+    /// The same, for who cannot wait: the answer comes, or an error when the link is gone.
+    pub(crate) fn report_later(&self) -> oneshot::Receiver<LinkReport> {
         let (answer, report) = oneshot::channel();
-        if self.command(Command::Report(answer)).is_err() {
-            return LinkReport::default();
-        }
-        report.await.unwrap_or_default()
+        // A link that takes no command drops the sender, which is the answer.
+        let _ = self.command(Command::Report(answer));
+        report
     }
 
     /// Closes the link; `Closed` follows. What was sent but not acknowledged may be lost.

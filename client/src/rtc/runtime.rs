@@ -16,7 +16,7 @@ use webrtc::runtime::{
 };
 
 use super::landing::Landing;
-use super::limits::{CONNECTING_SLEEP, SOCKET_BUFFER};
+use super::limits::{CONNECTING_SLEEP, RELAY_ROUND, SOCKET_BUFFER};
 use super::shared::LinkShared;
 use super::socket::FilteredSocket;
 
@@ -101,6 +101,15 @@ impl Runtime for LinkRuntime {
     fn sleep(&self, duration: Duration) -> Boxed<'static, ()> {
         if self.shared.is_connecting(self.base.now()) {
             self.base.sleep(duration.min(CONNECTING_SLEEP))
+        } else if self.shared.take_round() {
+            self.base.sleep(duration.min(RELAY_ROUND))
+        } else if self.shared.is_relayed() {
+            let (slept, shared) = (self.base.sleep(duration), Arc::clone(&self.shared));
+            Box::pin(async move {
+                slept.await;
+                // A timer that fires sends something.
+                shared.stir();
+            })
         } else {
             self.base.sleep(duration)
         }

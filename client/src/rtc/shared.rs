@@ -11,7 +11,7 @@ use webrtc::runtime::AsyncUdpSocket;
 use super::assembly::{Abuse, AssemblyGuard};
 use super::gate::AddressGate;
 use super::lane::{Channel, Lane};
-use super::limits::CONNECTING_MAX;
+use super::limits::{CONNECTING_MAX, GATHERING_MAX, RELAY_ROUNDS};
 use super::pacer::CheckPacer;
 use super::repeat::Repeater;
 
@@ -33,6 +33,10 @@ pub(super) struct LinkShared {
     refused: OnceLock<u8>,
     driver_ended: AtomicBool,
     nudged: AtomicBool,
+    /// Whether what goes to the peer goes out inside TURN's ChannelData.
+    relayed: AtomicBool,
+    /// Rounds the driver is still to make without sleeping long.
+    rounds: AtomicUsize,
     socket_reader: Mutex<Option<Waker>>,
     /// Wakes the repeating task: a handshake burst was sent.
     pub(super) repeat: Notify,
@@ -63,6 +67,8 @@ impl LinkShared {
             refused: OnceLock::new(),
             driver_ended: AtomicBool::new(false),
             nudged: AtomicBool::new(false),
+            relayed: AtomicBool::new(false),
+            rounds: AtomicUsize::new(0),
             socket_reader: Mutex::default(),
             repeat: Notify::new(),
             alarm: Notify::new(),
@@ -92,8 +98,18 @@ impl LinkShared {
 
     /// From now on, for [`CONNECTING_MAX`], the driver may not sleep long.
     pub(super) fn start_connecting(&self, now: Instant) {
-        *lock(&self.connecting_until) = Some(now + CONNECTING_MAX);
+        self.stay_awake_until(now + CONNECTING_MAX);
         self.pacer().reset();
+    }
+
+    /// From now on, for [`GATHERING_MAX`], the driver may not sleep long.
+    pub(super) fn start_gathering(&self, now: Instant) {
+        self.stay_awake_until(now + GATHERING_MAX);
+    }
+
+    fn stay_awake_until(&self, until: Instant) {
+        let mut held = lock(&self.connecting_until);
+        *held = Some(held.map_or(until, |held| held.max(until)));
     }
 
     /// The connection is made or given up: the driver may sleep as it likes.
@@ -116,6 +132,38 @@ impl LinkShared {
     /// Whether a nudge is due; each is taken once.
     pub(super) fn take_nudge(&self) -> bool {
         self.nudged.swap(false, Ordering::AcqRel)
+    }
+
+    /// Learns from a datagram that went out whether the path leads through TURN (RFC 8656 §12.4;
+    /// DTLS by its first byte, RFC 7983).
+    pub(super) fn went_out(&self, datagram: &[u8]) {
+        let is_dtls = |byte: Option<&u8>| matches!(byte, Some(20..=63));
+        match datagram.first() {
+            Some(0x40..=0x4f) if is_dtls(datagram.get(4)) => {
+                self.relayed.store(true, Ordering::Release);
+            }
+            first if is_dtls(first) => self.relayed.store(false, Ordering::Release),
+            _ => {}
+        }
+    }
+
+    pub(super) fn is_relayed(&self) -> bool {
+        self.relayed.load(Ordering::Acquire)
+    }
+
+    /// Something moves on this link: where it is relayed the driver has to go round a few times
+    /// before what it causes is out.
+    pub(super) fn stir(&self) {
+        if self.is_relayed() {
+            self.rounds.store(RELAY_ROUNDS, Ordering::Release);
+        }
+    }
+
+    /// Whether a round is due; each is taken once.
+    pub(super) fn take_round(&self) -> bool {
+        let one_less = |rounds: usize| rounds.checked_sub(1);
+        let (set, get) = (Ordering::AcqRel, Ordering::Acquire);
+        self.is_relayed() && self.rounds.fetch_update(set, get, one_less).is_ok()
     }
 
     /// Somebody waits for datagrams. The driver also probes with a waker that wakes nobody.
@@ -180,4 +228,33 @@ impl LinkShared {
 /// A poisoned lock guards plain counters here: they stay usable.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_relayed_link_goes_round_a_few_times_after_something_moved() {
+        let shared = LinkShared::new(AssemblyGuard::new(1 << 20, 1_024), 1_024);
+        let (dtls, channel_data) = ([22, 254, 253], [0x40, 0, 0, 13, 22, 254, 253]);
+        shared.went_out(&dtls);
+        shared.stir();
+        assert!(
+            !shared.take_round(),
+            "a direct one needs no more than it has"
+        );
+        // A check through TURN says nothing of the path that is used.
+        shared.went_out(&[0x40, 0, 0, 20, 0, 1, 0, 0]);
+        assert!(!shared.is_relayed());
+        shared.went_out(&channel_data);
+        assert!(!shared.take_round(), "nothing moved yet");
+        shared.stir();
+        let rounds = std::iter::from_fn(|| shared.take_round().then_some(()));
+        assert_eq!(rounds.count(), RELAY_ROUNDS);
+        shared.went_out(&dtls);
+        shared.stir();
+        assert!(!shared.take_round(), "it moved to a direct path");
+        shared.went_out(&[]);
+    }
 }

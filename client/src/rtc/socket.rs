@@ -53,6 +53,7 @@ impl FilteredSocket {
     }
 
     fn sent(&self, transmit: &Transmit<'_>) {
+        self.shared.went_out(transmit.contents);
         self.shared
             .gate()
             .sent(transmit.destination, transmit.contents);
@@ -98,6 +99,9 @@ impl FilteredSocket {
             at = end;
         }
         meta.len = kept;
+        if kept > 0 {
+            self.shared.stir();
+        }
         kept > 0
     }
 }

@@ -24,6 +24,12 @@ impl Backoff {
         ceiling.mul_f64(f64::from(fraction) / f64::from(u32::MAX))
     }
 
+    /// The delay before the first dial on another network.
+    pub(super) fn afresh(&mut self) -> Duration {
+        self.failures = 0;
+        self.next()
+    }
+
     /// Tells how long the last socket lived.
     pub(super) fn lived(&mut self, lived: Duration) {
         if lived >= SOUND_AFTER {
@@ -57,5 +63,12 @@ mod tests {
         assert_eq!(backoff.ceiling(), RECONNECT_MAX);
         backoff.lived(SOUND_AFTER);
         assert_eq!(backoff.ceiling(), RECONNECT_MIN);
+        backoff.failures = 40;
+        assert!(backoff.afresh() <= RECONNECT_MIN);
+        assert_eq!(
+            backoff.ceiling(),
+            RECONNECT_MIN * 2,
+            "and it goes on from there"
+        );
     }
 }

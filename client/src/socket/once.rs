@@ -7,7 +7,7 @@ use crate::limits::{SOCKET_RECEIVE_QUEUE, SOCKET_SEND_QUEUE};
 use client_core::input::SocketId;
 use client_core::output::SignalCommand;
 use std::sync::Arc;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 /// Everything the task needs.
 pub(super) struct Once {
@@ -44,6 +44,8 @@ impl Once {
         let handle = SocketHandle {
             commands: command_tx,
             events: event_rx,
+            // Nobody redials it: the core opens another.
+            redial: Arc::new(Notify::new()),
         };
         (socket, handle)
     }
@@ -71,6 +73,7 @@ impl Once {
                 "a newer socket of this device took over".to_owned()
             }
             End::GoAway { reason, .. } | End::Lost(reason) => reason,
+            End::Redial => "it was to be dialled again".to_owned(),
         };
         // A driver that is gone needs no answer.
         let _ = self

@@ -40,6 +40,8 @@ pub(super) enum End {
     Superseded(Vec<u8>),
     /// The gateway asked to come back later.
     GoAway { wait: Duration, reason: String },
+    /// It was told to dial again at once.
+    Redial,
     /// Anything else.
     Lost(String),
 }

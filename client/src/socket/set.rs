@@ -68,6 +68,13 @@ impl Sockets {
         self.slots.remove(&id);
     }
 
+    /// Has a kept socket give up its connection, or the pause before the next, and dial again.
+    pub(crate) fn redial(&self, id: SocketId) {
+        if let Some(slot) = self.slots.get(&id) {
+            slot.redial.notify_one();
+        }
+    }
+
     /// Queues a frame; `false` where its socket is not open or its queue is full.
     pub(crate) fn send(&self, command: SignalCommand) -> bool {
         let slot = self.slots.get(&command.socket);

@@ -241,6 +241,25 @@ async fn a_lost_socket_is_dialled_again_and_a_refusal_is_told() {
 }
 
 #[tokio::test]
+async fn on_another_network_it_dials_again_whatever_it_was_at() {
+    let mut world = world().await;
+    let (_silent, _) = sign_in(&world.listener).await;
+    assert!(matches!(world.event().await, SocketEvent::Up { .. }));
+    // The connection looks sound.
+    world.handle.redial.notify_one();
+    let SocketEvent::Down { reason, .. } = world.event().await else {
+        panic!("it is given up");
+    };
+    assert!(reason.contains("network"), "{reason}");
+    // Nothing comes of the next dial.
+    let _unanswered = accept(&world.listener).await;
+    world.handle.redial.notify_one();
+    assert!(matches!(world.event().await, SocketEvent::Down { .. }));
+    let (_peer, _) = sign_in(&world.listener).await;
+    assert!(matches!(world.event().await, SocketEvent::Up { .. }));
+}
+
+#[tokio::test]
 async fn a_take_over_waits_for_the_verdict() {
     let mut world = world().await;
     for stay in [true, false] {

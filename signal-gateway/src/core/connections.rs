@@ -44,7 +44,14 @@ pub struct Connections {
     limits: ConnectionLimits,
     total: usize,
     unauthenticated: usize,
-    per_ip: BTreeMap<Origin, usize>,
+    per_ip: BTreeMap<Origin, OfAddress>,
+}
+
+/// Connections of one address.
+#[derive(Debug, Default)]
+struct OfAddress {
+    all: usize,
+    unauthenticated: usize,
 }
 
 impl Connections {
@@ -67,11 +74,13 @@ impl Connections {
             return Err(Full::Unauthenticated);
         }
         if self.is_counted(ip) {
-            let count = self.per_ip.entry(Origin::of(ip)).or_default();
-            if *count >= self.limits.per_ip {
+            let here = self.per_ip.entry(Origin::of(ip)).or_default();
+            let strangers = here.unauthenticated >= self.limits.per_ip_unauthenticated;
+            if strangers || here.all >= self.limits.per_ip {
                 return Err(Full::PerIp);
             }
-            *count += 1;
+            here.all += 1;
+            here.unauthenticated += 1;
         }
         self.total += 1;
         self.unauthenticated += 1;
@@ -79,20 +88,23 @@ impl Connections {
     }
 
     /// A connection showed a credential for the first time.
-    pub fn authenticated(&mut self) {
+    pub fn authenticated(&mut self, ip: IpAddr) {
         self.unauthenticated = self.unauthenticated.saturating_sub(1);
+        if let Some(here) = self.per_ip.get_mut(&Origin::of(ip)) {
+            here.unauthenticated = here.unauthenticated.saturating_sub(1);
+        }
     }
 
     /// A connection is over.
     pub fn close(&mut self, ip: IpAddr, authenticated: bool) {
         self.total = self.total.saturating_sub(1);
         if !authenticated {
-            self.authenticated();
+            self.authenticated(ip);
         }
         let origin = Origin::of(ip);
-        if let Some(count) = self.per_ip.get_mut(&origin) {
-            *count -= 1;
-            if *count == 0 {
+        if let Some(here) = self.per_ip.get_mut(&origin) {
+            here.all = here.all.saturating_sub(1);
+            if here.all == 0 {
                 self.per_ip.remove(&origin);
             }
         }
@@ -119,6 +131,7 @@ mod tests {
     fn connections(per_ip: usize, total: usize, unauthenticated: usize) -> Connections {
         Connections::new(ConnectionLimits {
             per_ip,
+            per_ip_unauthenticated: per_ip,
             total,
             unauthenticated,
             ..ConnectionLimits::default()
@@ -145,6 +158,40 @@ mod tests {
         }
     }
 
+    /// Behind a carrier's NAT a thousand devices share an address: members are no strangers.
+    #[test]
+    fn many_members_share_an_address_and_few_strangers_do() {
+        let mut all = Connections::new(ConnectionLimits {
+            per_ip: 1_000,
+            per_ip_unauthenticated: 3,
+            ..ConnectionLimits::default()
+        });
+        let carrier = ip("203.0.113.9");
+        for _ in 0..997 {
+            assert_eq!(all.open(carrier), Ok(()));
+            all.authenticated(carrier);
+        }
+        for _ in 0..3 {
+            assert_eq!(all.open(carrier), Ok(()));
+        }
+        assert_eq!(
+            all.open(carrier),
+            Err(Full::PerIp),
+            "a fourth stranger, and a 1,001st"
+        );
+        all.authenticated(carrier);
+        assert_eq!(all.open(carrier), Err(Full::PerIp), "a 1,001st");
+        all.close(carrier, true);
+        assert_eq!(all.open(carrier), Ok(()));
+        for authenticated in [false, false, false] {
+            all.close(carrier, authenticated);
+        }
+        for _ in 0..997 {
+            all.close(carrier, true);
+        }
+        assert_eq!((all.total(), all.per_ip.len()), (0, 0));
+    }
+
     #[test]
     fn strangers_cannot_take_all_places() {
         let mut all = connections(100, 5, 2);
@@ -152,10 +199,10 @@ mod tests {
             assert_eq!(all.open(ip("127.0.0.1")), Ok(()));
         }
         assert_eq!(all.open(ip("127.0.0.1")), Err(Full::Unauthenticated));
-        all.authenticated();
+        all.authenticated(ip("127.0.0.1"));
         assert_eq!(all.open(ip("127.0.0.1")), Ok(()));
-        all.authenticated();
-        all.authenticated();
+        all.authenticated(ip("127.0.0.1"));
+        all.authenticated(ip("127.0.0.1"));
         assert_eq!(all.open(ip("127.0.0.1")), Ok(()));
         assert_eq!(all.open(ip("127.0.0.1")), Ok(()));
         assert_eq!(all.open(ip("127.0.0.1")), Err(Full::Total));

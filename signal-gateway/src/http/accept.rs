@@ -67,7 +67,7 @@ impl Peer {
                 .places
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
-                .authenticated();
+                .authenticated(self.ip());
         }
     }
 }

@@ -41,8 +41,10 @@ pub struct App {
     requests: Mutex<Table<DeviceFp>>,
     /// TURN credentials per device.
     ice_issues: Mutex<Table<DeviceFp>>,
+    /// Challenges and tokens per address and device.
+    challenges: Mutex<Table<(Origin, String)>>,
     /// Challenges, tokens and joins per address.
-    challenges: Mutex<Table<Origin>>,
+    addresses: Mutex<Table<Origin>>,
 }
 
 type Answer<T> = Result<Json<T>, Problem>;
@@ -70,6 +72,7 @@ impl App {
             requests: Mutex::new(Table::new(limits.request_rate, CALLERS_MAX)),
             ice_issues: Mutex::new(Table::new(limits.ice_rate, CALLERS_MAX)),
             challenges: Mutex::new(Table::new(limits.challenge_rate, CALLERS_MAX)),
+            addresses: Mutex::new(Table::new(limits.address_rate, CALLERS_MAX)),
         }
     }
 
@@ -100,13 +103,33 @@ impl App {
         Ok(caller)
     }
 
-    /// A place in the rate of callers without a token.
+    /// A place in the rate of an address without a token.
     fn stranger(&self, peer: &Peer) -> Result<(), Problem> {
-        let limits = self.signalling.limits.connections;
-        if peer.ip().to_canonical().is_loopback() && !limits.count_loopback {
+        if !self.is_counted(peer) {
             return Ok(());
         }
-        take(&self.challenges, Origin::of(peer.ip()), self.now_ms())
+        take(&self.addresses, Origin::of(peer.ip()), self.now_ms())
+    }
+
+    /// The same, and in the rate of the device that it says it is, at that address.
+    fn stranger_as(&self, peer: &Peer, network: &str, device: &str) -> Result<(), Problem> {
+        // Only names are kept: nobody chooses how long a key is.
+        let invalid = |error: beeline_proto::id::LabelError| {
+            Problem::new(ErrorCode::InvalidArgument, error.to_string())
+        };
+        let network = Label::new(network).map_err(invalid)?;
+        let device = Label::new(device).map_err(invalid)?;
+        self.stranger(peer)?;
+        if !self.is_counted(peer) {
+            return Ok(());
+        }
+        let key = (Origin::of(peer.ip()), format!("{network}/{device}"));
+        take(&self.challenges, key, self.now_ms())
+    }
+
+    fn is_counted(&self, peer: &Peer) -> bool {
+        let limits = self.signalling.limits.connections;
+        limits.count_loopback || !peer.ip().to_canonical().is_loopback()
     }
 
     fn now_ms(&self) -> u64 {
@@ -269,10 +292,9 @@ pub async fn challenge(
     Extension(peer): Extension<Peer>,
     body: Bytes,
 ) -> Answer<auth::GetChallengeResponse> {
-    app.stranger(&peer)?;
-    Ok(Json(
-        app.authority.client().get_challenge(read(&body)?).await?,
-    ))
+    let request: auth::GetChallengeRequest = read(&body)?;
+    app.stranger_as(&peer, &request.network_id, &request.device_id)?;
+    Ok(Json(app.authority.client().get_challenge(request).await?))
 }
 
 /// `POST /auth/token`
@@ -281,10 +303,9 @@ pub async fn token(
     Extension(peer): Extension<Peer>,
     body: Bytes,
 ) -> Answer<auth::CreateTokenResponse> {
-    app.stranger(&peer)?;
-    Ok(Json(
-        app.authority.client().create_token(read(&body)?).await?,
-    ))
+    let request: auth::CreateTokenRequest = read(&body)?;
+    app.stranger_as(&peer, &request.network_id, &request.device_id)?;
+    Ok(Json(app.authority.client().create_token(request).await?))
 }
 
 /// `POST /network/{networkId}/join`

@@ -161,18 +161,32 @@ async fn strangers_leave_room_for_members() {
     let _carol = Socket::proven(stack.addr, &stack.home, &stack.carol).await;
 }
 
-/// T-HTTP-1 for members: challenges and joins of one address have a rate.
+/// T-HTTP-1 for members: challenges and joins have a rate, of each name and of each address. Many
+/// devices behind one address do not get in each other's way.
 #[tokio::test]
 async fn strangers_have_a_rate() {
     let stack = Stack::limited(|limits| {
         limits.connections.count_loopback = true;
         limits.challenge_rate.burst = 2;
+        limits.address_rate.burst = 7;
     })
     .await;
-    let ids = serde_json::json!({ "networkId": "home", "deviceId": "alice_1" });
-    let ask = || crate::client::post(stack.addr, "/auth/challenge", None, &ids);
-    assert_eq!((ask().await.status, ask().await.status), (200, 200));
-    let limited = ask().await;
-    assert_eq!(limited.problem(), (429, "RATE_LIMITED".into()));
+    let ask = async |device: &str| {
+        let ids = serde_json::json!({ "networkId": "home", "deviceId": device });
+        crate::client::post(stack.addr, "/auth/challenge", None, &ids).await
+    };
+    for device in ["alice_1", "bob_1", "carol_1"] {
+        assert_eq!(ask(device).await.status, 200, "{device}");
+        assert_eq!(ask(device).await.status, 200, "{device} at its limit");
+    }
+    let limited = ask("alice_1").await;
+    assert_eq!(limited.problem(), (429, "RATE_LIMITED".into()), "one more");
     assert!(limited.headers.contains_key("retry-after"));
+    // That was the seventh of this address.
+    let limited = ask("dave_1").await;
+    assert_eq!(
+        limited.problem(),
+        (429, "RATE_LIMITED".into()),
+        "the address"
+    );
 }

@@ -188,7 +188,7 @@ impl PeerManager {
                 self.out.counters.count("file-stalled");
                 self.ask_again(now, key);
                 if doubtful {
-                    self.doubt_link(now, key.0);
+                    self.doubt_path(now, key.0);
                 }
             }
             // The driver, or the store, answers.

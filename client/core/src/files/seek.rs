@@ -95,13 +95,9 @@ impl PeerManager {
     }
 
     /// Nothing comes over the link to a device though we asked: another one is made beside it.
-    pub(super) fn doubt_link(&mut self, now: Now, device: DeviceFp) {
-        let link = self.links.ready_to(device);
-        let ready = link.and_then(|id| self.links.get_mut(id)?.ready_mut());
-        let user = self.contacts.of_device(device).map(|c| c.row.label.clone());
-        if let (Some(ready), Some(user)) = (ready, user) {
-            ready.direct.doubted = true;
-            self.dial(now, &user, device, Rung::Cache);
+    pub(super) fn doubt_path(&mut self, now: Now, device: DeviceFp) {
+        if let Some(link) = self.links.ready_to(device) {
+            self.on_link_silent(now, link);
         }
     }
 

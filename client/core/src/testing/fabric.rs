@@ -72,9 +72,13 @@ impl World {
 
     /// A node opens or closes its socket at a coordinator.
     pub(super) fn own_socket(&mut self, id: NodeId, socket: SocketId, command: SocketCommand) {
-        let SocketCommand::Open { addr } = command else {
-            self.fabric.sockets.remove(&(id, socket));
-            return;
+        let addr = match command {
+            SocketCommand::Open { addr } => addr,
+            SocketCommand::Close => {
+                self.fabric.sockets.remove(&(id, socket));
+                return;
+            }
+            SocketCommand::Redial => return self.redial(id),
         };
         let serves = |other: &NodeId| {
             let node = self.node(*other);

@@ -118,6 +118,10 @@ pub struct World {
 /// Unix milliseconds at the beginning of every world.
 pub const EPOCH_MS: u64 = 1_795_000_000_000;
 
+/// How long a socket that was given up takes to be up again: the driver's shortest pause on
+/// average, and signing in.
+const REDIAL_MS: u64 = 300;
+
 /// Frames kept in [`World::signalled`].
 const SIGNALLED_MAX: usize = 10_000;
 
@@ -317,6 +321,15 @@ impl World {
         };
         let at = self.now_ms + 1;
         self.schedule_at(id, at, Happening::Input(Input::Signal(signal)));
+    }
+
+    /// A node gives up its socket and dials again.
+    fn redial(&mut self, id: NodeId) {
+        self.set_socket(id, false);
+        if self.gateway_up {
+            let up = Input::Signal(SignalInput::Up(SocketId::GATEWAY));
+            self.schedule(id, REDIAL_MS, Happening::Input(up));
+        }
     }
 
     fn schedule(&mut self, id: NodeId, after_ms: u64, happening: Happening) -> u64 {

@@ -26,6 +26,7 @@ mod properties;
 mod queries;
 mod reach;
 mod relay;
+mod roaming;
 mod routes;
 mod secrecy;
 mod settled;

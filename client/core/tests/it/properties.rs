@@ -17,7 +17,7 @@ fn bytes(world: &mut World, max: u64) -> Vec<u8> {
 }
 
 fn random_link_event(world: &mut World) -> RtcEvent {
-    match world.chance(8) {
+    match world.chance(9) {
         0 => RtcEvent::LocalDescription {
             sdp: "1 2 3".to_owned(),
         },
@@ -29,7 +29,8 @@ fn random_link_event(world: &mut World) -> RtcEvent {
         },
         4 => RtcEvent::Message(bytes(world, 200)),
         5 => RtcEvent::Writable,
-        6 => RtcEvent::Full {
+        6 => RtcEvent::Silent,
+        7 => RtcEvent::Full {
             refused: vec![bytes(world, 50)],
         },
         _ => RtcEvent::Closed {
