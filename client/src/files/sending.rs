@@ -203,6 +203,19 @@ impl Sending {
         self.report(FileEvent::Unreadable { id, detail });
     }
 
+    /// A link takes no frame of this file: nothing more of it goes there.
+    fn unfit(&mut self, link: LinkId, len: usize, limit: usize) {
+        let Some(lane) = self.lanes.get_mut(&link) else {
+            return;
+        };
+        let Some(id) = lane.grants.front().map(|grant| grant.id) else {
+            return;
+        };
+        lane.grants.retain(|grant| grant.id != id);
+        let detail = format!("a link takes frames of {limit} bytes; a chunk needs {len}");
+        self.report(FileEvent::Unfit { id, link, detail });
+    }
+
     fn report(&self, event: FileEvent) {
         // Nobody listening is how a client shuts down: the queue of work ends then.
         let _ = self.reports.blocking_send(event);
@@ -250,6 +263,10 @@ impl Sending {
                 lane.frame = Some(frame);
                 lane.blocked = true;
                 false
+            }
+            Err(SendError::TooLarge(limit)) => {
+                self.unfit(link, frame.len(), limit);
+                true
             }
             // It is about to close.
             Err(error) => {

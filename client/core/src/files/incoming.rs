@@ -8,7 +8,7 @@ use crate::event::Event;
 use crate::input::LinkId;
 use crate::limits::{
     FILE_AGAIN_MS, FILE_REPORT_BYTES, FILE_STALL_MS, FILE_STALL_MS_MAX, FILE_STALLS_TRUSTED,
-    FILE_TOLD_MS, FILES_ACTIVE_MAX,
+    FILE_TOLD_MS,
 };
 use crate::manager::PeerManager;
 use crate::output::Output;
@@ -52,7 +52,9 @@ pub(crate) struct Incoming {
     /// When to look at it again.
     pub(super) due_ms: Option<u64>,
     /// How often nothing came, since something did.
-    stalls: u32,
+    pub(super) stalls: u32,
+    /// Something stands in its way, and that was told.
+    pub(super) stuck: bool,
 }
 
 impl Incoming {
@@ -68,6 +70,7 @@ impl Incoming {
             told_ms: 0,
             due_ms: None,
             stalls: 0,
+            stuck: false,
         }
     }
 
@@ -81,6 +84,16 @@ impl Incoming {
             Stage::Preparing(link) | Stage::Taking(link) => Some(link),
             Stage::Idle | Stage::Finishing | Stage::Recording => None,
         }
+    }
+
+    /// How long chunks are waited for, milliseconds: each time nothing came, longer.
+    pub(super) fn stall_ms(&self) -> u64 {
+        (FILE_STALL_MS << self.stalls.min(8)).min(FILE_STALL_MS_MAX)
+    }
+
+    /// Whether it is to start as soon as it can.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.wants_link() && self.due_ms.is_none()
     }
 
     /// Whether a link to its sender would help.
@@ -112,8 +125,7 @@ impl PeerManager {
 
     /// Starts a wanted file, if there is a link to its sender and it is its turn.
     pub(super) fn start_incoming(&mut self, now: Now, key: FileInKey) {
-        let active = |i: &&Incoming| i.stage != Stage::Idle;
-        let full = self.files.incoming.values().filter(active).count() >= FILES_ACTIVE_MAX;
+        let has_turn = self.has_turn(key);
         let Some(incoming) = self.files.incoming.get_mut(&key) else {
             return;
         };
@@ -124,7 +136,7 @@ impl PeerManager {
         let Some(link) = self.links.ready_to(key.0) else {
             return self.seek(now, key.0);
         };
-        if full {
+        if !has_turn {
             return;
         }
         incoming.stage = Stage::Preparing(link);
@@ -136,8 +148,8 @@ impl PeerManager {
 
     /// Others may have waited for their turn.
     pub(super) fn start_waiting(&mut self, now: Now) {
-        let waiting = self.files.incoming.values().filter(|i| i.wants_link());
-        for key in waiting.map(|i| i.key()).collect::<Vec<_>>() {
+        let waiting = self.files.incoming.values().filter(|i| i.is_waiting());
+        for key in waiting.map(Incoming::key).collect::<Vec<_>>() {
             self.start_incoming(now, key);
         }
     }
@@ -167,8 +179,7 @@ impl PeerManager {
     /// Chunks are expected by then.
     fn expect_chunks(&mut self, now: Now, key: FileInKey) {
         if let Some(incoming) = self.files.incoming.get_mut(&key) {
-            let wait_ms = FILE_STALL_MS << incoming.stalls.min(8);
-            let at_ms = now.mono_ms + wait_ms.min(FILE_STALL_MS_MAX);
+            let at_ms = now.mono_ms + incoming.stall_ms();
             incoming.due_ms = Some(at_ms);
             self.timers.arm_by(Timer::Files, at_ms);
         }
@@ -186,7 +197,9 @@ impl PeerManager {
                 incoming.stalls = incoming.stalls.saturating_add(1);
                 let doubtful = incoming.stalls >= FILE_STALLS_TRUSTED;
                 self.out.counters.count("file-stalled");
-                self.ask_again(now, key);
+                if !self.yield_turn(now, key) {
+                    self.ask_again(now, key);
+                }
                 if doubtful {
                     self.doubt_path(now, key.0);
                 }
@@ -220,7 +233,7 @@ impl PeerManager {
             return;
         }
         incoming.written = incoming.written.saturating_add(chunks);
-        incoming.stalls = 0;
+        (incoming.stalls, incoming.stuck) = (0, false);
         if left == 0 {
             self.out.push(Output::File(FileCommand::Leave { key }));
             return self.finish(key);

@@ -3,7 +3,7 @@
 //! ```text
 //!   sending    Open ─▶ Opened      Send ─▶ Sent …      Stop, Shut
 //!   receiving  Prepare ─▶ Prepared   Take ─▶ Written …   Finish ─▶ Finished
-//!              Leave, Discard, Forget
+//!              Leave, Discard, Forget; Sweep
 //! ```
 
 use super::rows::{FileInKey, FileInfo};
@@ -88,6 +88,12 @@ pub enum FileCommand {
         /// The file.
         key: FileInKey,
     },
+    /// Remove what this home has of any other file that is not in its place: an earlier process
+    /// ended before it could.
+    Sweep {
+        /// The files that are still wanted.
+        wanted: Vec<FileInKey>,
+    },
 }
 
 /// What came of it.
@@ -108,6 +114,15 @@ pub enum FileEvent {
         count: u64,
         /// As in the command.
         turn: u64,
+    },
+    /// The link takes no frame as long as one with a chunk of this file.
+    Unfit {
+        /// The file.
+        id: MessageId,
+        /// The link.
+        link: LinkId,
+        /// For people.
+        detail: String,
     },
     /// The content cannot be read, or is not what was offered any more.
     Unreadable {
@@ -140,6 +155,15 @@ pub enum FileEvent {
         key: FileInKey,
         /// Where.
         path: String,
+    },
+    /// A file for us cannot go on now. What there is of it is kept, and it must be prepared anew.
+    Stuck {
+        /// The file.
+        key: FileInKey,
+        /// Why.
+        reason: FileReason,
+        /// For people.
+        detail: String,
     },
     /// A file for us cannot go on.
     Failed {
@@ -250,6 +274,13 @@ pub enum FileStage {
     Paused {
         /// By us, not by the other side.
         by_us: bool,
+    },
+    /// Something stands in its way at the receiver, who tries again by itself.
+    Waiting {
+        /// What.
+        reason: FileReason,
+        /// For people, where more is known here.
+        detail: Option<String>,
     },
     /// The link is gone; it goes on when there is a new one.
     Interrupted,

@@ -71,6 +71,8 @@ pub struct Node {
     pub can_store: bool,
     /// How much of it.
     pub keep: Keep,
+    /// The longest frame it takes, bytes; `None` for what a client takes.
+    pub frame_len_max: Option<usize>,
     /// Which files it takes.
     pub files: Option<FilePolicy>,
     /// The bytes of files, as its driver has them.
@@ -104,6 +106,7 @@ impl Node {
             can_relay: true,
             can_store: false,
             keep: Keep::default(),
+            frame_len_max: None,
             files: None,
             disk: Disk::default(),
             wall_skew_ms: 0,
@@ -156,6 +159,7 @@ impl Node {
         } else {
             Box::new(CheapCrypto::new(seed))
         };
+        let usual = Config::new(network, &self.signal_addr);
         let config = Config {
             coordinator: self.coordinator,
             unlisted: self.unlisted,
@@ -164,7 +168,8 @@ impl Node {
             can_store: self.can_store,
             keep: self.keep,
             files: self.files.clone(),
-            ..Config::new(network, &self.signal_addr)
+            frame_len_max: self.frame_len_max.unwrap_or(usual.frame_len_max),
+            ..usual
         };
         let manager = PeerManager::new(config, identity, loaded, crypto, now);
         self.manager = Some(manager.expect("its own chain is good"));

@@ -10,6 +10,8 @@ mod custody;
 mod devices;
 mod files;
 mod files_chance;
+mod files_lies;
+mod files_stuck;
 mod first;
 mod flood;
 mod glare;
