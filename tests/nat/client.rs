@@ -1,5 +1,6 @@
 //! A client of a party: a home that joined, and a `run` in it that is asked over its socket.
 
+use super::file::inbox_of;
 use super::program::{DEADLINE, Program, Wrong, binary};
 use beeline_proto::pb::client::v1::client_service_client::ClientServiceClient;
 use beeline_proto::pb::client::v1::{QueryRequest, SendRequest, SendResponse, WatchRequest};
@@ -17,7 +18,7 @@ const DELIVERY_MS: u32 = 30_000;
 /// A running client.
 pub(crate) struct Client {
     pub(crate) program: Program,
-    service: ClientServiceClient<Channel>,
+    pub(crate) service: ClientServiceClient<Channel>,
 }
 
 impl Client {
@@ -44,7 +45,8 @@ impl Client {
         let beeline = binary("BEELINE_BIN", "beeline")?;
         let home = dir.join(user);
         let at = home.display().to_string();
-        let run = ["--json", "--home", &at, "run"];
+        let files = inbox_of(dir, user).display().to_string();
+        let run = ["--json", "--home", &at, "run", "--files", &files];
         let mut program = Program::start(space, user, dir, &beeline, &run)?;
         program.event("online").await?;
         program.drain();

@@ -80,6 +80,8 @@ pub(crate) struct Held {
     pub(crate) servers: Servers,
     pub(crate) dir: TempDir,
     pub(crate) ice: Ice,
+    /// Size of the file that is on its way when trouble comes, if one is.
+    pub(crate) file_mib: Option<u64>,
     /// Tries played.
     pub(crate) played: usize,
 }
@@ -101,6 +103,7 @@ impl Held {
             servers,
             dir,
             ice,
+            file_mib: None,
             played: 0,
         })
     }
@@ -134,6 +137,7 @@ impl Held {
 /// Plays one pair.
 pub(crate) async fn play(scenario: &Scenario, kinds: [Kind; 2]) -> Result<Row, Wrong> {
     let mut held = Held::build(kinds, scenario.conditions, scenario.ice).await?;
+    held.file_mib = scenario.file_mib;
     let mut row = Row {
         kinds,
         ice: scenario.ice,

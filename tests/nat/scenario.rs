@@ -19,6 +19,8 @@ pub(crate) struct Scenario {
     pub(crate) ice: Ice,
     pub(crate) conditions: Conditions,
     pub(crate) trouble: Option<Trouble>,
+    /// Size of a file that is on its way when the trouble comes, MiB.
+    pub(crate) file_mib: Option<u64>,
     /// Fresh processes per pair.
     pub(crate) tries: usize,
 }
@@ -43,6 +45,7 @@ struct Entry {
     #[serde(default = "cable_mtu")]
     mtu: u16,
     trouble: Option<Trouble>,
+    file_mib: Option<u64>,
     #[serde(default = "once")]
     tries: usize,
 }
@@ -103,6 +106,7 @@ fn read(entry: Entry) -> Result<Scenario, Wrong> {
             ..Conditions::CABLE
         },
         trouble: entry.trouble,
+        file_mib: entry.file_mib,
         tries: entry.tries,
     })
 }
