@@ -1,5 +1,5 @@
-//! A disk that fills while a file comes: what came is kept, both sides are told why it waits, and it
-//! goes on when there is room. The disk is a small file system in memory, so this needs root, as
+//! A disk that fills while a file comes: what came is kept, both sides are told why it waits, and
+//! it goes on when there is room. The disk is a small file system in memory, so this needs root, as
 //! other tests do.
 
 use crate::files::{Scene, content, text};

@@ -1,5 +1,5 @@
-//! Lies about files, signed by members: offers that cannot be, chunks nobody has, ends that are none
-//! of theirs. They cost the liar its file and nobody anything else.
+//! Lies about files, signed by members: offers that cannot be, chunks nobody has, ends that are
+//! none of theirs. They cost the liar its file and nobody anything else.
 
 use crate::files::{assert_settled, is_done, moved, offer, stages, two};
 use crate::tap::{counted, frame, items, reword};

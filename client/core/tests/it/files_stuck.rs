@@ -15,8 +15,12 @@ const MIB: u64 = 1024 * 1024;
 
 /// How often a node was told that a file waits.
 fn waits(world: &World, id: NodeId) -> usize {
-    let full = |stage: &&FileStage| matches!(stage, FileStage::Waiting { reason, .. } if *reason == FileReason::NoRoom);
-    stages(world, id).iter().filter(full).count()
+    let stages = stages(world, id).into_iter();
+    let full = stages.filter(|stage| match stage {
+        FileStage::Waiting { reason, .. } => *reason == FileReason::NoRoom,
+        _ => false,
+    });
+    full.count()
 }
 
 #[test]
