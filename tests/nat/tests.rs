@@ -65,7 +65,7 @@ async fn a_host_without_udp_is_reached_by_its_signalling_socket() {
 #[tokio::test]
 async fn a_file_goes_on_from_another_address() {
     let mut scenario = named("file-readdress").expect("it is there");
-    (scenario.tries, scenario.file_mib) = (1, Some(32));
+    (scenario.tries, scenario.file_mib) = (1, Some(16));
     let row = play(&scenario, scenario.pairs[0]).await.expect("played");
     assert_eq!(row.tries[0].wrong, None);
     assert!(row.tries[0].back.is_some(), "the file arrived");
