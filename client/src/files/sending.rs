@@ -204,15 +204,16 @@ impl Sending {
     }
 
     /// A link takes no frame of this file: nothing more of it goes there.
-    fn unfit(&mut self, link: LinkId, len: usize, limit: usize) {
+    fn unfit(&mut self, link: LinkId, limit: usize) {
         let Some(lane) = self.lanes.get_mut(&link) else {
             return;
         };
+        lane.frame = None;
         let Some(id) = lane.grants.front().map(|grant| grant.id) else {
             return;
         };
         lane.grants.retain(|grant| grant.id != id);
-        let detail = format!("a link takes frames of {limit} bytes; a chunk needs {len}");
+        let detail = format!("a link takes frames of {limit} bytes, and a chunk needs more");
         self.report(FileEvent::Unfit { id, link, detail });
     }
 
@@ -265,7 +266,7 @@ impl Sending {
                 false
             }
             Err(SendError::TooLarge(limit)) => {
-                self.unfit(link, frame.len(), limit);
+                self.unfit(link, limit);
                 true
             }
             // It is about to close.
