@@ -134,7 +134,7 @@ impl PeerManager {
         self.resume_in(now, device);
     }
 
-    /// A link is gone: what went over it is looked for a new one.
+    /// A link is gone: what went over it goes on over another that is open, or one is looked for.
     pub(crate) fn on_file_link_ended(
         &mut self,
         now: Now,
@@ -144,7 +144,12 @@ impl PeerManager {
     ) {
         self.interrupt_out(link);
         self.interrupt_in(link);
-        if opened && self.files_want(device) {
+        if !opened || !self.files_want(device) {
+            return;
+        }
+        if self.links.ready_to(device).is_some() {
+            self.start_waiting(now);
+        } else {
             self.seek(now, device);
         }
     }
