@@ -53,8 +53,8 @@ pub(crate) struct Incoming {
     pub(super) due_ms: Option<u64>,
     /// How often nothing came, since something did.
     pub(super) stalls: u32,
-    /// Something stands in its way, and that was told.
-    pub(super) stuck: bool,
+    /// What stands in its way, as was told.
+    pub(super) stuck: Option<FileReason>,
 }
 
 impl Incoming {
@@ -70,7 +70,7 @@ impl Incoming {
             told_ms: 0,
             due_ms: None,
             stalls: 0,
-            stuck: false,
+            stuck: None,
         }
     }
 
@@ -201,6 +201,8 @@ impl PeerManager {
                     self.ask_again(now, key);
                 }
                 if doubtful {
+                    let detail = "its sender sends nothing; it is asked for again".to_owned();
+                    self.tell_stuck(key, FileReason::Unspecified, detail);
                     self.doubt_path(now, key.0);
                 }
             }
@@ -233,7 +235,7 @@ impl PeerManager {
             return;
         }
         incoming.written = incoming.written.saturating_add(chunks);
-        (incoming.stalls, incoming.stuck) = (0, false);
+        (incoming.stalls, incoming.stuck) = (0, None);
         if left == 0 {
             self.out.push(Output::File(FileCommand::Leave { key }));
             return self.finish(key);
