@@ -106,8 +106,9 @@ pub const FILE_WINDOW_FIRST: usize = 128 * 1024;
 /// Of what a path holds, how much is kept under way: less starves it when acknowledgements come
 /// late, more makes chat wait.
 pub const FILE_GAIN: f64 = 1.5;
-/// What machines need beside the path: from an acknowledgement until more is handed over.
-pub const FILE_SLACK: Duration = Duration::from_micros(250);
+/// What machines need beside the path: from an acknowledgement until more is handed over, while
+/// others run too. A word of chat waits so much longer at most.
+pub const FILE_SLACK: Duration = Duration::from_millis(2);
 /// How long the shortest time to an acknowledgement is believed, twice over.
 pub const FILE_BASE_FOR: Duration = Duration::from_secs(10);
 /// How often a frame that waits looks at the path by itself. The crate tells of room only when what
