@@ -80,8 +80,13 @@ pub const FILE_FRAMES_QUEUE: usize = 256;
 /// What the threads of files tell the driver, waiting; they wait for it.
 pub const FILE_REPORTS_QUEUE: usize = 256;
 
-/// Chunks written before it is said, while more wait: half a mebibyte of the largest.
+/// Chunks written before it is said: half a mebibyte of the largest. Each word costs the driver a
+/// turn.
 pub const FILE_REPORT_CHUNKS: u64 = 8;
+
+/// How long fewer of them wait to be said: short beside what a person sees, long beside what the
+/// next ones take to come.
+pub const FILE_REPORT_WAIT: Duration = Duration::from_millis(5);
 
 /// Files hashed for an offer and kept readable until somebody asks for them; others are hashed once
 /// more. At most 8 MiB of hashes each.

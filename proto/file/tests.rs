@@ -305,6 +305,22 @@ fn a_tree_is_made_of_its_chunks_in_order_and_of_all() {
 }
 
 #[test]
+fn leaves_hashed_elsewhere_make_the_same_tree() {
+    let content = content(5_000);
+    let shape = shape(5_000, 1_024);
+    let mut builder = TreeBuilder::new(shape);
+    for index in 0..shape.chunks() {
+        let leaf = leaf(&shape, index, chunk(&content, &shape, index));
+        builder.push_leaf(leaf).expect("the next leaf");
+    }
+    assert_eq!(builder.push_leaf([0; 32]), Err(FileError::NoSuchChunk));
+    let root = builder.finish().expect("all leaves").root();
+    assert_eq!(root, tree_of(&content, shape, 0).root());
+    let mut single = TreeBuilder::new(self::shape(10, 1_024));
+    assert_eq!(single.push_leaf([0; 32]), Err(FileError::NoSuchChunk));
+}
+
+#[test]
 fn siblings_are_those_of_the_tree() {
     let of = |chunks, index| siblings(chunks, index).collect::<Vec<_>>();
     assert_eq!(of(1, 0), []);

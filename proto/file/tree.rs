@@ -271,13 +271,27 @@ impl TreeBuilder {
         if data.len() != want.ok_or(FileError::NoSuchChunk)? {
             return Err(FileError::Length);
         }
-        if self.shape.chunks() == 1 {
-            self.single = Some(root_of(data));
-        } else {
-            self.group.push(leaf(&self.shape, self.next, data));
+        if self.shape.chunks() > 1 {
+            return self.push_leaf(leaf(&self.shape, self.next, data));
         }
+        self.single = Some(root_of(data));
+        self.next = 1;
+        Ok(())
+    }
+
+    /// Takes the next chunk by its [`leaf`], which may have been hashed elsewhere; whoever hashed
+    /// it saw to its length.
+    ///
+    /// # Errors
+    /// [`FileError::NoSuchChunk`] after the last, and for a content of one chunk: that has no leaf.
+    pub fn push_leaf(&mut self, leaf: Hash) -> Result<(), FileError> {
+        let chunks = self.shape.chunks();
+        if chunks == 1 || self.next == chunks {
+            return Err(FileError::NoSuchChunk);
+        }
+        self.group.push(leaf);
         self.next += 1;
-        if self.group.len() == 1 << self.base || self.next == self.shape.chunks() {
+        if self.group.len() == 1 << self.base || self.next == chunks {
             let mut nodes = std::mem::take(&mut self.group);
             while nodes.len() > 1 {
                 nodes = fold(&nodes);

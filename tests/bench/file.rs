@@ -1,19 +1,29 @@
-//! A file between two processes: hashed, read, sealed, sent, opened, proved, written and synced,
-//! beside the bare tuned crate, which only moves as many bytes; and chat while a file runs.
+//! A file between two clients, each a process with its store and disk: hashed, offered, read,
+//! sealed, sent, opened, proved, written, synced and said, beside the bare tuned crate, which only
+//! moves as many bytes; and messages while a file runs.
 //!
-//! Neither side is bound to a core: link and disk have a thread each, as in a client.
+//! Nobody is bound to a core: link and disk have threads of their own, as in any client.
 
+use crate::file_client::{FileClient, Sent};
+use crate::file_stages;
 use crate::measure::{Goal, Report, Samples, now, text};
-use crate::proc::{cpu_us, peak_kib};
+use crate::proc::{cpu_of_all_us, peak_kib};
 use crate::role::Child;
-use serde_json::{Value, json};
+use crate::servers::Servers;
+use beeline_tests::netns::Netns;
+use serde_json::json;
 use std::io::Write as _;
 use std::path::Path;
 
-/// Rounds of each contestant, in turn.
-const ROUNDS: usize = 3;
+/// Rounds of each contestant, in turn, unless `BEELINE_BENCH_FILE_ROUNDS` says otherwise.
+const ROUNDS: u64 = 5;
 /// Size of the file, MiB, unless `BEELINE_BENCH_FILE_MIB` says otherwise.
 const MIB: u64 = 1_024;
+/// Messages before the first round, and idle ones in each.
+const WARM_UP: usize = 50;
+const IDLE: usize = 300;
+/// Bytes the bare crate has under way on loopback, at most: more is slower.
+const BARE_UNDER_WAY: usize = 1024 * 1024;
 /// Ours over the bare crate's.
 const RATIO: f64 = 0.8;
 /// Chat beside a file over idle chat.
@@ -21,120 +31,160 @@ const CHAT: f64 = 5.0;
 /// Memory of each side, MiB, whatever the size.
 const PEAK_MIB: f64 = 64.0;
 
-/// What one transfer showed.
-struct Run {
-    mib_per_s: f64,
-    /// Of sender and receiver, for each GiB.
+/// What one transfer cost.
+pub(crate) struct Run {
+    pub(crate) mib_per_s: f64,
+    /// CPU of sender and receiver, seconds for each GiB.
     cpu_s: [f64; 2],
-    peak_mib: [f64; 2],
-    /// What the receiver said.
-    done: Value,
-    /// What the sender said.
-    sent: Value,
+    sent: Sent,
+}
+
+/// A number from the environment.
+pub(crate) fn asked(name: &str, otherwise: u64) -> u64 {
+    let said = std::env::var(name);
+    said.ok()
+        .and_then(|said| said.parse().ok())
+        .unwrap_or(otherwise)
 }
 
 /// Reports all of it.
 pub(crate) fn run(report: &mut Report) -> Result<(), String> {
-    let said = std::env::var("BEELINE_BENCH_FILE_MIB");
-    let mib = said.ok().and_then(|mib| mib.parse().ok()).unwrap_or(MIB);
+    let mib = asked("BEELINE_BENCH_FILE_MIB", MIB);
+    let rounds = asked("BEELINE_BENCH_FILE_ROUNDS", ROUNDS);
     let dir = tempfile::tempdir().map_err(text)?;
     let file = dir.path().join("sent");
     write_file(&file, mib)?;
-    let (mut ours, mut bare) = (Vec::new(), Vec::new());
-    for _ in 0..ROUNDS {
-        bare.push(transfer("bare-file", mib, &[])?);
-        ours.push(receive(&file, mib, false)?);
+    let servers = Servers::start()?;
+    let mut alice = FileClient::start(None, &servers.invite, "alice", dir.path())?;
+    let bob = FileClient::start(None, &servers.invite, "bob", dir.path())?;
+    alice.chat("bob", WARM_UP)?;
+    let (mut ours, mut bare, mut disk) = (Vec::new(), Vec::new(), Samples::default());
+    for _ in 0..rounds {
+        bare.push(bare_transfer([None; 2], "127.0.0.1", mib, BARE_UNDER_WAY)?);
+        ours.push(transfer((&mut alice, &bob), &file, mib, false)?);
+        disk.0.push(write_through(dir.path(), mib)?);
     }
     let rate = |runs: &[Run]| Samples(runs.iter().map(|run| run.mib_per_s).collect());
-    let name = format!("file of {mib} MiB");
+    let name = format!("file of {mib} MiB, from call to word");
     let ceiling = ("bare crate, 64 KiB", rate(&bare));
     report.ratio(&name, "MiB/s", rate(&ours), ceiling, Goal::AtLeast(RATIO));
     for (side, who) in ["sender", "receiver"].into_iter().enumerate() {
         let cpu = |runs: &[Run]| Samples(runs.iter().map(|run| run.cpu_s[side]).collect());
         let name = format!("… CPU of the {who}");
-        report.ratio(
-            &name,
-            "s/GiB",
-            cpu(&ours),
-            ("bare crate", cpu(&bare)),
-            Goal::Told,
-        );
-        let peak = Samples(ours.iter().map(|run| run.peak_mib[side]).collect());
+        let ceiling = ("bare crate", cpu(&bare));
+        report.ratio(&name, "s/GiB", cpu(&ours), ceiling, Goal::Told);
+    }
+    for (who, pid) in [("sender", alice.pid()), ("receiver", bob.pid())] {
+        let peak = Samples(vec![peak_kib(pid)? / 1_024.0]);
         let name = format!("… peak memory of the {who}");
         report.plain(&name, "MiB", peak, Goal::AtMost(PEAK_MIB));
     }
-    for (name, from, member) in [
-        ("… hashing before it", 0, "hashing_ms"),
-        ("… naming and last sync", 1, "finish_ms"),
-    ] {
-        let figure = |run: &Run| [&run.sent, &run.done][from][member].as_f64();
-        let figures = ours.iter().filter_map(figure).collect();
-        report.plain(name, "ms", Samples(figures), Goal::Told);
-    }
-    chat(report, &file, mib)
+    let offered = Samples(ours.iter().map(|run| run.sent.offered_s * 1e3).collect());
+    report.plain("… of this, hashing and offering", "ms", offered, Goal::Told);
+    let name = "… the disk alone: written and synced";
+    report.plain(name, "MiB/s", disk, Goal::Told);
+    file_stages::run(report, &file)?;
+    chat(report, (&mut alice, &bob), &file, (mib, rounds))
 }
 
-/// Round trips of 200 bytes, idle and beside a file.
-fn chat(report: &mut Report, file: &Path, mib: u64) -> Result<(), String> {
-    let (mut idle, mut busy) = <(Samples, Samples)>::default();
-    for _ in 0..ROUNDS {
-        let run = receive(file, mib, true)?;
-        let p99 = |member: &str| {
-            let trips = run.sent[member].as_array().ok_or("no round trips")?;
-            let trips = Samples(trips.iter().filter_map(Value::as_f64).collect());
-            Ok::<f64, String>(trips.quantile(0.99))
-        };
-        idle.0.push(p99("idle_us")?);
-        busy.0.push(p99("busy_us")?);
+/// Messages, idle and beside a file.
+fn chat(
+    report: &mut Report,
+    (alice, bob): (&mut FileClient, &FileClient),
+    file: &Path,
+    (mib, rounds): (u64, u64),
+) -> Result<(), String> {
+    let (mut idle, mut busy) = (Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        idle.push(Samples(alice.chat("bob", IDLE)?));
+        let run = transfer((&mut *alice, bob), file, mib, true)?;
+        busy.push(Samples(run.sent.chat_us));
     }
-    let name = "chat beside a file, round trip p99";
-    report.ratio(name, "µs", busy, ("idle", idle), Goal::AtMost(CHAT));
+    let at =
+        |rounds: &[Samples], share| Samples(rounds.iter().map(|r| r.quantile(share)).collect());
+    for (what, share, goal) in [("p50", 0.5, Goal::Told), ("p99", 0.99, Goal::AtMost(CHAT))] {
+        let name = format!("chat beside a file, send → DELIVERED, {what}");
+        let ceiling = ("idle", at(&idle, share));
+        report.ratio(&name, "µs", at(&busy, share), ceiling, goal);
+    }
     Ok(())
 }
 
-/// One transfer of ours, checked.
-fn receive(file: &Path, mib: u64, chat: bool) -> Result<Run, String> {
-    let inbox = tempfile::tempdir_in(file.parent().unwrap_or(file)).map_err(text)?;
-    let paths = [file, inbox.path()].map(|path| path.display().to_string());
-    let run = transfer("our-file", mib, &[&paths[0], &paths[1], &chat.to_string()])?;
-    let got = std::fs::metadata(inbox.path().join("sent")).map_err(text)?;
-    if got.len() != mib << 20 {
-        return Err(format!("{} bytes arrived", got.len()));
+/// One transfer between clients, checked; what arrived is removed.
+pub(crate) fn transfer(
+    (alice, bob): (&mut FileClient, &FileClient),
+    file: &Path,
+    mib: u64,
+    chat: bool,
+) -> Result<Run, String> {
+    let pids = [alice.pid(), bob.pid()];
+    let before = cpu(pids)?;
+    let sent = alice.send("bob", file, chat)?;
+    let after = cpu(pids)?;
+    let got = bob.inbox().join(file.file_name().unwrap_or_default());
+    let len = std::fs::metadata(&got).map_err(text)?.len();
+    if len != mib << 20 {
+        return Err(format!("{len} bytes arrived"));
     }
-    Ok(run)
+    std::fs::remove_file(&got).map_err(text)?;
+    Ok(run_of(mib, sent, before, after))
 }
 
-fn transfer(role: &str, mib: u64, more: &[&str]) -> Result<Run, String> {
-    let bytes = (mib << 20).to_string();
-    let start = |side| Child::start_anywhere(role, &[&[side, bytes.as_str()], more].concat());
-    let (mut sender, mut receiver) = (start("send")?, start("receive")?);
+fn run_of(mib: u64, sent: Sent, before: [f64; 2], after: [f64; 2]) -> Run {
+    let gib = mib as f64 / 1_024.0;
+    Run {
+        mib_per_s: mib as f64 / sent.took_s,
+        cpu_s: [0, 1].map(|side| (after[side] - before[side]) / 1e6 / gib),
+        sent,
+    }
+}
+
+fn cpu(pids: [u32; 2]) -> Result<[f64; 2], String> {
+    Ok([cpu_of_all_us(pids[0])?, cpu_of_all_us(pids[1])?])
+}
+
+/// As many bytes through the bare crate, from one address to itself or between namespaces; the
+/// second listens at `ip`, as does the first unless it is in another one.
+pub(crate) fn bare_transfer(
+    spaces: [Option<(&Netns, &str)>; 2],
+    ip: &str,
+    mib: u64,
+    under_way: usize,
+) -> Result<Run, String> {
+    let (bytes, under_way) = ((mib << 20).to_string(), under_way.to_string());
+    let start = |side: usize| {
+        let ip = spaces[side].map_or(ip, |(_, ip)| ip);
+        let args = [["send", "receive"][side], &bytes, ip, &under_way];
+        Child::start_in(spaces[side].map(|(space, _)| space), "bare-file", &args)
+    };
+    let (mut sender, mut receiver) = (start(0)?, start(1)?);
     // Each says its description with all candidates: the offer is the sender's ready line.
     let answer = receiver.ask(&sender.ready)?;
     sender.ask(&answer)?;
     let pids = [sender.pid(), receiver.pid()];
-    let cpu = || Ok::<_, String>([cpu_us(pids[0])?, cpu_us(pids[1])?]);
-    if role == "our-file" {
-        sender.ask(&json!({ "ping": true }))?;
-    }
-    let (before, start) = (cpu()?, now());
-    receiver.tell(&json!({ "go": true }))?;
+    let (before, start) = (cpu(pids)?, now());
     sender.tell(&json!({ "go": true }))?;
-    let done = receiver.line()?;
-    let took = start.elapsed().as_secs_f64();
-    let after = cpu()?;
-    let peak_mib = [peak_kib(pids[0])? / 1_024.0, peak_kib(pids[1])? / 1_024.0];
-    let gib = mib as f64 / 1_024.0;
-    Ok(Run {
-        mib_per_s: mib as f64 / took,
-        cpu_s: [0, 1].map(|side| (after[side] - before[side]) / 1e6 / gib),
-        peak_mib,
-        done,
-        sent: sender.line()?,
-    })
+    receiver.line()?;
+    let took_s = start.elapsed().as_secs_f64();
+    let after = cpu(pids)?;
+    let sent = Sent {
+        took_s,
+        ..Sent::default()
+    };
+    Ok(run_of(mib, sent, before, after))
+}
+
+/// MiB a second that the disk takes, the last sync included.
+fn write_through(dir: &Path, mib: u64) -> Result<f64, String> {
+    let (path, start) = (dir.join("disk"), now());
+    write_file(&path, mib)?;
+    let took_s = start.elapsed().as_secs_f64();
+    std::fs::remove_file(&path).map_err(text)?;
+    Ok(mib as f64 / took_s)
 }
 
 /// Bytes that nothing can shorten.
-fn write_file(path: &Path, mib: u64) -> Result<(), String> {
+pub(crate) fn write_file(path: &Path, mib: u64) -> Result<(), String> {
     let mut file = std::fs::File::create(path).map_err(text)?;
     let mut block = vec![0u8; 1 << 20];
     let mut state = 0x9e37_79b9_7f4a_7c15u64;

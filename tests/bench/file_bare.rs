@@ -23,8 +23,6 @@ use webrtc::runtime::{
 };
 
 const MESSAGE: usize = 64 * 1024;
-/// Bytes under way, at most.
-const UNDER_WAY: usize = 1024 * 1024;
 const BUFFER: usize = 4 * 1024 * 1024;
 
 type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -103,18 +101,19 @@ struct Side {
     gathered: Arc<Notify>,
 }
 
-/// The role `bare-file`: `send|receive BYTES`.
+/// The role `bare-file`: `send|receive BYTES IP UNDER-WAY`, the last in bytes.
 pub(crate) fn play(args: &[String], desk: &mut Desk) -> Result<(), String> {
-    let [side, bytes] = args else {
-        return Err("bare-file send|receive BYTES".into());
+    let [side, bytes, ip, under_way] = args else {
+        return Err("bare-file send|receive BYTES IP UNDER-WAY".into());
     };
     let bytes: usize = bytes.parse().map_err(text)?;
+    let under_way = under_way.parse().map_err(text)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(text)?;
     runtime.block_on(async {
-        let link = Side::new().await?;
+        let link = Side::new(ip, under_way).await?;
         if side == "send" {
             link.call(desk).await?;
             link.send(bytes).await?;
@@ -129,7 +128,7 @@ pub(crate) fn play(args: &[String], desk: &mut Desk) -> Result<(), String> {
 }
 
 impl Side {
-    async fn new() -> Result<Self, String> {
+    async fn new(ip: &str, under_way: usize) -> Result<Self, String> {
         let gathered = Arc::new(Notify::new());
         let settings = SettingEngineBuilder::new()
             .with_include_loopback_candidate(true)
@@ -141,8 +140,8 @@ impl Side {
             .with_setting_engine(settings)
             .with_handler(Arc::new(Handler(Arc::clone(&gathered))))
             .with_runtime(Arc::new(Tuned(runtime)))
-            .with_udp_addrs(vec!["127.0.0.1:0"])
-            .with_data_channel_send_buffer_limit(UNDER_WAY)
+            .with_udp_addrs(vec![format!("{ip}:0")])
+            .with_data_channel_send_buffer_limit(under_way)
             .build()
             .await
             .map_err(text)?;

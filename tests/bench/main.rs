@@ -4,7 +4,7 @@
 //! cargo bench -p beeline-tests                 # everything, a few minutes
 //! cargo bench -p beeline-tests -- gateway      # one part: crypto manager store gateway registry
 //!                                              # setup client burst outbox dedup custody
-//!                                              # wire memory file
+//!                                              # wire memory file folder link
 //! ```
 //!
 //! Machines differ and drift, so no figure stands alone: each part runs what it measures and the
@@ -20,7 +20,10 @@ mod dedup;
 mod delivery;
 mod file;
 mod file_bare;
-mod file_ours;
+mod file_client;
+mod file_link;
+mod file_stages;
+mod folder;
 mod gateway;
 mod grpc_bare;
 mod loopback;
@@ -65,6 +68,8 @@ const PARTS: &[(&str, Part)] = &[
     ("wire", wire::run),
     ("memory", memory::run),
     ("file", file::run),
+    ("folder", folder::run),
+    ("link", file_link::run),
 ];
 
 /// What this binary is when a part starts it again.
@@ -79,7 +84,7 @@ const ROLES: &[(&str, Role)] = &[
     ("peers", peers::play),
     ("keeper", custody::keeper),
     ("bare-file", file_bare::play),
-    ("our-file", file_ours::play),
+    ("file-client", file_client::play),
 ];
 
 fn main() {

@@ -185,7 +185,7 @@ pub(crate) fn play(args: &[String], desk: &mut Desk) -> Result<(), String> {
     Ok(())
 }
 
-async fn start(options: Options, invite: &str, user: &str) -> Result<Client, String> {
+pub(crate) async fn start(options: Options, invite: &str, user: &str) -> Result<Client, String> {
     join::join(&options, invite, user, None)
         .await
         .map_err(text)?;
@@ -256,11 +256,14 @@ async fn send(client: &Client, to: &Label, count: u64) -> Result<Value, String> 
     Ok(json!({ "micros": micros }))
 }
 
-fn label(text: &str) -> Result<Label, String> {
+pub(crate) fn label(text: &str) -> Result<Label, String> {
     Label::new(text).map_err(crate::measure::text)
 }
 
-async fn connect(client: &Client, users: impl Iterator<Item = &str>) -> Result<Value, String> {
+pub(crate) async fn connect(
+    client: &Client,
+    users: impl Iterator<Item = &str>,
+) -> Result<Value, String> {
     let mut events = client.subscribe();
     let mut waiting = BTreeSet::new();
     for user in users {
@@ -279,7 +282,9 @@ async fn connect(client: &Client, users: impl Iterator<Item = &str>) -> Result<V
     Ok(json!({}))
 }
 
-async fn next(events: &mut broadcast::Receiver<ClientEvent>) -> Result<ClientEvent, String> {
+pub(crate) async fn next(
+    events: &mut broadcast::Receiver<ClientEvent>,
+) -> Result<ClientEvent, String> {
     events.recv().await.map_err(text)
 }
 
@@ -293,7 +298,7 @@ fn delivered(event: &ClientEvent) -> Option<MessageId> {
     }
 }
 
-async fn deliver(
+pub(crate) async fn deliver(
     client: &Client,
     to: &Label,
     count: u64,

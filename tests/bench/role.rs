@@ -5,6 +5,7 @@
 //! child outlives the benchmark however that ends.
 
 use crate::measure::text;
+use beeline_tests::netns::Netns;
 use serde_json::Value;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, Stdio};
@@ -16,6 +17,9 @@ pub(crate) const FLAG: &str = "role";
 pub(crate) const SERVER_CORE: usize = 0;
 /// The core loads run on, this process among them.
 pub(crate) const LOAD_CORE: usize = 1;
+
+/// Every core, as `taskset` says it.
+const ANYWHERE: &str = "0-1023";
 
 /// A running child; dropping it ends it.
 pub(crate) struct Child {
@@ -38,7 +42,22 @@ impl Child {
     pub(crate) fn start_anywhere(role: &str, args: &[&str]) -> Result<Self, String> {
         let exe = std::env::current_exe().map_err(text)?;
         let exe = exe.to_str().ok_or("a path that is no text")?;
-        Self::run_on("0-1023", exe, &[&[FLAG, role], args].concat())
+        Self::run_on(ANYWHERE, exe, &[&[FLAG, role], args].concat())
+    }
+
+    /// The same inside a network namespace, if one is given.
+    pub(crate) fn start_in(
+        space: Option<&Netns>,
+        role: &str,
+        args: &[&str],
+    ) -> Result<Self, String> {
+        let Some(space) = space else {
+            return Self::start_anywhere(role, args);
+        };
+        let exe = std::env::current_exe().map_err(text)?;
+        let exe = exe.to_str().ok_or("a path that is no text")?;
+        let args = [&[FLAG, role], args].concat();
+        Self::spawn(space.command("taskset"), ANYWHERE, exe, &args)
     }
 
     /// Starts a program that speaks as this binary's children do.
@@ -47,7 +66,16 @@ impl Child {
     }
 
     fn run_on(cores: &str, program: &str, args: &[&str]) -> Result<Self, String> {
-        let mut process = Command::new("taskset")
+        Self::spawn(Command::new("taskset"), cores, program, args)
+    }
+
+    fn spawn(
+        mut taskset: Command,
+        cores: &str,
+        program: &str,
+        args: &[&str],
+    ) -> Result<Self, String> {
+        let mut process = taskset
             .args(["-c", cores])
             .arg(program)
             .args(args)

@@ -6,6 +6,7 @@ use beeline_gateway::Gateway;
 use beeline_proto::limits::INVITE_USES_MAX;
 use beeline_proto::pb::identity::v1::Role;
 use beeline_registry::Registry;
+use beeline_tests::netns::Netns;
 use std::time::Duration;
 
 /// The networkId.
@@ -31,9 +32,15 @@ pub(crate) struct RegistryChild {
 impl RegistryChild {
     /// Starts it.
     pub(crate) fn start(core: usize) -> Result<Self, String> {
+        Self::start_by(|role, args| Child::start(core, role, args))
+    }
+
+    fn start_by(
+        start: impl FnOnce(&str, &[&str]) -> Result<Child, String>,
+    ) -> Result<Self, String> {
         let dir = tempfile::tempdir().map_err(text)?;
         let data = dir.path().join("data").display().to_string();
-        let child = Child::start(core, "registry", &[&data])?;
+        let child = start("registry", &[&data])?;
         let said = |key| child.said(key).map(str::to_owned);
         let (url, invite, gateway_token) = (said("url")?, said("invite")?, said("token")?);
         Ok(Self {
@@ -98,8 +105,21 @@ pub(crate) struct Servers {
 impl Servers {
     /// Starts both on the servers' core.
     pub(crate) fn start() -> Result<Self, String> {
-        let mut registry = RegistryChild::start(SERVER_CORE)?;
+        let registry = RegistryChild::start(SERVER_CORE)?;
         let gateway = start_gateway(SERVER_CORE, &registry)?;
+        Self::of(gateway, registry)
+    }
+
+    /// The same in a network namespace, where the gateway is at `ip`.
+    pub(crate) fn start_in(space: &Netns, ip: &str) -> Result<Self, String> {
+        let registry =
+            RegistryChild::start_by(|role, args| Child::start_in(Some(space), role, args))?;
+        let args = [&registry.url, &registry.gateway_token, ip];
+        let gateway = Child::start_in(Some(space), "gateway", &args)?;
+        Self::of(gateway, registry)
+    }
+
+    fn of(gateway: Child, mut registry: RegistryChild) -> Result<Self, String> {
         let request = serde_json::json!({ "gateway": gateway.said("origin")? });
         let answer = registry.child.ask(&request)?;
         let invite = answer.get("invite").and_then(serde_json::Value::as_str);
@@ -117,13 +137,14 @@ pub(crate) fn start_gateway(core: usize, registry: &RegistryChild) -> Result<Chi
     Child::start(core, "gateway", &[&registry.url, &registry.gateway_token])
 }
 
-/// The gateway's role: `gateway REGISTRY-URL TOKEN-FILE`.
+/// The gateway's role: `gateway REGISTRY-URL TOKEN-FILE [IP]`, on loopback unless told otherwise.
 pub(crate) fn gateway(args: &[String], desk: &mut Desk) -> Result<(), String> {
-    let [registry, token] = args else {
-        return Err("gateway REGISTRY-URL TOKEN-FILE".into());
+    let [registry, token, more @ ..] = args else {
+        return Err("gateway REGISTRY-URL TOKEN-FILE [IP]".into());
     };
+    let ip = more.first().map_or("127.0.0.1", String::as_str);
     let config = beeline_gateway::Config {
-        listen: "127.0.0.1:0".parse().map_err(text)?,
+        listen: format!("{ip}:0").parse().map_err(text)?,
         registry: registry.clone(),
         gateway_token_file: token.into(),
         ..beeline_gateway::Config::default()

@@ -7,7 +7,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
-use beeline::rtc::limits::{DEFAULT_MESSAGE_BYTES, FILE_WINDOW_MAX};
+use beeline::rtc::limits::{
+    DEFAULT_MESSAGE_BYTES, FILE_OUTBOX_BYTES, FILE_OUTBOX_LOW, FILE_WINDOW_MAX,
+};
 use beeline::rtc::{BindTo, CloseReason, FileEvent, RtcConfig, RtcEvent, RtcFactory, SendError};
 use beeline_tests::rtc::{Node, connect, message, next};
 use beeline_tests::vnet::{Path, VirtualNet};
@@ -73,11 +75,13 @@ async fn frames_arrive_whole_and_in_order_over_a_path_that_loses_and_reorders() 
     };
     let net = VirtualNet::new(3, path);
     let (mut a, mut b) = pair(&net).await;
+    // Several outboxes full.
+    const FRAMES: u64 = 150;
     let sizes = [8, 9, 1_200, 16_384, DEFAULT_MESSAGE_BYTES];
     let mut held = 0;
     let send = async {
         room(&mut a).await;
-        for n in 0..60u64 {
+        for n in 0..FRAMES {
             let body = numbered(n, sizes[n as usize % sizes.len()]);
             while let Err(refused) = a.handle().send_file(body.clone()) {
                 assert_eq!(refused, SendError::Blocked);
@@ -88,7 +92,7 @@ async fn frames_arrive_whole_and_in_order_over_a_path_that_loses_and_reorders() 
         }
     };
     let receive = async {
-        for n in 0..60u64 {
+        for n in 0..FRAMES {
             assert_eq!(
                 frame(&mut b).await,
                 numbered(n, sizes[n as usize % sizes.len()])
@@ -100,6 +104,31 @@ async fn frames_arrive_whole_and_in_order_over_a_path_that_loses_and_reorders() 
     // `msg` was never used for any of it.
     a.handle().send(Bytes::from_static(b"said")).expect("taken");
     assert_eq!(message(&mut b).await, "said");
+}
+
+#[tokio::test(start_paused = true)]
+async fn frames_wait_ready_and_their_sender_is_asked_for_several() {
+    let path = Path {
+        delay: Duration::from_millis(20),
+        rate: 2_000_000,
+        ..Path::default()
+    };
+    let net = VirtualNet::new(9, path);
+    let (mut a, mut b) = pair(&net).await;
+    room(&mut a).await;
+    let fill = |a: &Node| {
+        let frames = std::iter::repeat_with(|| a.handle().send_file(numbered(1, FRAME)));
+        frames.take_while(Result::is_ok).count()
+    };
+    let first = fill(&a);
+    assert!(first * FRAME >= FILE_OUTBOX_BYTES, "{first} wait");
+    room(&mut a).await;
+    let more = fill(&a);
+    let asked = (FILE_OUTBOX_BYTES - FILE_OUTBOX_LOW) / FRAME;
+    assert!(more >= asked, "{more} of {asked}");
+    for _ in 0..first + more {
+        assert_eq!(frame(&mut b).await.len(), FRAME);
+    }
 }
 
 /// What one run over a path showed.

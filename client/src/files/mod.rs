@@ -23,6 +23,7 @@ mod dir;
 mod disk;
 mod error;
 mod folder;
+mod hashing;
 mod have;
 mod inbox;
 mod layout;

@@ -4,7 +4,7 @@
 use super::sending::OutWork;
 use super::work::{failed, thread};
 use super::{FilesError, Inbox, Offer, Opened, Sink};
-use crate::limits::FILE_REPORT_CHUNKS;
+use crate::limits::{FILE_REPORT_CHUNKS, FILE_REPORT_WAIT};
 use crate::rtc;
 use beeline_proto::file::frame;
 use beeline_proto::id::MessageId;
@@ -14,6 +14,7 @@ use client_core::files::rows::FileInKey;
 use client_core::input::LinkId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::pin::Pin;
 use tokio::sync::mpsc;
 
 /// What the thread is told.
@@ -76,10 +77,13 @@ pub(super) fn start(
         parts: BTreeMap::new(),
         taking: BTreeMap::new(),
     };
-    // Only to wait for two things at once; nothing else runs on it.
-    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    // Only to wait for several things at once; nothing else runs on it.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()?;
     thread("beeline-receive", move || {
         runtime.block_on(async {
+            let mut say = None;
             loop {
                 // What the core said of a file comes before its chunks.
                 tokio::select! {
@@ -90,14 +94,26 @@ pub(super) fn start(
                     },
                     Some((link, event)) = frames.recv() => {
                         receiving.on_link(LinkId(link.0), event).await;
-                        if frames.is_empty() {
-                            receiving.say_all().await;
+                        if say.is_none() && receiving.has_unsaid() {
+                            say = Some(Box::pin(tokio::time::sleep(FILE_REPORT_WAIT)));
                         }
+                    }
+                    () = when(say.as_mut()) => {
+                        say = None;
+                        receiving.say_all().await;
                     }
                 }
             }
         });
     })
+}
+
+/// Returns at that time; never, where there is none.
+async fn when(at: Option<&mut Pin<Box<tokio::time::Sleep>>>) {
+    match at {
+        Some(at) => at.await,
+        None => std::future::pending().await,
+    }
 }
 
 impl Receiving {
@@ -234,7 +250,11 @@ impl Receiving {
         .await;
     }
 
-    /// Nothing more waits: says what was written of every file.
+    fn has_unsaid(&self) -> bool {
+        self.taking.values().any(|taking| taking.unsaid > 0)
+    }
+
+    /// Says what was written of every file.
     async fn say_all(&mut self) {
         let unsaid = self.taking.iter().filter(|(_, taking)| taking.unsaid > 0);
         for at in unsaid.map(|(at, _)| *at).collect::<Vec<_>>() {

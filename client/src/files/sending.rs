@@ -247,21 +247,16 @@ impl Sending {
                 .get(&link)
                 .is_some_and(|lane| !lane.grants.is_empty());
         }
-        let lane = self.lanes.get_mut(&link);
-        let Some((lane, frame)) = lane.and_then(|lane| {
-            let frame = lane.frame.take()?;
-            Some((lane, frame))
-        }) else {
+        let Some(lane) = self.lanes.get_mut(&link) else {
             return false;
         };
-        match peer.send_file(frame.clone()) {
+        match peer.send_file_from(&mut lane.frame) {
             Ok(()) => {
                 self.finish_grant(link);
                 true
             }
             // Either way it says when there is room.
             Err(SendError::Blocked | SendError::NotOpen) => {
-                lane.frame = Some(frame);
                 lane.blocked = true;
                 false
             }

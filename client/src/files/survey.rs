@@ -1,11 +1,9 @@
 //! A file or folder that somebody wants to send: looked at, not yet read.
 
-use super::FilesError;
-use super::limits::HASH_READ;
 use super::source::{Content, Found, Source};
+use super::{FilesError, hashing};
 use beeline_proto::file::Shape;
 use beeline_proto::file::list::{self, Entry};
-use beeline_proto::file::tree::TreeBuilder;
 use beeline_proto::limits::{FILE_NAME_LEN_MAX, FOLDER_DEPTH_MAX, FOLDER_FILES_MAX};
 use std::path::{Path, PathBuf};
 
@@ -148,7 +146,7 @@ impl Survey {
         Ok(Shape::fitting(self.len, frame_len)?)
     }
 
-    /// Reads all of it once. `progress` is told the bytes done so far about once in a mebibyte;
+    /// Reads all of it once. `progress` is told the bytes done so far about once in two mebibytes;
     /// where it answers `false`, hashing ends.
     ///
     /// # Errors
@@ -162,22 +160,8 @@ impl Survey {
             return Err(FilesError::Changed(self.path));
         }
         let mut content = Content::new(self.path, self.entries, self.list, self.len);
-        let mut tree = TreeBuilder::new(shape);
-        let mut buffer = vec![0; HASH_READ];
-        let mut done = 0;
-        while done < shape.len() {
-            let end = shape.len().min(done + HASH_READ as u64);
-            let bytes = &mut buffer[..usize::try_from(end - done).unwrap_or(HASH_READ)];
-            content.read(done, bytes)?;
-            for chunk in bytes.chunks(shape.chunk_len() as usize) {
-                tree.push(chunk)?;
-            }
-            done = end;
-            if !progress(done) {
-                return Err(FilesError::Stopped);
-            }
-        }
-        Ok(Source::new(content, tree.finish()?))
+        let tree = hashing::tree_of(&mut content, shape, progress)?;
+        Ok(Source::new(content, tree))
     }
 }
 

@@ -11,7 +11,7 @@ use webrtc::error::Result;
 use webrtc::runtime::Runtime;
 
 use super::lane::{Channel, Lane};
-use super::limits::{NUDGE_EVERY, STALL_CHECK, STALLED_AFTER};
+use super::limits::{FILE_LOOK, NUDGE_EVERY, STALL_CHECK, STALLED_AFTER};
 use super::shared::LinkShared;
 use super::{FileEvent, LinkId, RtcEvent};
 
@@ -102,6 +102,9 @@ impl Flow {
                 .try_into_mut()
                 .unwrap_or_else(|shared| BytesMut::from(&shared[..]));
             let lane = self.lane();
+            if self.channel == Channel::File && !self.to_go().await {
+                return;
+            }
             let sent = lane.sent.fetch_add(bytes as u64, Ordering::AcqRel) + bytes as u64;
             if self.channel == Channel::File {
                 lane.window().sent(sent, self.runtime.now());
@@ -118,6 +121,19 @@ impl Flow {
                 return;
             }
         }
+    }
+
+    /// Returns once the path takes another frame of a file; `false` once nobody hears of room.
+    async fn to_go(&self) -> bool {
+        while !self.lane().may_go() {
+            tokio::select! {
+                () = self.lane().room() => {}
+                () = self.runtime.sleep(FILE_LOOK) => if !self.refresh().await {
+                    return false;
+                },
+            }
+        }
+        true
     }
 
     /// Watches for the association that has silently given up.
@@ -150,7 +166,13 @@ impl Flow {
                 self.learn(bytes as u64).await;
             }
         }
-        let room = lane.in_use() <= lane.room_at.load(Ordering::Acquire);
+        let room = match self.channel {
+            Channel::Msg => lane.in_use() <= lane.room_at.load(Ordering::Acquire),
+            Channel::File => {
+                lane.look_again();
+                lane.wants_frames()
+            }
+        };
         if room && lane.blocked.swap(false, Ordering::AcqRel) {
             return self.tell_room().await;
         }
@@ -178,7 +200,7 @@ impl Flow {
         }
     }
 
-    /// A blocked sender is told to go on once so many bytes at most are under way.
+    /// What waits goes on once so many bytes at most are under way.
     pub(super) async fn set_room(&self, bytes: usize) -> Result<()> {
         self.lane().room_at.store(bytes, Ordering::Release);
         let threshold = u32::try_from(bytes).unwrap_or(u32::MAX);

@@ -5,6 +5,9 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::Notify;
+
+use super::limits::{FILE_OUTBOX_BYTES, FILE_OUTBOX_LOW};
 use super::window::FileWindow;
 
 /// Which channel.
@@ -39,16 +42,48 @@ pub(super) struct Lane {
     pub(super) outstanding: AtomicUsize,
     /// Whether a send was refused and its sender is owed word of room.
     pub(super) blocked: AtomicBool,
-    /// Bytes in use up to which a blocked sender is told to go on.
+    /// Of `msg`: bytes in use up to which a blocked sender is told to go on. Of `file`: bytes not
+    /// acknowledged up to which the next frame is handed to the crate.
     pub(super) room_at: AtomicUsize,
     /// Only of `file`: how much to have under way.
     window: Mutex<FileWindow>,
+    /// Only of `file`: there may be room under way again.
+    gate: Notify,
 }
 
 impl Lane {
     /// Bytes of it that are not acknowledged.
     pub(super) fn in_use(&self) -> usize {
         self.queued.load(Ordering::Acquire) + self.outstanding.load(Ordering::Acquire)
+    }
+
+    /// Whether a frame of a file may wait in the outbox: there it is ready when the path is, and in
+    /// nobody's way.
+    pub(super) fn takes_frame(&self) -> bool {
+        self.queued.load(Ordering::Acquire) < FILE_OUTBOX_BYTES
+    }
+
+    /// Whether so few frames wait that their sender should make more.
+    pub(super) fn wants_frames(&self) -> bool {
+        self.queued.load(Ordering::Acquire) <= FILE_OUTBOX_LOW
+    }
+
+    /// Whether the path takes another frame of a file.
+    pub(super) fn may_go(&self) -> bool {
+        let outstanding = self.outstanding.load(Ordering::Acquire);
+        outstanding <= self.room_at.load(Ordering::Acquire)
+    }
+
+    /// Returns when the path may take another frame of a file. One task waits here.
+    pub(super) async fn room(&self) {
+        self.gate.notified().await;
+    }
+
+    /// Something was acknowledged, or more may be under way: whoever waits looks again.
+    pub(super) fn look_again(&self) {
+        if self.may_go() {
+            self.gate.notify_one();
+        }
     }
 
     /// How much of a file to have under way on this link.

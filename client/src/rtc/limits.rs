@@ -106,11 +106,20 @@ pub const FILE_WINDOW_FIRST: usize = 128 * 1024;
 /// Of what a path holds, how much is kept under way: less starves it when acknowledgements come
 /// late, more makes chat wait.
 pub const FILE_GAIN: f64 = 1.5;
-/// What machines need beside the path: from an acknowledgement until more is handed over.
-pub const FILE_SLACK: Duration = Duration::from_micros(250);
+/// What machines need beside the path: from an acknowledgement until more is handed over, while
+/// others run too. A word of chat waits so much longer at most.
+pub const FILE_SLACK: Duration = Duration::from_millis(2);
 /// How long the shortest time to an acknowledgement is believed, twice over.
 pub const FILE_BASE_FOR: Duration = Duration::from_secs(10);
-/// File frames waiting in one link's outbox: the window bounds their bytes, this tiny ones.
+/// How often a frame that waits looks at the path by itself. The crate tells of room only when what
+/// it has made packets of falls below the mark; what it holds beside that may be all that was above.
+pub const FILE_LOOK: Duration = Duration::from_millis(20);
+/// Bytes of files that wait in a link's outbox, sealed, until the path takes them: some 4 ms of
+/// the fastest, for which a busy machine may not run the thread that makes them. Chat goes past.
+pub const FILE_OUTBOX_BYTES: usize = 1024 * 1024;
+/// Bytes left there when their sender is asked for more: several frames each time it is woken.
+pub const FILE_OUTBOX_LOW: usize = FILE_OUTBOX_BYTES / 2;
+/// File frames waiting there: bounds tiny ones, which the bytes do not.
 pub const MAX_FILE_OUTBOX: usize = 1_024;
 
 /// SCTP streams a peer may use. Beeline has few, long-lived channels; each stream the crate

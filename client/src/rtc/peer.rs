@@ -203,19 +203,25 @@ impl RtcPeer {
             lane.blocked.store(true, Ordering::Release);
             return Err(SendError::Blocked);
         }
-        put(lane, &self.outbox, message)
+        put(lane, &self.outbox, message).map_err(|(error, _)| error)
     }
 
     /// Sends one frame on the channel `file`, reliably and in order; a `Vec` or `BytesMut` turned
-    /// into [`Bytes`] is not copied. As much is taken as the path holds
-    /// ([`RtcPeer::has_file_room`]), so that what is said on `msg` meanwhile need not wait long.
+    /// into [`Bytes`] is not copied, if no other handle of it is kept. Some frames wait here
+    /// ([`RtcPeer::has_file_room`]) until the path takes them; no more is under way than it holds,
+    /// so that what is said on `msg` meanwhile need not wait long.
     ///
     /// # Errors
     /// [`SendError`]; the frame was not taken. After [`SendError::Blocked`] a
     /// [`FileEvent::Room`](super::FileEvent::Room) follows.
     pub fn send_file(&self, frame: Bytes) -> Result<(), SendError> {
-        let lane = &self.shared.file;
-        self.check(lane, &self.file_outbox, frame.len())?;
+        self.send_file_from(&mut Some(frame))
+    }
+
+    /// The same, and a frame that is not taken stays where it is.
+    pub(crate) fn send_file_from(&self, frame: &mut Option<Bytes>) -> Result<(), SendError> {
+        let (lane, bytes) = (&self.shared.file, frame.as_ref().map_or(0, Bytes::len));
+        self.check(lane, &self.file_outbox, bytes)?;
         if !self.has_file_room() {
             lane.blocked.store(true, Ordering::Release);
             // Unless there was room a moment later, before anybody could know that we wait.
@@ -224,14 +230,20 @@ impl RtcPeer {
             }
             lane.blocked.store(false, Ordering::Release);
         }
-        put(lane, &self.file_outbox, frame)
+        let Some(taken) = frame.take() else {
+            return Ok(());
+        };
+        put(lane, &self.file_outbox, taken).map_err(|(error, refused)| {
+            *frame = Some(refused);
+            error
+        })
     }
 
     /// Whether the channel `file` takes a frame now. Where it does not,
     /// [`RtcPeer::send_file`] must be tried to be told when it does.
     pub fn has_file_room(&self) -> bool {
         let lane = &self.shared.file;
-        lane.open.load(Ordering::Acquire) && lane.in_use() <= lane.room_at.load(Ordering::Acquire)
+        lane.open.load(Ordering::Acquire) && lane.takes_frame()
     }
 
     /// Bytes sent on `file` and, as far as known, not yet acknowledged by the peer's stack.
@@ -301,17 +313,22 @@ impl RtcPeer {
     }
 }
 
-fn put(lane: &Lane, outbox: &mpsc::Sender<Bytes>, message: Bytes) -> Result<(), SendError> {
+/// Queues a message, or gives it back.
+fn put(
+    lane: &Lane,
+    outbox: &mpsc::Sender<Bytes>,
+    message: Bytes,
+) -> Result<(), (SendError, Bytes)> {
     let bytes = message.len();
     lane.queued.fetch_add(bytes, Ordering::AcqRel);
     outbox.try_send(message).map_err(|refused| {
         lane.queued.fetch_sub(bytes, Ordering::AcqRel);
         match refused {
-            TrySendError::Full(_) => {
+            TrySendError::Full(message) => {
                 lane.blocked.store(true, Ordering::Release);
-                SendError::Blocked
+                (SendError::Blocked, message)
             }
-            TrySendError::Closed(_) => SendError::Closed,
+            TrySendError::Closed(message) => (SendError::Closed, message),
         }
     })
 }

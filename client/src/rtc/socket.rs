@@ -93,7 +93,9 @@ impl FilteredSocket {
                 if shaking_hands && let Some(alert) = fatal_alert(&buffer[at..end]) {
                     self.shared.alert_received(alert);
                 }
-                buffer.copy_within(at..end, kept);
+                if kept < at {
+                    buffer.copy_within(at..end, kept);
+                }
                 kept += end - at;
             }
             at = end;

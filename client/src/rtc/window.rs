@@ -117,8 +117,12 @@ impl FileWindow {
             return FILE_WINDOW_FIRST;
         };
         let rate = self.rates.iter().copied().fold(0.0, f64::max);
-        let gain = if self.probing > 0 { 0.5 } else { FILE_GAIN };
-        let bytes = rate * (base.as_secs_f64() * gain + FILE_SLACK.as_secs_f64());
+        // While the shortest time is looked for, the queue of our own making must be gone.
+        let (gain, slack) = match self.probing {
+            0 => (FILE_GAIN, FILE_SLACK.as_secs_f64()),
+            _ => (0.5, 0.0),
+        };
+        let bytes = rate * (base.as_secs_f64() * gain + slack);
         // As a float it saturates; nothing that is not a number gets here.
         (bytes as usize).min(FILE_WINDOW_MAX)
     }
@@ -169,7 +173,8 @@ mod tests {
             (30e6, 100 * MS),
             (200e6, MS),
         ] {
-            let holds = rate * (delay.as_secs_f64() + FRAME as f64 / rate);
+            let trip = delay.as_secs_f64() + FRAME as f64 / rate + FILE_SLACK.as_secs_f64();
+            let holds = rate * trip;
             let (bytes, most) = over(rate, delay, Duration::from_secs(60));
             let ratio = bytes as f64 / holds.min(FILE_WINDOW_MAX as f64);
             assert!(
