@@ -205,8 +205,9 @@ pub const CA_LEN_MAX: u64 = 1024 * 1024;
 /// ICE servers taken from options and gateway together.
 pub const ICE_SERVERS_MAX: usize = 16;
 
-/// How often ICE servers are asked for again, at most and at least.
-pub const ICE_REFRESH_MIN: Duration = Duration::from_secs(60);
+/// How often ICE servers are asked for again, at most and at least: a gateway answers six times a
+/// minute.
+pub const ICE_REFRESH_MIN: Duration = Duration::from_secs(15);
 /// How soon they are asked for again after a failure; doubles up to [`ICE_REFRESH_MIN`].
 pub const ICE_RETRY_MIN: Duration = Duration::from_secs(1);
 /// See [`ICE_REFRESH_MIN`].

@@ -214,6 +214,7 @@ fn signalling() -> Vec<Sample> {
         context: world::link_context(fp(carol)),
         negotiation: 1,
         sdp: "v=0\r\n".into(),
+        direct_only: false,
     };
     let offer_hash = sha256(&sign(&world::key(alice), &offer)).to_vec();
     let answer = peer::Answer {

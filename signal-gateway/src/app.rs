@@ -12,7 +12,8 @@ use crate::http::accept::Acceptor;
 use crate::http::rest::App;
 use crate::http::{metrics, routes};
 use crate::limits::{
-    ConnectionLimits, DRAIN_TIMEOUT_MS, GOAWAY_RETRY_MS, ICE_URLS_MAX, Limits, SECRET_FILE_LEN_MAX,
+    ConnectionLimits, DRAIN_TIMEOUT_MS, GOAWAY_RETRY_MS, ICE_TTL_S, ICE_URLS_MAX, Limits,
+    SECRET_FILE_LEN_MAX,
 };
 use crate::listen::{listen, own_origins, public_urls};
 use crate::metrics::Metrics;
@@ -265,5 +266,6 @@ fn ice_config(config: &Config) -> Result<IceConfig, StartError> {
         stun: edge.stun.clone(),
         turn: edge.turn_urls.clone(),
         secret,
+        ttl_s: edge.turn_ttl.unwrap_or(ICE_TTL_S),
     })
 }

@@ -1,7 +1,7 @@
 //! What a gateway is told at its start. Flags of `beeline-gateway`; `beeline serve` shares
 //! [`EdgeArgs`] and fills in the rest.
 
-use crate::limits::Limits;
+use crate::limits::{ICE_TTL_MAX_S, ICE_TTL_MIN_S, Limits};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
@@ -61,6 +61,10 @@ pub struct EdgeArgs {
     /// File with the secret shared with the TURN servers (static-auth-secret)
     #[arg(long, value_name = "FILE")]
     pub turn_secret_file: Option<PathBuf>,
+    /// How long TURN credentials last, seconds; clients ask anew at half of it. Default: 600
+    #[arg(long, value_name = "SECONDS",
+          value_parser = clap::value_parser!(u64).range(ICE_TTL_MIN_S..=ICE_TTL_MAX_S))]
+    pub turn_ttl: Option<u64>,
     /// Web origin whose pages may use this gateway, such as `https://app.example`; may be given again
     #[arg(long = "allow-origin", value_name = "ORIGIN")]
     pub allow_origins: Vec<String>,

@@ -175,8 +175,15 @@ pub const OFFER_TARGET_RATE: Rate = Rate::per_second(1, 3);
 /// Targets of one socket with a bucket of their own.
 pub const OFFER_TARGETS_MAX: usize = 16;
 
-/// Lifetime of TURN credentials, seconds.
+/// Lifetime of TURN credentials unless configured otherwise, seconds.
 pub const ICE_TTL_S: u64 = 600;
+
+/// Shortest lifetime of TURN credentials, seconds: clients ask for new ones every quarter of a
+/// minute at most.
+pub const ICE_TTL_MIN_S: u64 = 30;
+
+/// Longest lifetime of TURN credentials, seconds: a day, for whoever was a member that long.
+pub const ICE_TTL_MAX_S: u64 = 24 * 3_600;
 
 /// STUN and TURN addresses handed out.
 pub const ICE_URLS_MAX: usize = 16;

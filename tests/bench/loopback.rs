@@ -259,11 +259,11 @@ impl Loopback {
         let open = || factory.open(rtc::LinkId(link.0), sender.clone());
         let peer = this.links.entry(link).or_insert_with(open);
         match command {
-            RtcCommand::Offer => {
+            RtcCommand::Offer { .. } => {
                 self.moments.offered.get_or_insert(now());
                 peer.offer().map_err(text)
             }
-            RtcCommand::AcceptOffer { sdp } => peer.accept_offer(&sdp).map(drop).map_err(text),
+            RtcCommand::AcceptOffer { sdp, .. } => peer.accept_offer(&sdp).map(drop).map_err(text),
             RtcCommand::AcceptAnswer { sdp } => {
                 self.moments.answered.get_or_insert(now());
                 peer.accept_answer(&sdp).map(drop).map_err(text)
@@ -394,7 +394,9 @@ impl Loopback {
             rtc::RtcEvent::Message(message) => RtcEvent::Message(message.into()),
             rtc::RtcEvent::Writable => RtcEvent::Writable,
             rtc::RtcEvent::Closed { reason } => return Err(format!("a link closed: {reason}")),
-            rtc::RtcEvent::Interrupted | rtc::RtcEvent::Resumed => return Ok(None),
+            rtc::RtcEvent::Path(_) | rtc::RtcEvent::Interrupted | rtc::RtcEvent::Resumed => {
+                return Ok(None);
+            }
         }))
     }
 }

@@ -78,8 +78,22 @@ impl Client {
         Ok(self.state_of(user).await?.as_deref() == Some("CONNECTED"))
     }
 
+    /// How long the link to a user has been open.
+    pub(crate) async fn link_age(&self, user: &str) -> Result<Duration, Wrong> {
+        let line = self.peer(user).await?.unwrap_or_default();
+        let age = line["links"][0]["openMs"].as_u64();
+        age.map(Duration::from_millis)
+            .ok_or_else(|| format!("no link to {user}"))
+    }
+
     /// The state of a user, where there is one.
     async fn state_of(&self, user: &str) -> Result<Option<String>, Wrong> {
+        let line = self.peer(user).await?;
+        Ok(line.and_then(|line| line["state"].as_str().map(str::to_owned)))
+    }
+
+    /// What the client says of a user.
+    async fn peer(&self, user: &str) -> Result<Option<Value>, Wrong> {
         let question = QueryRequest {
             question: "peers".to_owned(),
             ..QueryRequest::default()
@@ -90,10 +104,8 @@ impl Client {
             .json
             .iter()
             .filter_map(|line| serde_json::from_str(line).ok());
-        let mut states = lines.filter(|line: &Value| line["user"] == user);
-        Ok(states
-            .next()
-            .and_then(|line| line["state"].as_str().map(str::to_owned)))
+        let mut lines = lines.filter(|line: &Value| line["user"] == user);
+        Ok(lines.next())
     }
 
     /// What `doctor` says, a check a line.

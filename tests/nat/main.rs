@@ -12,6 +12,7 @@ mod program;
 mod rules;
 mod scenario;
 mod servers;
+mod strict;
 mod table;
 #[cfg(test)]
 mod tests;

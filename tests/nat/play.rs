@@ -62,7 +62,7 @@ impl Row {
         let [one, other] = self.kinds;
         // The TURN server hands out addresses of IPv4, and is reached by UDP.
         let turn = |kind: Kind| kind.has_udp() && kind.has_ipv4();
-        direct(one, other) || (self.ice == Ice::Turn && turn(one) && turn(other))
+        direct(one, other) || (self.ice.has_turn() && turn(one) && turn(other))
     }
 }
 
@@ -174,7 +174,12 @@ async fn attempt(
     let (one, other) = settled.await?;
     done.coordinator = [one, other];
 
-    let tried = play_pair(held, trouble, (&alice, &names[1]), must_link, done).await;
+    let pair = Pair {
+        alice: &alice,
+        carol: &names[1],
+        other: &carol,
+    };
+    let tried = play_pair(held, trouble, &pair, must_link, done).await;
     // Carol may have a link where Alice has none, so ask before they leave.
     let linked = alice.is_linked(&names[1]).await?;
     let ends = futures::future::join(alice.program.end(), carol.program.end()).await;
@@ -193,22 +198,24 @@ async fn attempt(
 async fn play_pair(
     held: &mut Held,
     trouble: Option<Trouble>,
-    (alice, carol): (&Client, &str),
+    pair: &Pair<'_>,
     must_link: bool,
     done: &mut Try,
 ) -> Result<(), Wrong> {
-    let pair = Pair { alice, carol };
+    if let Some(trouble) = trouble {
+        trouble.before(held);
+    }
     let early = async {
         match trouble.filter(|trouble| trouble.comes_early()) {
-            Some(trouble) => trouble.early(held, &pair).await,
+            Some(trouble) => trouble.early(held, pair).await,
             None => Ok(()),
         }
     };
     let (talked, troubled) =
-        futures::future::join(talk(alice, carol, must_link, done), early).await;
+        futures::future::join(talk(pair.alice, pair.carol, must_link, done), early).await;
     talked.and(troubled)?;
     match trouble.filter(|trouble| !trouble.comes_early() && must_link) {
-        Some(trouble) => trouble.late(held, &pair, done).await,
+        Some(trouble) => trouble.late(held, pair, done).await,
         None => Ok(()),
     }
 }

@@ -50,6 +50,22 @@ pub(crate) fn crowd(server: (Ipv4Addr, Ipv6Addr)) -> String {
     )
 }
 
+/// Rules of the router: no UDP passes between two addresses. [`JOINED`] takes them away.
+pub(crate) fn parted([one, other]: [Ipv4Addr; 2]) -> String {
+    format!(
+        "table ip parted {{
+           chain between {{
+             type filter hook forward priority filter; policy accept;
+             ip saddr {one} ip daddr {other} meta l4proto udp drop
+             ip saddr {other} ip daddr {one} meta l4proto udp drop
+           }}
+         }}\n"
+    )
+}
+
+/// See [`parted`].
+pub(crate) const JOINED: &str = "delete table ip parted\n";
+
 /// The rules of a NAT of this kind in front of `host`.
 ///
 /// # Panics

@@ -36,8 +36,8 @@ struct Entry {
     name: String,
     about: String,
     pairs: Vec<String>,
-    #[serde(default)]
-    turn: bool,
+    #[serde(default = "stun")]
+    ice: Ice,
     #[serde(default)]
     rtt_ms: u64,
     #[serde(default)]
@@ -52,6 +52,10 @@ struct Entry {
 
 fn cable_mtu() -> u16 {
     Conditions::CABLE.mtu
+}
+
+fn stun() -> Ice {
+    Ice::Stun
 }
 
 fn once() -> usize {
@@ -98,7 +102,7 @@ fn read(entry: Entry) -> Result<Scenario, Wrong> {
         name: entry.name,
         about: entry.about,
         pairs: kinds,
-        ice: if entry.turn { Ice::Turn } else { Ice::Stun },
+        ice: entry.ice,
         conditions: Conditions {
             rtt: Duration::from_millis(entry.rtt_ms),
             loss: entry.loss,

@@ -1,28 +1,57 @@
 //! The public servers: registry, gateway and coordinator by one `beeline serve`, and coturn.
 
 use super::program::{Program, Wrong, binary};
+use super::strict::{self, Strict};
 use super::world::{TURN, TURN_OTHER, World};
+use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
 /// What coturn and the gateway share.
 pub(crate) const SECRET: &str = "of-the-lab-only";
 
+/// Seconds that credentials last where they are to end soon.
+const BRIEF_S: &str = "60";
+
 /// coturn says this once it listens.
 const LISTENS: &str = "Total General servers";
 
 /// The clients' STUN and TURN.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum Ice {
     /// STUN alone.
     Stun,
     /// STUN and TURN.
     Turn,
+    /// The same, with credentials that last a minute; coturn goes on serving who had good ones.
+    Brief,
+    /// The same through a server that serves nobody whose credentials have ended.
+    Strict,
+}
+
+impl Ice {
+    /// Whether there is a TURN server.
+    pub(crate) fn has_turn(self) -> bool {
+        self != Self::Stun
+    }
+
+    /// Port of the TURN server, and how long its credentials last, seconds.
+    fn turn(self) -> Option<(u16, &'static str)> {
+        match self {
+            Self::Stun => None,
+            Self::Turn => Some((3_478, "600")),
+            Self::Brief => Some((3_478, BRIEF_S)),
+            Self::Strict => Some((strict::PORT, BRIEF_S)),
+        }
+    }
 }
 
 /// The servers of a scenario, running.
 pub(crate) struct Servers {
     pub(crate) beeline: Program,
     pub(crate) coturn: Program,
+    /// What stands before it.
+    pub(crate) _strict: Option<Strict>,
     /// A link to join with, for a hundred.
     pub(crate) invite: String,
 }
@@ -31,12 +60,14 @@ impl Servers {
     /// Starts all of them.
     pub(crate) async fn start(world: &World, ice: Ice, dir: &Path) -> Result<Self, Wrong> {
         let coturn = coturn(world, dir).await?;
+        let strict = (ice == Ice::Strict).then(|| Strict::start(&world.turn));
         let mut beeline = beeline(world, ice, dir)?;
         let ready = beeline.event("ready").await?;
         let invite = ready["invite"].as_str().ok_or("no invite")?.to_owned();
         Ok(Self {
             beeline,
             coturn,
+            _strict: strict.transpose()?,
             invite,
         })
     }
@@ -103,16 +134,15 @@ pub(crate) fn beeline(world: &World, ice: Ice, dir: &Path) -> Result<Program, Wr
     args.extend(["--coordinator-listen", "[::]:8082"]);
     args.extend(["--coordinator-url", "http://beeline.example:8082"]);
     let (v4, v6) = (format!("{}:3478", TURN.v4), format!("[{}]:3478", TURN.v6));
-    let urls = [
-        format!("stun:{v4}"),
-        format!("stun:{v6}"),
-        format!("turn:{v4}"),
-    ];
-    for stun in &urls[..2] {
+    let stun = [format!("stun:{v4}"), format!("stun:{v6}")];
+    for stun in &stun {
         args.extend(["--stun", stun]);
     }
-    if ice == Ice::Turn {
-        args.extend(["--turn-url", &urls[2], "--turn-secret-file", &secret]);
+    let turn = ice.turn();
+    let turn = turn.map(|(port, ttl)| (format!("turn:{}:{port}", TURN.v4), ttl));
+    if let Some((url, ttl)) = &turn {
+        args.extend(["--turn-url", url, "--turn-secret-file", &secret]);
+        args.extend(["--turn-ttl", ttl]);
     }
     Program::start(
         &world.servers,

@@ -19,7 +19,7 @@ pub(crate) const TURN: Address = address(20);
 /// The second address of the STUN host, from which it tells kinds of NAT apart.
 pub(crate) const TURN_OTHER: Address = address(21);
 /// The parties, or the outermost NAT of each.
-const PARTIES: [Address; 2] = [address(101), address(102)];
+pub(crate) const PARTIES: [Address; 2] = [address(101), address(102)];
 
 /// The router, as every cable sees it.
 const ROUTER: &str = "198.51.100.1";
@@ -85,8 +85,8 @@ pub(crate) struct World {
     pub(crate) servers: Netns,
     pub(crate) turn: Netns,
     pub(crate) parties: [Party; 2],
+    pub(crate) router: Netns,
     _links: Vec<Link>,
-    _router: Netns,
 }
 
 impl World {
@@ -118,8 +118,8 @@ impl World {
             servers,
             turn,
             parties,
+            router: builder.router,
             _links: builder.links,
-            _router: builder.router,
         }
     }
 }

@@ -1,14 +1,16 @@
 //! Calls: dialling a device and being dialled, by offer, answer and candidates, each signed and
 //! sealed as a CONTROL parcel, the same bytes on every route.
 
+use crate::early::Offered;
 use crate::event::Rung;
-use crate::input::{Candidate, LinkId, SocketId};
-use crate::limits::{REDIAL_CONNECTING_MS, REDIAL_UNANSWERED_MS, REDIALS_MAX};
-use crate::link::{Before, Flow, Link, Stage};
+use crate::input::{Candidate, LinkId, LinkPath, SocketId};
+use crate::limits::{MOVE_TRY_MS, REDIAL_CONNECTING_MS, REDIAL_UNANSWERED_MS, REDIALS_MAX};
+use crate::link::{Before, Call, Flow, Link, Stage};
 use crate::manager::PeerManager;
 use crate::negotiation::{Negotiation, Side};
 use crate::nets::Nets;
 use crate::output::{RtcCommand, SignalKind};
+use crate::paths::NO_BETTER;
 use crate::peer::Move;
 use crate::timer::Timer;
 use beeline_proto::code::ErrorCode;
@@ -33,21 +35,12 @@ impl PeerManager {
 
     /// Makes an offer to a device, unless a link to it is open, or under way.
     pub(crate) fn dial(&mut self, now: Now, label: &Label, device: DeviceFp, rung: Rung) {
-        self.call(now, label, device, rung, None);
+        self.call(now, label, device, Call::on(rung));
     }
 
-    /// The same, in place of a call that came to nothing so far.
-    pub(crate) fn call(
-        &mut self,
-        now: Now,
-        label: &Label,
-        device: DeviceFp,
-        rung: Rung,
-        instead_of: Option<LinkId>,
-    ) {
-        let doubted = |link: &Link| link.ready().is_some_and(|ready| ready.direct.doubted);
-        let given_up = |link: &Link| Some(link.id) == instead_of || doubted(link);
-        let busy = self.links.of_device(device).any(|link| !given_up(link));
+    /// The same, beside another link or in place of it.
+    pub(crate) fn call(&mut self, now: Now, label: &Label, device: DeviceFp, call: Call) {
+        let busy = self.links.of_device(device).any(|link| !call.bears(link));
         if busy {
             return self.widen_calls(now, device);
         }
@@ -63,7 +56,7 @@ impl PeerManager {
         let Some(device_label) = contact.device(device).map(|device| device.label.clone()) else {
             return;
         };
-        let redials = self.links.count_call(device);
+        let redials = self.count_call(device, call.direct_only);
         let id = self.out.fresh_link();
         let session = SessionId(crate::crypto::random_id(self.crypto.as_mut()));
         let stage = Stage::Negotiating(Negotiation::offering());
@@ -76,34 +69,62 @@ impl PeerManager {
                 device_label,
                 session,
                 side: Side::Offerer,
-                found_by: Some(rung),
+                found_by: Some(call.rung),
                 redials,
                 nets: Nets::default(),
+                path: LinkPath::default(),
+                direct_only: call.direct_only,
+                moves: 0,
                 stage,
             },
         );
-        self.out.command(id, RtcCommand::Offer);
-        self.move_peer(now, label, &[Move::Discover, Move::Signal], rung.name());
-        if let Some(old) = instead_of {
+        let direct_only = call.direct_only;
+        self.out.command(id, RtcCommand::Offer { direct_only });
+        let moves = [Move::Discover, Move::Signal];
+        self.move_peer(now, label, &moves, call.rung.name());
+        if let Some(old) = call.instead_of {
             self.close_link(now, old, "called anew");
+        }
+        if !direct_only {
+            self.end_moves(now, device, "called anew");
         }
     }
 
     fn add_link(&mut self, now: Now, link: Link) {
-        let timer = Timer::Session(link.id);
-        self.timers.arm(timer, now.mono_ms + SESSION_TIMEOUT_MS);
-        let wait_ms = match link.side {
-            Side::Offerer => REDIAL_UNANSWERED_MS,
-            Side::Answerer => REDIAL_CONNECTING_MS,
+        let (id, wait_ms) = (
+            link.id,
+            match link.side {
+                Side::Offerer => REDIAL_UNANSWERED_MS,
+                Side::Answerer => REDIAL_CONNECTING_MS,
+            },
+        );
+        let session_ms = if link.direct_only {
+            MOVE_TRY_MS
+        } else {
+            SESSION_TIMEOUT_MS
         };
-        self.arm_redial(now, link.id, link.redials, wait_ms);
+        let timer = Timer::Session(id);
+        self.timers.arm(timer, now.mono_ms + session_ms);
         self.sessions_seen.insert((link.device, link.session));
         self.links.insert(link);
+        self.arm_redial(now, id, wait_ms);
     }
 
-    fn arm_redial(&mut self, now: Now, id: LinkId, redials: u32, wait_ms: u64) {
-        let wait_ms = wait_ms << redials.min(REDIALS_MAX);
-        self.timers.arm(Timer::Redial(id), now.mono_ms + wait_ms);
+    /// How many calls before came to nothing; one that only tries for a better path is none.
+    fn count_call(&mut self, device: DeviceFp, direct_only: bool) -> u32 {
+        if direct_only {
+            return 0;
+        }
+        self.links.count_call(device)
+    }
+
+    /// Plans when a call is made anew. One that only tries for a better path is not.
+    fn arm_redial(&mut self, now: Now, id: LinkId, wait_ms: u64) {
+        let link = self.links.get(id).filter(|link| !link.direct_only);
+        if let Some(redials) = link.map(|link| link.redials) {
+            let wait_ms = wait_ms << redials.min(REDIALS_MAX);
+            self.timers.arm(Timer::Redial(id), now.mono_ms + wait_ms);
+        }
     }
 
     /// A call takes longer than a healthy one: whoever took it may be gone. If there is still a
@@ -140,7 +161,7 @@ impl PeerManager {
                 device.short()
             );
             self.out.warn(now, "slow-call", detail);
-            self.call(now, &user, device, rung, Some(id));
+            self.call(now, &user, device, Call::on(rung).instead_of(id));
         }
     }
 
@@ -150,11 +171,16 @@ impl PeerManager {
         now: Now,
         label: &Label,
         device: (DeviceFp, Label),
-        offer: (SessionId, EnvelopeHash, String),
+        offer: Offered,
         before: Before,
     ) {
-        let (session, hash, sdp) = offer;
-        let redials = self.links.count_call(device.0);
+        let Offered {
+            session,
+            hash,
+            sdp,
+            direct_only,
+        } = offer;
+        let redials = self.count_call(device.0, direct_only);
         let id = self.out.fresh_link();
         let mut nets = Nets::default();
         nets.note_sdp(&sdp);
@@ -170,10 +196,17 @@ impl PeerManager {
                 found_by: before.found_by,
                 redials: before.redials.max(redials),
                 nets,
+                path: LinkPath::default(),
+                direct_only,
+                moves: 0,
                 stage: Stage::Negotiating(Negotiation::answering(hash)),
             },
         );
-        self.out.command(id, RtcCommand::AcceptOffer { sdp });
+        let accept = RtcCommand::AcceptOffer { sdp, direct_only };
+        self.out.command(id, accept);
+        if direct_only {
+            self.note_move(now, device.0);
+        }
         self.move_peer(now, label, &[Move::Signal], "the peer calls");
         for (index, candidate) in self.early.take(device.0, session, hash) {
             self.apply_candidate(id, index, candidate);
@@ -186,6 +219,7 @@ impl PeerManager {
             return;
         };
         let (device, session, side) = (link.device, link.session, link.side);
+        let direct_only = link.direct_only;
         let Some(negotiation) = link.negotiation_mut().filter(|n| n.is_describing()) else {
             return;
         };
@@ -197,6 +231,7 @@ impl PeerManager {
                     context,
                     negotiation: NEGOTIATION,
                     sdp,
+                    direct_only,
                 };
                 (
                     SignalKind::Offer,
@@ -239,12 +274,8 @@ impl PeerManager {
     }
 
     fn described(&mut self, now: Now, id: LinkId) {
-        let link = self
-            .links
-            .get(id)
-            .map(|link| (link.user.clone(), link.redials));
-        if let Some((user, redials)) = link {
-            self.arm_redial(now, id, redials, REDIAL_CONNECTING_MS);
+        if let Some(user) = self.links.get(id).map(|link| link.user.clone()) {
+            self.arm_redial(now, id, REDIAL_CONNECTING_MS);
             let moves = [Move::Signal, Move::Connect];
             self.move_peer(now, &user, &moves, "descriptions exchanged");
         }
@@ -364,6 +395,9 @@ impl PeerManager {
             Stage::Greeting { .. } => "no HELLO came in 5 s",
             Stage::Ready(_) => return,
         };
+        if link.is_moving() {
+            return self.close_link(now, id, NO_BETTER);
+        }
         let (user, device) = (link.user.clone(), link.device.short());
         let detail = format!("{reason} ({user}, device {device})");
         self.out.warn(now, "session-timeout", detail);
@@ -385,11 +419,18 @@ impl PeerManager {
         };
         self.timers.cancel(&Timer::Session(id));
         self.timers.cancel(&Timer::Redial(id));
+        self.timers.cancel(&Timer::Path(id));
         self.timers.cancel(&Timer::Route(id, link.device));
         self.dirty.remove(&id);
+        if link.is_ready() && self.links.ready_to(link.device).is_none() {
+            // What was to come beside it has to come without it.
+            self.end_moves(now, link.device, reason);
+        }
         let relayed = self.end_relays(&link);
-        let open = self.links.of_user(&link.user).any(|other| other.is_ready());
-        if link.is_ready() && !open {
+        // One that is greeting follows on it: the other end, which has both HELLOs, let the old one
+        // go. Or it ends as well.
+        let goes_on = |other: &Link| !matches!(other.stage, Stage::Negotiating(_));
+        if !self.links.of_user(&link.user).any(goes_on) {
             self.move_peer(now, &link.user, &[Move::Lose], reason);
         }
         self.on_link_ended(now, id, link.device, link.is_ready());

@@ -16,6 +16,8 @@ pub(crate) struct Offered {
     pub(crate) session: SessionId,
     pub(crate) hash: EnvelopeHash,
     pub(crate) sdp: String,
+    /// Whether only a direct path is of use to the caller.
+    pub(crate) direct_only: bool,
 }
 
 #[derive(Debug)]
@@ -128,7 +130,6 @@ impl PeerManager {
         offer: Offered,
         before: Before,
     ) {
-        let parts = (offer.session, offer.hash, offer.sdp);
-        self.accept_offer(now, user, device, parts, before);
+        self.accept_offer(now, user, device, offer, before);
     }
 }

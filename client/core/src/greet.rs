@@ -187,6 +187,7 @@ impl PeerManager {
         self.learn_live(now, id, &record, found_by.unwrap_or(Rung::Connected));
         // Older links to the device end now, and what else was under way to it before this one.
         let older = self.links.ids(|link| link.device == device && link.id < id);
+        self.note_moves(id, &older);
         for old in older {
             self.say_goodbye(old, "replaced by a newer link");
             self.close_link(now, old, "replaced by a newer link");

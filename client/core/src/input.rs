@@ -121,6 +121,9 @@ pub enum RtcEvent {
     Candidate(Candidate),
     /// No more local candidates will come.
     EndOfCandidates,
+    /// Which way the packets go; direct while nothing is told. Told before `Open`, and whenever it
+    /// changes.
+    Path(LinkPath),
     /// The DataChannel is open.
     Open {
         /// SHA-256 of our DTLS certificate.
@@ -145,6 +148,19 @@ pub enum RtcEvent {
         /// Why, for people.
         reason: String,
     },
+}
+
+/// Which way the packets of a link go, as far as our own end knows: what the other end has a TURN
+/// server for looks direct from here.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LinkPath {
+    /// Straight to the address of the other end.
+    #[default]
+    Direct,
+    /// Through an address that a TURN server lends us.
+    Relayed,
+    /// The same, and the server will not lend it any longer: it ends within minutes.
+    Ending,
 }
 
 /// One ICE candidate (RFC 8839).

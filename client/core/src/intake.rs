@@ -167,6 +167,7 @@ impl PeerManager {
             session,
             hash: offer.hash(),
             sdp: payload.sdp.clone(),
+            direct_only: payload.direct_only,
         };
         self.on_verified_offer(now, &label, (opened.from, device_label), offered);
     }
@@ -205,7 +206,12 @@ impl PeerManager {
         offer: Offered,
     ) {
         let of_device = |link: &Link| link.device == device.0;
-        let ours = self.links.ids(|link| of_device(link) && link.is_dialling());
+        if offer.direct_only && !self.may_be_moved(device.0) {
+            return self.out.counters.count("moved-in-vain");
+        }
+        // A mere try of ours does not stand in the way of a call.
+        let stands = |link: &Link| link.is_dialling() && (offer.direct_only || !link.direct_only);
+        let ours = self.links.ids(|link| of_device(link) && stands(link));
         if !ours.is_empty() && self.me.device < device.0 {
             return self.early.defer(device.0, offer, now.mono_ms);
         }

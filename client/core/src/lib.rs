@@ -85,6 +85,7 @@ pub mod output;
 mod outputs;
 mod own;
 mod pages;
+mod paths;
 mod peer;
 mod people;
 mod placement;

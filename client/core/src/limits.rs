@@ -413,10 +413,25 @@ pub const REDIAL_CONNECTING_MS: u64 = 8_000;
 /// How often a call is made anew before its session is left to end.
 pub const REDIALS_MAX: u32 = 3;
 
-/// Timers armed at once: four per link, one for the ACKs of each device, three per recipient of a
+/// When a link through TURN tries for a direct path, milliseconds after it opened or after the last
+/// try: three tries for what only came too late, one for a network that has come to rest.
+pub const MOVE_MS: [u64; 4] = [5_000, 15_000, 45_000, 5 * 60 * 1_000];
+
+/// The same from then on, milliseconds: networks change in ways nobody tells of.
+pub const MOVE_MS_MAX: u64 = 60 * 60 * 1_000;
+
+/// How long such a try may take, milliseconds: signalling, gathering, and checks over a slow path.
+/// Where there is no direct path it costs both ends a core at rest for no longer.
+pub const MOVE_TRY_MS: u64 = 10_000;
+
+/// How long after a TURN server has said that an address ends another try for a new one is made,
+/// milliseconds: the time a session has.
+pub const RENEW_AGAIN_MS: u64 = 30_000;
+
+/// Timers armed at once: five per link, one for the ACKs of each device, three per recipient of a
 /// message and one per relay to its devices, one per stream that holds messages, and a handful of
 /// our own.
-pub const TIMERS_MAX: usize = 4 * LINKS_MAX
+pub const TIMERS_MAX: usize = 5 * LINKS_MAX
     + ACK_DEVICES_MAX
     + (3 + RELAYS_AT_ONCE) * (PEERS_MAX + OUTBOX_USERS_MAX)
     + HELD_TOTAL_MAX

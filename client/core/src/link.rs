@@ -2,7 +2,7 @@
 
 use crate::event::Rung;
 use crate::frames::SendQueue;
-use crate::input::LinkId;
+use crate::input::{LinkId, LinkPath};
 use crate::limits::{HANDED_MAX, LINKS_MAX, ROUTE_ACK_MS_MAX, ROUTE_ACK_MS_MIN};
 use crate::negotiation::{Negotiation, Side};
 use crate::nets::Nets;
@@ -25,6 +25,12 @@ pub(crate) struct Link {
     pub(crate) redials: u32,
     /// Public networks the other end is in, as its candidates say.
     pub(crate) nets: Nets,
+    /// Which way its packets go.
+    pub(crate) path: LinkPath,
+    /// A try to leave a path through TURN: of use only if it is direct.
+    pub(crate) direct_only: bool,
+    /// How often such a try was made for this link, and for those it came after.
+    pub(crate) moves: usize,
     pub(crate) stage: Stage,
 }
 
@@ -35,6 +41,47 @@ pub(crate) struct Before {
     pub(crate) found_by: Option<Rung>,
     /// How many calls came to nothing.
     pub(crate) redials: u32,
+}
+
+/// How a device is called.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Call {
+    /// The rung that led to it.
+    pub(crate) rung: Rung,
+    /// The call that this one replaces.
+    pub(crate) instead_of: Option<LinkId>,
+    /// The open link whose place it is to take.
+    pub(crate) beside: Option<LinkId>,
+    /// Whether only a direct path is of use.
+    pub(crate) direct_only: bool,
+}
+
+impl Call {
+    /// The first one.
+    pub(crate) fn on(rung: Rung) -> Self {
+        Self {
+            rung,
+            instead_of: None,
+            beside: None,
+            direct_only: false,
+        }
+    }
+
+    /// The same, in place of one that came to nothing so far.
+    pub(crate) fn instead_of(self, id: LinkId) -> Self {
+        Self {
+            instead_of: Some(id),
+            ..self
+        }
+    }
+
+    /// Whether it is made though there is this link to the device: one that it is to follow or that
+    /// is given up already, or a mere try for something better.
+    pub(crate) fn bears(&self, link: &Link) -> bool {
+        let known = [self.instead_of, self.beside].contains(&Some(link.id));
+        let tries = link.is_moving() && !self.direct_only;
+        known || tries || link.ready().is_some_and(|ready| ready.direct.doubted)
+    }
 }
 
 /// How far a link is.
@@ -203,6 +250,16 @@ impl Link {
 
     pub(crate) fn is_ready(&self) -> bool {
         self.ready().is_some()
+    }
+
+    /// Whether it is a try to leave a path through TURN, and not open yet.
+    pub(crate) fn is_moving(&self) -> bool {
+        self.direct_only && !self.is_ready()
+    }
+
+    /// Whether it is open, and nothing speaks against it.
+    pub(crate) fn is_sound(&self) -> bool {
+        self.ready().is_some_and(|ready| !ready.direct.doubted)
     }
 
     /// Whether our own offer is behind it and it is not open yet.

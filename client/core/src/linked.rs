@@ -33,6 +33,7 @@ impl PeerManager {
         }
         self.on_custodian_link(now, device, true);
         self.on_file_link(now, device);
+        self.plan_move(now, id);
     }
 
     /// A link ended that was open, or (`opened`) never came to be.

@@ -287,6 +287,7 @@ impl PeerManager {
             RtcEvent::LocalDescription { sdp } => self.on_local_description(now, link, sdp),
             RtcEvent::Candidate(candidate) => self.on_local_candidate(now, link, candidate),
             RtcEvent::EndOfCandidates => self.on_local_candidate(now, link, Default::default()),
+            RtcEvent::Path(path) => self.on_path(now, link, path),
             RtcEvent::Open {
                 local_fingerprint,
                 remote_fingerprint,
@@ -312,6 +313,7 @@ impl PeerManager {
                 Timer::Custody(user) => self.on_custody_timer(&user),
                 Timer::Session(link) => self.on_session_timeout(now, link),
                 Timer::Redial(link) => self.on_redial(now, link),
+                Timer::Path(link) => self.on_path_due(now, link),
                 Timer::Route(link, to) => self.on_route_doubt(now, link, to),
                 Timer::Gap(device, incarnation) => self.on_gap(now, (device, incarnation)),
                 Timer::Acks(device) => self.flush_acks(now, device),

@@ -103,11 +103,16 @@ pub enum SocketCommand {
 #[derive(Debug, Clone, PartialEq)]
 pub enum RtcCommand {
     /// Create it and make an offer.
-    Offer,
+    Offer {
+        /// Ask no TURN server for an address.
+        direct_only: bool,
+    },
     /// Create it from a remote offer and make an answer.
     AcceptOffer {
         /// The remote session description.
         sdp: String,
+        /// Ask no TURN server for an address.
+        direct_only: bool,
     },
     /// Set the remote answer.
     AcceptAnswer {

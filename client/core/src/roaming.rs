@@ -4,6 +4,7 @@
 
 use crate::event::Rung;
 use crate::input::{LinkId, SocketId};
+use crate::link::Call;
 use crate::manager::PeerManager;
 use crate::negotiation::Side;
 use crate::output::{Output, SocketCommand};
@@ -68,7 +69,7 @@ impl PeerManager {
             self.close_link(now, id, MOVED);
         } else {
             self.links.forget_calls(device);
-            self.call(now, &user, device, rung, Some(id));
+            self.call(now, &user, device, Call::on(rung).instead_of(id));
         }
     }
 }

@@ -18,6 +18,8 @@ pub(crate) enum Timer {
     Session(LinkId),
     /// A session is slower than a healthy one: the device is called anew.
     Redial(LinkId),
+    /// A link through TURN tries for a better path.
+    Path(LinkId),
     /// What custodians keep for the user is looked after.
     Custody(Label),
     /// Nothing sent over the link to the device was acknowledged: the route is doubted.

@@ -91,16 +91,16 @@ impl Links {
     /// Carries out a command. Returns what the core is to be told at once.
     pub(super) fn command(&mut self, link: LinkId, command: RtcCommand) -> Option<RtcEvent> {
         match command {
-            RtcCommand::Offer => {
-                let slot = match self.open(link) {
+            RtcCommand::Offer { direct_only } => {
+                let slot = match self.open(link, direct_only) {
                     Ok(slot) => slot,
                     Err(event) => return Some(event),
                 };
                 let offered = slot.peer.offer();
                 self.or_close(link, offered)
             }
-            RtcCommand::AcceptOffer { sdp } => {
-                let slot = match self.open(link) {
+            RtcCommand::AcceptOffer { sdp, direct_only } => {
+                let slot = match self.open(link, direct_only) {
                     Ok(slot) => slot,
                     Err(event) => return Some(event),
                 };
@@ -126,7 +126,7 @@ impl Links {
         }
     }
 
-    fn open(&mut self, link: LinkId) -> Result<&mut Slot, RtcEvent> {
+    fn open(&mut self, link: LinkId, direct_only: bool) -> Result<&mut Slot, RtcEvent> {
         if self.slots.len() >= LINKS_MAX && !self.slots.contains_key(&link) {
             return Err(RtcEvent::Closed {
                 reason: "too many links at once".to_owned(),
@@ -134,7 +134,12 @@ impl Links {
         }
         Ok(self.slots.entry(link).or_insert_with(|| {
             let (id, events) = (rtc::LinkId(link.0), self.events.clone());
-            let peer = self.factory.open_with_files(id, events, self.files.clone());
+            let factory = if direct_only {
+                self.factory.without_turn()
+            } else {
+                self.factory.clone()
+            };
+            let peer = factory.open_with_files(id, events, self.files.clone());
             Slot {
                 peer: Arc::new(peer),
                 refused: Vec::new(),

@@ -14,7 +14,8 @@ use beeline_proto::id::NetworkFp;
 use beeline_proto::pb::identity::v1::Versions;
 use client_core::event::Event;
 use client_core::files::io::FileCommand;
-use client_core::input::{Candidate, CommandId, Input, LinkId, RtcEvent, SignalInput, SocketId};
+use client_core::input::{Candidate, CommandId, Input, LinkId, LinkPath, RtcEvent};
+use client_core::input::{SignalInput, SocketId};
 use client_core::output::{Output, RtcCommand, SignalCommand, SocketCommand, StoreTicket};
 use client_core::state::StoreOp;
 
@@ -66,8 +67,11 @@ impl Driver {
     }
 
     fn command_link(&mut self, link: LinkId, command: RtcCommand) {
-        if matches!(command, RtcCommand::Offer | RtcCommand::AcceptOffer { .. })
-            && !self.links.has(link)
+        if !self.links.has(link)
+            && matches!(
+                command,
+                RtcCommand::Offer { .. } | RtcCommand::AcceptOffer { .. }
+            )
         {
             let step = LinkStep::Created;
             self.tell(Fact::Link { link: link.0, step });
@@ -184,6 +188,7 @@ impl Driver {
                 (None, Some(RtcEvent::Candidate(from_rtc(candidate))))
             }
             rtc::RtcEvent::EndOfCandidates => (None, Some(RtcEvent::EndOfCandidates)),
+            rtc::RtcEvent::Path(path) => (None, Some(RtcEvent::Path(path_from_rtc(path)))),
             rtc::RtcEvent::Open {
                 local_fingerprint,
                 remote_fingerprint,
@@ -216,6 +221,14 @@ fn from_rtc(candidate: rtc::IceCandidate) -> Candidate {
         sdp_mid: candidate.sdp_mid.unwrap_or_default(),
         sdp_m_line_index: candidate.sdp_m_line_index.unwrap_or_default().into(),
         username_fragment: candidate.username_fragment.unwrap_or_default(),
+    }
+}
+
+fn path_from_rtc(path: rtc::LinkPath) -> LinkPath {
+    match path {
+        rtc::LinkPath::Direct => LinkPath::Direct,
+        rtc::LinkPath::Relayed => LinkPath::Relayed,
+        rtc::LinkPath::Ending => LinkPath::Ending,
     }
 }
 

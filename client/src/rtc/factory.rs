@@ -88,6 +88,20 @@ impl RtcFactory {
         })
     }
 
+    /// The same without TURN: its links are direct, or never open.
+    #[must_use]
+    pub fn without_turn(&self) -> Self {
+        let mut config = RtcConfig::clone(&self.config);
+        for server in &mut config.ice_servers {
+            server.urls.retain(|url| !url.starts_with("turn"));
+        }
+        config.ice_servers.retain(|server| !server.urls.is_empty());
+        Self {
+            config: Arc::new(config),
+            ..self.clone()
+        }
+    }
+
     /// Opens a link; nothing is sent before the first command. Its events arrive on `events`
     /// under `id`; a full queue holds the link up, and through SCTP the peer. Must be called
     /// inside a tokio runtime. File frames of the peer are thrown away.
@@ -200,6 +214,7 @@ impl RtcFactory {
             .with_srflx_acceptance_min_wait(Some(limits::ACCEPT_REFLEXIVE_AFTER))
             .with_prflx_acceptance_min_wait(Some(limits::ACCEPT_REFLEXIVE_AFTER))
             .with_relay_acceptance_min_wait(Some(limits::ACCEPT_RELAY_AFTER))
+            .with_turn_allocation_refresh_interval_cap(limits::TURN_REFRESH)
             .with_sctp_max_receive_buffer_size(limits::SCTP_WINDOW)
             .with_sctp_max_message_size(SctpMaxMessageSize::Bounded(max_message))
             .build()

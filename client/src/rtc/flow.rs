@@ -87,6 +87,11 @@ impl Flow {
         if let To::Files(_) = self.to {
             return self.tell_room().await;
         }
+        if let Some(path) = self.shared.path_news()
+            && !self.tell(RtcEvent::Path(path)).await
+        {
+            return false;
+        }
         let open = RtcEvent::Open {
             local_fingerprint: *local,
             remote_fingerprint: *remote,

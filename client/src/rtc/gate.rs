@@ -11,6 +11,9 @@ use std::net::SocketAddr;
 
 use super::limits::MAX_PROVEN_ADDRESSES;
 
+/// Bytes before the first attribute.
+pub(super) const STUN_HEADER_BYTES: usize = 20;
+
 /// STUN message types (RFC 8489 §5, RFC 8656 §17) the gate knows.
 mod stun {
     pub(super) const BINDING_REQUEST: u16 = 0x0001;
@@ -21,7 +24,7 @@ mod stun {
     pub(super) const CREATE_PERMISSION: u16 = 0x0008;
     pub(super) const CHANNEL_BIND: u16 = 0x0009;
     pub(super) const MAGIC: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
-    pub(super) const HEADER_BYTES: usize = 20;
+    pub(super) const HEADER_BYTES: usize = super::STUN_HEADER_BYTES;
     pub(super) const USERNAME: [u8; 2] = [0, 6];
 }
 
@@ -95,7 +98,7 @@ pub(super) fn is_ice_check(datagram: &[u8]) -> bool {
 
 /// The STUN message type, or `None` when the datagram is something else. The first byte decides
 /// as in RFC 7983, so that nothing passes here as STUN which the crate then takes for DTLS.
-fn stun_type(datagram: &[u8]) -> Option<u16> {
+pub(super) fn stun_type(datagram: &[u8]) -> Option<u16> {
     let is_stun =
         datagram.len() >= stun::HEADER_BYTES && datagram[0] <= 3 && datagram[4..8] == stun::MAGIC;
     is_stun.then(|| u16::from_be_bytes([datagram[0], datagram[1]]))

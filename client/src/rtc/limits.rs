@@ -50,6 +50,11 @@ pub const ACCEPT_REFLEXIVE_AFTER: Duration = Duration::ZERO;
 /// through TURN is two round trips where a direct one is one.
 pub const ACCEPT_RELAY_AFTER: Duration = Duration::from_millis(40);
 
+/// How often a TURN server is asked to go on lending an address, at least. The crate asks after
+/// half of the time it was given, and does not ask again when the nonce was too old: with ten
+/// minutes of both, one such answer and the address is gone. Refusals come to light in time, too.
+pub const TURN_REFRESH: Duration = Duration::from_secs(120);
+
 /// Silence after which ICE is *disconnected* (the link may still come back).
 pub const ICE_DISCONNECTED: Duration = Duration::from_secs(6);
 /// Further silence after which ICE has *failed* and the link is closed.

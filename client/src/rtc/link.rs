@@ -99,6 +99,16 @@ impl Link {
         Ok(flow)
     }
 
+    /// Tells of another path than before. Until the channel is open, whoever tells that tells this.
+    async fn tell_path(&self) {
+        if !self.shared.msg.open.load(Ordering::Acquire) {
+            return;
+        }
+        if let Some(path) = self.shared.path_news() {
+            self.tell(RtcEvent::Path(path)).await;
+        }
+    }
+
     /// Nobody listening is how a client shuts down: `serve` notices.
     async fn tell(&self, event: RtcEvent) {
         let _ = self.events.send((self.id, event)).await;
@@ -160,7 +170,10 @@ impl Running {
         loop {
             let step = tokio::select! {
                 biased;
-                () = link.shared.alarm.notified() => on_alarm(&link.shared),
+                () = link.shared.alarm.notified() => {
+                    link.tell_path().await;
+                    on_alarm(&link.shared)
+                }
                 () = link.events.closed() => Err(CloseReason::Local),
                 news = self.news.recv() => on_news(&link.shared, news),
                 Some(signal) = signals.recv() => self.on_signal(link, signal).await,

@@ -31,6 +31,7 @@ mod repeat;
 mod runtime;
 mod shared;
 mod socket;
+mod turn;
 mod window;
 
 pub use assembly::Abuse;
@@ -71,6 +72,8 @@ pub enum RtcEvent {
     Candidate(IceCandidate),
     /// There are no more local candidates of this gathering.
     EndOfCandidates,
+    /// Which way the packets go; direct until told. Told before `Open`, and when it changes.
+    Path(LinkPath),
     /// The data channel is open: the DTLS certificate of each side hashes to the fingerprint of
     /// its description. Messages follow.
     Open {
@@ -92,6 +95,18 @@ pub enum RtcEvent {
         /// Why.
         reason: CloseReason,
     },
+}
+
+/// Which way the packets of a link go. What the peer has a TURN server for looks direct from here.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LinkPath {
+    /// Straight to the peer's address.
+    #[default]
+    Direct,
+    /// Through an address that a TURN server lends us.
+    Relayed,
+    /// The same, and the server has refused to lend it any longer: it ends within minutes.
+    Ending,
 }
 
 /// What happens on a link's channel `file`, in order.

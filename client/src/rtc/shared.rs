@@ -1,5 +1,6 @@
 //! What the parts of one connection share: handle, link task, socket filter, crypto wrapper.
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Waker;
@@ -8,12 +9,14 @@ use std::time::Instant;
 use tokio::sync::Notify;
 use webrtc::runtime::AsyncUdpSocket;
 
+use super::LinkPath;
 use super::assembly::{Abuse, AssemblyGuard};
 use super::gate::AddressGate;
 use super::lane::{Channel, Lane};
 use super::limits::{CONNECTING_MAX, GATHERING_MAX, RELAY_ROUNDS};
 use super::pacer::CheckPacer;
 use super::repeat::Repeater;
+use super::turn::PathWatch;
 
 /// The repeater of real connections: it sends where the crate sent.
 pub(super) type SocketRepeater = Repeater<Arc<dyn AsyncUdpSocket>>;
@@ -33,14 +36,13 @@ pub(super) struct LinkShared {
     refused: OnceLock<u8>,
     driver_ended: AtomicBool,
     nudged: AtomicBool,
-    /// Whether what goes to the peer goes out inside TURN's ChannelData.
-    relayed: AtomicBool,
+    path: Mutex<PathWatch>,
     /// Rounds the driver is still to make without sleeping long.
     rounds: AtomicUsize,
     socket_reader: Mutex<Option<Waker>>,
     /// Wakes the repeating task: a handshake burst was sent.
     pub(super) repeat: Notify,
-    /// Wakes the link task: abuse was found, or the crate's driver has ended.
+    /// Wakes the link task: abuse was found, the path changed, or the crate's driver has ended.
     pub(super) alarm: Notify,
     /// SHA-256 of our certificate, from our first description.
     pub(super) local: OnceLock<[u8; 32]>,
@@ -67,7 +69,7 @@ impl LinkShared {
             refused: OnceLock::new(),
             driver_ended: AtomicBool::new(false),
             nudged: AtomicBool::new(false),
-            relayed: AtomicBool::new(false),
+            path: Mutex::default(),
             rounds: AtomicUsize::new(0),
             socket_reader: Mutex::default(),
             repeat: Notify::new(),
@@ -134,21 +136,31 @@ impl LinkShared {
         self.nudged.swap(false, Ordering::AcqRel)
     }
 
-    /// Learns from a datagram that went out whether the path leads through TURN (RFC 8656 §12.4;
-    /// DTLS by its first byte, RFC 7983).
-    pub(super) fn went_out(&self, datagram: &[u8]) {
-        let is_dtls = |byte: Option<&u8>| matches!(byte, Some(20..=63));
-        match datagram.first() {
-            Some(0x40..=0x4f) if is_dtls(datagram.get(4)) => {
-                self.relayed.store(true, Ordering::Release);
-            }
-            first if is_dtls(first) => self.relayed.store(false, Ordering::Release),
-            _ => {}
+    /// Learns the path from a datagram that went out.
+    pub(super) fn went_out(&self, to: SocketAddr, datagram: &[u8]) {
+        let mut path = lock(&self.path);
+        path.went_out(to, datagram);
+        if path.has_news() {
+            self.alarm.notify_one();
         }
     }
 
+    /// The same from one that came in.
+    pub(super) fn came_in(&self, from: SocketAddr, datagram: &[u8]) {
+        let mut path = lock(&self.path);
+        path.came_in(from, datagram);
+        if path.has_news() {
+            self.alarm.notify_one();
+        }
+    }
+
+    /// The path, once for each change.
+    pub(super) fn path_news(&self) -> Option<LinkPath> {
+        lock(&self.path).take_news()
+    }
+
     pub(super) fn is_relayed(&self) -> bool {
-        self.relayed.load(Ordering::Acquire)
+        lock(&self.path).is_relayed()
     }
 
     /// Something moves on this link: where it is relayed the driver has to go round a few times
@@ -238,23 +250,22 @@ mod tests {
     fn a_relayed_link_goes_round_a_few_times_after_something_moved() {
         let shared = LinkShared::new(AssemblyGuard::new(1 << 20, 1_024), 1_024);
         let (dtls, channel_data) = ([22, 254, 253], [0x40, 0, 0, 13, 22, 254, 253]);
-        shared.went_out(&dtls);
+        let went_out = |datagram: &[u8]| {
+            shared.went_out(SocketAddr::from(([192, 0, 2, 1], 3_478)), datagram);
+        };
+        went_out(&dtls);
         shared.stir();
         assert!(
             !shared.take_round(),
             "a direct one needs no more than it has"
         );
-        // A check through TURN says nothing of the path that is used.
-        shared.went_out(&[0x40, 0, 0, 20, 0, 1, 0, 0]);
-        assert!(!shared.is_relayed());
-        shared.went_out(&channel_data);
+        went_out(&channel_data);
         assert!(!shared.take_round(), "nothing moved yet");
         shared.stir();
         let rounds = std::iter::from_fn(|| shared.take_round().then_some(()));
         assert_eq!(rounds.count(), RELAY_ROUNDS);
-        shared.went_out(&dtls);
+        went_out(&dtls);
         shared.stir();
         assert!(!shared.take_round(), "it moved to a direct path");
-        shared.went_out(&[]);
     }
 }

@@ -53,7 +53,8 @@ impl FilteredSocket {
     }
 
     fn sent(&self, transmit: &Transmit<'_>) {
-        self.shared.went_out(transmit.contents);
+        self.shared
+            .went_out(transmit.destination, transmit.contents);
         self.shared
             .gate()
             .sent(transmit.destination, transmit.contents);
@@ -90,6 +91,7 @@ impl FilteredSocket {
             let end = (at + stride).min(meta.len);
             if gate.admits(meta.addr, &buffer[at..end]) {
                 repeater.received(&buffer[at..end]);
+                self.shared.came_in(meta.addr, &buffer[at..end]);
                 if shaking_hands && let Some(alert) = fatal_alert(&buffer[at..end]) {
                     self.shared.alert_received(alert);
                 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use sha1::Sha1;
 
 /// Where the servers are, and the secret shared with TURN.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct IceConfig {
     /// `stun:host:port` addresses.
     pub stun: Vec<String>,
@@ -17,6 +17,19 @@ pub struct IceConfig {
     pub turn: Vec<String>,
     /// The `static-auth-secret` of the TURN servers.
     pub secret: Vec<u8>,
+    /// Seconds until credentials end.
+    pub ttl_s: u64,
+}
+
+impl Default for IceConfig {
+    fn default() -> Self {
+        Self {
+            stun: Vec::new(),
+            turn: Vec::new(),
+            secret: Vec::new(),
+            ttl_s: ICE_TTL_S,
+        }
+    }
 }
 
 impl std::fmt::Debug for IceConfig {
@@ -63,7 +76,7 @@ pub fn for_device(config: &IceConfig, device: &str, wall_ms: u64) -> IceServers 
         });
     }
     if !config.turn.is_empty() {
-        let username = format!("{}:{device}", wall_ms / 1_000 + ICE_TTL_S);
+        let username = format!("{}:{device}", wall_ms / 1_000 + config.ttl_s);
         ice_servers.push(IceServer {
             urls: config.turn.clone(),
             credential: Some(password(&config.secret, &username)),
@@ -72,7 +85,7 @@ pub fn for_device(config: &IceConfig, device: &str, wall_ms: u64) -> IceServers 
     }
     IceServers {
         ice_servers,
-        ttl: ICE_TTL_S,
+        ttl: config.ttl_s,
     }
 }
 
@@ -112,6 +125,7 @@ mod tests {
             stun: vec!["stun:a:3478".into()],
             turn: vec!["turn:a:3478?transport=udp".into()],
             secret: b"north".to_vec(),
+            ..IceConfig::default()
         };
         let servers = for_device(&config, "alice_device_123", 1_700_000_000_999);
         assert_eq!(servers.ttl, 600);
@@ -127,6 +141,14 @@ mod tests {
             serde_json::json!({"urls": ["stun:a:3478"]})
         );
         assert!(!format!("{config:?}").contains("north"));
+        let short = IceConfig {
+            ttl_s: 60,
+            ..config
+        };
+        let servers = for_device(&short, "alice_device_123", 1_700_000_000_999);
+        let username = servers.ice_servers[1].username.as_deref();
+        let want = (60, Some("1700000060:alice_device_123"));
+        assert_eq!((servers.ttl, username), want);
         let none = for_device(&IceConfig::default(), "a", 0);
         assert_eq!(none.ice_servers, []);
     }

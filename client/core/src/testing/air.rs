@@ -3,7 +3,7 @@
 
 use super::node::{End, NodeId};
 use super::{Happening, World};
-use crate::input::{Candidate, Input, LinkId, RtcEvent};
+use crate::input::{Candidate, Input, LinkId, LinkPath, RtcEvent};
 use crate::output::RtcCommand;
 use beeline_proto::id::{DeviceFp, sha256};
 
@@ -24,9 +24,9 @@ impl World {
         command: RtcCommand,
     ) -> Option<Vec<u8>> {
         match command {
-            RtcCommand::Offer => self.describe(id, link),
-            RtcCommand::AcceptOffer { sdp } => {
-                self.describe(id, link);
+            RtcCommand::Offer { direct_only } => self.describe(id, link, direct_only),
+            RtcCommand::AcceptOffer { sdp, direct_only } => {
+                self.describe(id, link, direct_only);
                 self.meet(id, link, &sdp);
             }
             RtcCommand::AcceptAnswer { sdp } => self.meet(id, link, &sdp),
@@ -47,10 +47,11 @@ impl World {
         None
     }
 
-    fn describe(&mut self, id: NodeId, link: LinkId) {
+    fn describe(&mut self, id: NodeId, link: LinkId, direct_only: bool) {
         let fingerprint = sha256(format!("{} {} {}", id.0, link.0, self.node(id).boot).as_bytes());
         let end = End {
             fingerprint,
+            direct_only,
             ..End::default()
         };
         self.node_mut(id).ends.insert(link, end);
@@ -101,7 +102,8 @@ impl World {
             let met = end
                 .remote
                 .is_some_and(|(node, l, _)| (node, l) == (at, link));
-            met && end.reachable && !end.opening
+            let way = !end.direct_only || !pairs.iter().any(|pair| self.relayed.contains(pair));
+            met && end.reachable && !end.opening && way
         };
         let here = self
             .node(id)
@@ -153,6 +155,10 @@ impl World {
         };
         if let Some(end) = self.node_mut(id).ends.get_mut(&link) {
             end.open = true;
+        }
+        if self.relayed.contains(&(id, other)) {
+            let event = RtcEvent::Path(LinkPath::Relayed);
+            self.input(id, Input::Rtc { link, event });
         }
         let event = RtcEvent::Open {
             local_fingerprint: end.fingerprint,

@@ -99,6 +99,9 @@ pub struct World {
     /// Pairs between which no connection comes about: their NATs do not let it, or a network ends
     /// between them. Ordered pairs; either order forbids it.
     pub apart: BTreeSet<(NodeId, NodeId)>,
+    /// Pairs without a direct path, of which the first has a TURN server: what links them goes
+    /// through it.
+    pub relayed: BTreeSet<(NodeId, NodeId)>,
     /// Frames from the first to the second are lost.
     pub muted: BTreeSet<(NodeId, NodeId)>,
     /// The largest number of outputs one input has caused.
@@ -142,6 +145,7 @@ impl World {
             budget: usize::MAX,
             real_crypto: false,
             apart: BTreeSet::new(),
+            relayed: BTreeSet::new(),
             muted: BTreeSet::new(),
             outputs_max: 0,
             signalled: Vec::new(),

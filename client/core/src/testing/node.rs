@@ -26,6 +26,8 @@ pub(super) struct End {
     pub(super) fingerprint: [u8; 32],
     pub(super) remote: Option<(NodeId, LinkId, [u8; 32])>,
     pub(super) reachable: bool,
+    /// It was made without TURN.
+    pub(super) direct_only: bool,
     pub(super) opening: bool,
     pub(super) open: bool,
     /// Messages that came before this end was open.

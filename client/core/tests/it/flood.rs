@@ -108,6 +108,7 @@ fn a_thousand_offers_make_a_few_connections() {
             context,
             negotiation: 1,
             sdp: "0 0 0".into(),
+            direct_only: false,
         };
         let frame = mallory.control(&target, &offer, SignalKind::Offer);
         world.pass_on(alice, frame);
@@ -161,6 +162,7 @@ fn nacks_for_parcels_that_are_not_the_speakers_do_nothing() {
         context,
         negotiation: 1,
         sdp: "0 0 0".into(),
+        direct_only: false,
     };
     let frame = mallory.control(&target, &offer, SignalKind::Offer);
     world.pass_on(alice, frame);
@@ -214,6 +216,7 @@ fn an_ack_of_somebody_else_delivers_nothing() {
         context,
         negotiation: 1,
         sdp: "0 0 0".into(),
+        direct_only: false,
     };
     for frame in [
         mallory.control(&target, &offer, SignalKind::Offer),

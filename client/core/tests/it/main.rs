@@ -22,6 +22,7 @@ mod neighbours;
 mod numbers;
 mod order;
 mod own;
+mod paths;
 mod placing;
 mod presence;
 mod properties;

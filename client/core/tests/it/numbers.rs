@@ -198,6 +198,7 @@ fn calls_with_any_number_make_no_connection_that_was_not_wanted() {
             context: on_link(&mut mallory, negotiation as u8),
             negotiation,
             sdp: "0 0 0".into(),
+            direct_only: false,
         };
         let answer = Answer {
             context: on_link(&mut mallory, 9),

@@ -3,8 +3,8 @@
 
 use client_core::event::{DeliveryState, Event};
 use client_core::input::{
-    Candidate, Command, CommandId, Input, LinkId, RegistryAnswer, RegistryError, RtcEvent,
-    SignalInput, SocketId, StoreFailure,
+    Candidate, Command, CommandId, Input, LinkId, LinkPath, RegistryAnswer, RegistryError,
+    RtcEvent, SignalInput, SocketId, StoreFailure,
 };
 use client_core::output::{RequestId, SignalKind, StoreTicket};
 use client_core::state::StoreResult;
@@ -17,7 +17,7 @@ fn bytes(world: &mut World, max: u64) -> Vec<u8> {
 }
 
 fn random_link_event(world: &mut World) -> RtcEvent {
-    match world.chance(9) {
+    match world.chance(11) {
         0 => RtcEvent::LocalDescription {
             sdp: "1 2 3".to_owned(),
         },
@@ -33,6 +33,8 @@ fn random_link_event(world: &mut World) -> RtcEvent {
         7 => RtcEvent::Full {
             refused: vec![bytes(world, 50)],
         },
+        8 => RtcEvent::Path(LinkPath::Relayed),
+        9 => RtcEvent::Path(LinkPath::Ending),
         _ => RtcEvent::Closed {
             reason: "chance".to_owned(),
         },
