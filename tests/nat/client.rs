@@ -1,5 +1,6 @@
 //! A client of a party: a home that joined, and a `run` in it that is asked over its socket.
 
+use super::hide::Hide;
 use super::program::{DEADLINE, Program, Wrong, binary};
 use beeline_proto::pb::client::v1::client_service_client::ClientServiceClient;
 use beeline_proto::pb::client::v1::{QueryRequest, SendRequest, SendResponse, WatchRequest};
@@ -27,6 +28,7 @@ impl Client {
         invite: &str,
         user: &str,
         dir: &Path,
+        hide: Hide,
     ) -> Result<Self, Wrong> {
         let beeline = binary("BEELINE_BIN", "beeline")?;
         let home = dir.join(user);
@@ -36,15 +38,20 @@ impl Client {
         Program::start(space, &name, dir, &beeline, &join)?
             .done()
             .await?;
-        Self::run(space, user, dir).await
+        Self::run(space, user, dir, hide).await
     }
 
     /// Goes online in a home that joined before.
-    pub(crate) async fn run(space: &Netns, user: &str, dir: &Path) -> Result<Self, Wrong> {
+    pub(crate) async fn run(
+        space: &Netns,
+        user: &str,
+        dir: &Path,
+        hide: Hide,
+    ) -> Result<Self, Wrong> {
         let beeline = binary("BEELINE_BIN", "beeline")?;
         let home = dir.join(user);
         let at = home.display().to_string();
-        let run = ["--json", "--home", &at, "run"];
+        let run = ["--json", "--home", &at, "run", "--ice", hide.name()];
         let mut program = Program::start(space, user, dir, &beeline, &run)?;
         program.event("online").await?;
         program.drain();

@@ -5,6 +5,7 @@
 //! that its NATs are what they are called.
 
 mod client;
+mod hide;
 mod kind;
 mod play;
 mod program;

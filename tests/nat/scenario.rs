@@ -1,5 +1,6 @@
 //! Scenarios as data: what `scenarios.toml` says.
 
+use super::hide::Hide;
 use super::kind::{Kind, pairs};
 use super::program::Wrong;
 use super::servers::Ice;
@@ -17,10 +18,23 @@ pub(crate) struct Scenario {
     pub(crate) about: String,
     pub(crate) pairs: Vec<[Kind; 2]>,
     pub(crate) ice: Ice,
+    /// What the clients let others learn of their hosts.
+    pub(crate) hide: Hide,
     pub(crate) conditions: Conditions,
     pub(crate) trouble: Option<Trouble>,
     /// Fresh processes per pair.
     pub(crate) tries: usize,
+}
+
+#[cfg(test)]
+impl Scenario {
+    /// The same with one try.
+    pub(crate) fn once(&self) -> Self {
+        Self {
+            tries: 1,
+            ..self.clone()
+        }
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -36,6 +50,8 @@ struct Entry {
     pairs: Vec<String>,
     #[serde(default)]
     turn: bool,
+    #[serde(default)]
+    hide: Hide,
     #[serde(default)]
     rtt_ms: u64,
     #[serde(default)]
@@ -96,6 +112,7 @@ fn read(entry: Entry) -> Result<Scenario, Wrong> {
         about: entry.about,
         pairs: kinds,
         ice: if entry.turn { Ice::Turn } else { Ice::Stun },
+        hide: entry.hide,
         conditions: Conditions {
             rtt: Duration::from_millis(entry.rtt_ms),
             loss: entry.loss,
