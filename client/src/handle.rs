@@ -112,6 +112,7 @@ impl Client {
         Ok(Status {
             who: self.inner.who.clone(),
             core,
+            ice: self.inner.options.ice,
             gateway: snapshot.socket,
             running_elsewhere: snapshot.running_elsewhere,
             store_failed: snapshot.store_failed,

@@ -205,6 +205,9 @@ pub const CA_LEN_MAX: u64 = 1024 * 1024;
 /// ICE servers taken from options and gateway together.
 pub const ICE_SERVERS_MAX: usize = 16;
 
+/// Origins of gateways and registries whose addresses are looked up: more than a descriptor names.
+pub const OWN_ORIGINS_MAX: usize = 32;
+
 /// How often ICE servers are asked for again, at most and at least: a gateway answers six times a
 /// minute.
 pub const ICE_REFRESH_MIN: Duration = Duration::from_secs(15);

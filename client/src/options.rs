@@ -3,7 +3,7 @@
 use crate::coordinator::CoordinatorOptions;
 use crate::error::StartError;
 use crate::limits::ICE_SERVERS_MAX;
-use crate::rtc::{BindTo, IceServer, RtcConfig};
+use crate::rtc::{BindTo, IceMode, IceServer, RtcConfig, Tcp};
 use client_core::Keep;
 use client_core::files::io::FilePolicy;
 use std::path::PathBuf;
@@ -20,7 +20,10 @@ pub struct Options {
     /// STUN and TURN servers beside those the gateway names: `stun:host:port`,
     /// `turn:user:password@host:port`.
     pub ice_servers: Vec<String>,
-    /// Inclusive range of UDP ports for WebRTC; the kernel's choice when `None`.
+    /// What other devices may learn of this host's addresses.
+    pub ice: IceMode,
+    /// Inclusive range of UDP ports for WebRTC, a coordinator's also TCP; the kernel's choice when
+    /// `None`.
     pub rtc_ports: Option<(u16, u16)>,
     /// Whether WebRTC binds loopback only, as in a demonstration on one machine.
     pub loopback: bool,
@@ -48,6 +51,15 @@ pub struct FilesOptions {
 }
 
 impl Options {
+    /// Streams are dialled by everybody and taken by coordinators; on one machine UDP never fails.
+    fn tcp(&self) -> Tcp {
+        match (self.loopback, &self.coordinator) {
+            (true, _) => Tcp::No,
+            (false, None) => Tcp::Dial,
+            (false, Some(_)) => Tcp::Serve,
+        }
+    }
+
     /// The WebRTC configuration these options ask for, with `more` servers.
     pub(crate) fn rtc(&self, more: &[IceServer]) -> Result<RtcConfig, StartError> {
         let mut ice_servers = Vec::new();
@@ -63,6 +75,8 @@ impl Options {
         ice_servers.truncate(ICE_SERVERS_MAX);
         let config = RtcConfig {
             ice_servers,
+            mode: self.ice,
+            tcp: self.tcp(),
             port_range: self.rtc_ports,
             bind: if self.loopback {
                 BindTo::Loopback

@@ -1,6 +1,7 @@
 //! What a client tells of itself: events, status, peers, routes, history. Plain data; the command
 //! line turns it into text and JSON.
 
+use crate::rtc::IceMode;
 use beeline_proto::id::{DeviceFp, Label, MessageId, NetworkFp, UserFp};
 use client_core::event::{DeliveryState, Event, Kept, Path, Rung};
 use client_core::output::SignalKind;
@@ -125,6 +126,8 @@ pub struct Status {
     pub who: Who,
     /// The peer manager in numbers, `online` among them.
     pub core: client_core::status::Status,
+    /// What other devices may learn of this host's addresses.
+    pub ice: IceMode,
     /// Origin of the gateway its signalling socket is open to.
     pub gateway: Option<String>,
     /// Set when this identity runs elsewhere too: the client stays off the gateway until it is

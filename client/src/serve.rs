@@ -11,6 +11,7 @@ use crate::cli::print::Printer;
 use crate::cli::registry::{SERVE_FILE, ServeFile};
 use crate::cli::serve_args::ServeArgs;
 use crate::cli::stop::Stop;
+use beeline::rtc::IceMode;
 use beeline_gateway::Gateway;
 use beeline_proto::origin::normalize;
 use beeline_proto::pb::identity::v1::Role;
@@ -29,7 +30,11 @@ const INVITE_USES: u32 = 100;
 const INVITE_TTL: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Serves until a signal.
-pub(crate) async fn serve(printer: Printer, args: ServeArgs) -> Result<Exit, Failure> {
+pub(crate) async fn serve(
+    printer: Printer,
+    ice: IceMode,
+    args: ServeArgs,
+) -> Result<Exit, Failure> {
     let mut stop = Stop::listen()?;
     let data = args
         .data
@@ -42,7 +47,7 @@ pub(crate) async fn serve(printer: Printer, args: ServeArgs) -> Result<Exit, Fai
     let coordinator = if args.no_coordinator {
         Ok(None)
     } else {
-        let started = Embedded::start(&servers, &args, &data, printer).await;
+        let started = Embedded::start(&servers, &args, &data, (printer, ice)).await;
         started.map(Some)
     };
     let served = match &coordinator {

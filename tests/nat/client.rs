@@ -1,6 +1,7 @@
 //! A client of a party: a home that joined, and a `run` in it that is asked over its socket.
 
 use super::file::inbox_of;
+use super::hide::Hide;
 use super::program::{DEADLINE, Program, Wrong, binary};
 use beeline_proto::pb::client::v1::client_service_client::ClientServiceClient;
 use beeline_proto::pb::client::v1::{QueryRequest, SendRequest, SendResponse, WatchRequest};
@@ -28,6 +29,7 @@ impl Client {
         invite: &str,
         user: &str,
         dir: &Path,
+        hide: Hide,
     ) -> Result<Self, Wrong> {
         let beeline = binary("BEELINE_BIN", "beeline")?;
         let home = dir.join(user);
@@ -37,16 +39,22 @@ impl Client {
         Program::start(space, &name, dir, &beeline, &join)?
             .done()
             .await?;
-        Self::run(space, user, dir).await
+        Self::run(space, user, dir, hide).await
     }
 
     /// Goes online in a home that joined before.
-    pub(crate) async fn run(space: &Netns, user: &str, dir: &Path) -> Result<Self, Wrong> {
+    pub(crate) async fn run(
+        space: &Netns,
+        user: &str,
+        dir: &Path,
+        hide: Hide,
+    ) -> Result<Self, Wrong> {
         let beeline = binary("BEELINE_BIN", "beeline")?;
         let home = dir.join(user);
         let at = home.display().to_string();
         let files = inbox_of(dir, user).display().to_string();
-        let run = ["--json", "--home", &at, "run", "--files", &files];
+        let how = ["--files", &files, "--ice", hide.name()];
+        let run = [["--json", "--home", &at, "run"].as_slice(), &how].concat();
         let mut program = Program::start(space, user, dir, &beeline, &run)?;
         program.event("online").await?;
         program.drain();

@@ -6,6 +6,7 @@
 
 mod client;
 mod file;
+mod hide;
 mod kind;
 mod play;
 mod program;

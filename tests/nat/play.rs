@@ -2,7 +2,8 @@
 //! users that never met.
 
 use super::client::Client;
-use super::kind::{Kind, direct};
+use super::hide::Hide;
+use super::kind::Kind;
 use super::program::Wrong;
 use super::scenario::Scenario;
 use super::servers::{Ice, Servers};
@@ -53,16 +54,14 @@ pub(crate) struct Try {
 pub(crate) struct Row {
     pub(crate) kinds: [Kind; 2],
     pub(crate) ice: Ice,
+    pub(crate) hide: Hide,
     pub(crate) tries: Vec<Try>,
 }
 
 impl Row {
     /// Whether a link between the two must come: direct, or through TURN where both reach it.
     pub(crate) fn must_link(&self) -> bool {
-        let [one, other] = self.kinds;
-        // The TURN server hands out addresses of IPv4, and is reached by UDP.
-        let turn = |kind: Kind| kind.has_udp() && kind.has_ipv4();
-        direct(one, other) || (self.ice.has_turn() && turn(one) && turn(other))
+        self.hide.must_link(self.kinds, self.ice)
     }
 }
 
@@ -141,11 +140,12 @@ pub(crate) async fn play(scenario: &Scenario, kinds: [Kind; 2]) -> Result<Row, W
     let mut row = Row {
         kinds,
         ice: scenario.ice,
+        hide: scenario.hide,
         tries: Vec::new(),
     };
     for _ in 0..scenario.tries {
         let mut done = Try::default();
-        let tried = attempt(&mut held, scenario.trouble, row.must_link(), &mut done);
+        let tried = attempt(&mut held, scenario, row.must_link(), &mut done);
         done.wrong = tried.await.err();
         held.played += 1;
         row.tries.push(done);
@@ -156,21 +156,28 @@ pub(crate) async fn play(scenario: &Scenario, kinds: [Kind; 2]) -> Result<Row, W
 
 async fn attempt(
     held: &mut Held,
-    trouble: Option<Trouble>,
+    scenario: &Scenario,
     must_link: bool,
     done: &mut Try,
 ) -> Result<(), Wrong> {
+    let Scenario { trouble, hide, .. } = *scenario;
     let (parties, dir) = (&held.world.parties, held.dir.path());
     let names = [
         format!("alice_{}", held.played),
         format!("carol_{}", held.played),
     ];
     let [alice, carol] = [0, 1].map(|side: usize| {
-        Client::join(&parties[side].host, &held.servers.invite, &names[side], dir)
+        let host = &parties[side].host;
+        hide.watch(host);
+        Client::join(host, &held.servers.invite, &names[side], dir, hide)
     });
     let (alice, carol) = futures::future::try_join(alice, carol).await?;
     let [one, other] = parties;
-    let settled = futures::future::try_join(settled(&alice, one.kind), settled(&carol, other.kind));
+    let settles = |kind: Kind| hide.links_out(kind, held.ice);
+    let settled = futures::future::try_join(
+        settled(&alice, settles(one.kind)),
+        settled(&carol, settles(other.kind)),
+    );
     let (one, other) = settled.await?;
     done.coordinator = [one, other];
 
@@ -185,6 +192,9 @@ async fn attempt(
     let ends = futures::future::join(alice.program.end(), carol.program.end()).await;
     tried?;
     ends.0.and(ends.1)?;
+    for party in &held.world.parties {
+        hide.check(&party.host)?;
+    }
     if linked && !must_link {
         return Err("a link that theory excludes: the lab is wrong".to_owned());
     }
@@ -220,9 +230,9 @@ async fn play_pair(
     }
 }
 
-/// Waits for the link to the coordinator; without UDP there is none to wait for.
-async fn settled(client: &Client, kind: Kind) -> Result<bool, Wrong> {
-    Ok(kind.has_udp() && client.linked(COORDINATOR, SETTLE).await?)
+/// Waits for the link to the coordinator, where there can be one.
+async fn settled(client: &Client, can_be: bool) -> Result<bool, Wrong> {
+    Ok(can_be && client.linked(COORDINATOR, SETTLE).await?)
 }
 
 /// Sends the first message, and watches for a link meanwhile.

@@ -1,5 +1,6 @@
 //! Scenarios as data: what `scenarios.toml` says.
 
+use super::hide::Hide;
 use super::kind::{Kind, pairs};
 use super::program::Wrong;
 use super::servers::Ice;
@@ -17,12 +18,25 @@ pub(crate) struct Scenario {
     pub(crate) about: String,
     pub(crate) pairs: Vec<[Kind; 2]>,
     pub(crate) ice: Ice,
+    /// What the clients let others learn of their hosts.
+    pub(crate) hide: Hide,
     pub(crate) conditions: Conditions,
     pub(crate) trouble: Option<Trouble>,
     /// Size of a file that is on its way when the trouble comes, MiB.
     pub(crate) file_mib: Option<u64>,
     /// Fresh processes per pair.
     pub(crate) tries: usize,
+}
+
+#[cfg(test)]
+impl Scenario {
+    /// The same with one try.
+    pub(crate) fn once(&self) -> Self {
+        Self {
+            tries: 1,
+            ..self.clone()
+        }
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -38,6 +52,8 @@ struct Entry {
     pairs: Vec<String>,
     #[serde(default = "stun")]
     ice: Ice,
+    #[serde(default)]
+    hide: Hide,
     #[serde(default)]
     rtt_ms: u64,
     #[serde(default)]
@@ -103,6 +119,7 @@ fn read(entry: Entry) -> Result<Scenario, Wrong> {
         about: entry.about,
         pairs: kinds,
         ice: entry.ice,
+        hide: entry.hide,
         conditions: Conditions {
             rtt: Duration::from_millis(entry.rtt_ms),
             loss: entry.loss,

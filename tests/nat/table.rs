@@ -1,5 +1,6 @@
 //! What came of it, for people: a line a pair, and what to think of it.
 
+use super::hide::Hide;
 use super::kind::direct;
 use super::play::{Row, Try};
 use super::scenario::Scenario;
@@ -41,10 +42,11 @@ pub(crate) fn line(row: &Row) -> String {
         .iter()
         .filter_map(|done| done.first.as_ref())
         .collect();
-    let theory = match (direct(one, other), row.must_link()) {
-        (true, _) => "direct",
-        (false, true) => "TURN",
-        (false, false) => "relay",
+    let is_direct = direct(one, other) && row.hide != Hide::RelayOnly;
+    let theory = match (row.must_link(), is_direct) {
+        (true, true) => "direct",
+        (true, false) => "TURN",
+        (false, _) => "relay",
     };
     let linked: Vec<Duration> = row.tries.iter().filter_map(|done| done.link).collect();
     let must = if row.must_link() {

@@ -1,24 +1,28 @@
 //! The part of the lab that runs with all tests: one pair of every sort, and the lab's proof.
 //! `tests/nat/run play matrix` plays all of them.
 
+use super::hide::Hide;
 use super::kind::{Kind, direct};
-use super::play::play;
+use super::play::{Try, play};
 use super::scenario::{named, pair};
 use super::servers::Ice;
 use super::verify::{SIDE_BY_SIDE, named_by_coturn, named_by_doctor, tried_by_aiortc};
+use beeline_tests::netns::Netns;
 use futures::StreamExt as _;
+use std::net::UdpSocket;
 
 /// Plays a pair once; everything must be as theory says.
-async fn once(names: &str, ice: Ice) {
+async fn once(names: &str, ice: Ice) -> Try {
     let mut scenario = named("short").expect("it is there");
     scenario.ice = ice;
-    let row = play(&scenario, pair(names).expect("a pair"))
+    let mut row = play(&scenario, pair(names).expect("a pair"))
         .await
         .expect("played");
-    let tried = row.tries.first().expect("one try");
+    let tried = row.tries.pop().expect("one try");
     assert_eq!(tried.wrong, None, "{names}");
     assert!(tried.first.is_some(), "{names} delivered nothing");
     assert_eq!(tried.link.is_some(), row.must_link(), "{names}");
+    tried
 }
 
 #[test]
@@ -58,8 +62,43 @@ async fn a_host_with_ipv6_alone_is_reached_where_there_is_ipv6() {
 }
 
 #[tokio::test]
-async fn a_host_without_udp_is_reached_by_its_signalling_socket() {
-    once("port-restricted+udp-blocked", Ice::Stun).await;
+async fn a_host_without_udp_is_reached_through_a_coordinator_by_tcp() {
+    let tried = once("port-restricted+udp-blocked", Ice::Stun).await;
+    assert_eq!(tried.coordinator, [true, true], "both have a link to it");
+}
+
+#[test]
+fn a_host_that_shows_itself_is_found_out() {
+    let host = Netns::new("shown");
+    for hide in [Hide::NoPrivate, Hide::RelayOnly] {
+        hide.watch(&host);
+        assert_eq!(hide.check(&host), Ok(()));
+        host.ip("addr replace 10.0.0.1/8 dev lo\n");
+        host.inside(|| {
+            let socket = UdpSocket::bind("10.0.0.1:0").expect("bound");
+            socket.send_to(b"here", "10.0.0.1:9").expect("sent");
+        });
+        assert!(hide.check(&host).is_err(), "{}", hide.name());
+        hide.watch(&host);
+        assert_eq!(hide.check(&host), Ok(()), "it counts anew");
+    }
+}
+
+#[tokio::test]
+async fn who_hides_is_linked_and_shows_nothing() {
+    for (scenario, pair_of, links) in [
+        ("relay-only", "port-restricted+symmetric", true),
+        ("relay-only-alone", "none+none", false),
+        ("no-private", "port-restricted+port-restricted", true),
+    ] {
+        let hidden = named(scenario).expect("it is there");
+        let row = play(&hidden.once(), pair(pair_of).expect("a pair"))
+            .await
+            .expect("played");
+        let tried = row.tries.first().expect("one try");
+        assert_eq!(tried.wrong, None, "{scenario}");
+        assert_eq!(tried.link.is_some(), links, "{scenario}");
+    }
 }
 
 #[tokio::test]

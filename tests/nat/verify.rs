@@ -2,6 +2,7 @@
 //! the pairs theory allows. Only then is what Beeline does in it worth looking at.
 
 use super::client::Client;
+use super::hide::Hide;
 use super::kind::{By, Kind, direct};
 use super::play::Held;
 use super::program::{Program, Wrong};
@@ -144,7 +145,7 @@ pub(crate) async fn named_by_doctor(kind: Kind) -> Result<String, Wrong> {
     let kinds = [kind, Kind::Open];
     let held = Held::build(kinds, Conditions::CABLE, Ice::Turn).await?;
     let (host, dir) = (&held.world.parties[0].host, held.dir.path());
-    let alice = Client::join(host, &held.servers.invite, "alice", dir).await?;
+    let alice = Client::join(host, &held.servers.invite, "alice", dir, Hide::All).await?;
     let checks = alice.doctor().await?;
     alice.program.end().await?;
     held.servers.beeline.end().await?;

@@ -326,6 +326,7 @@ pub(crate) async fn status(client: &Client) -> Result<Line, Failure> {
     line.pid = Some(std::process::id());
     line.online = status.core.online;
     line.signal_addr.clone_from(&status.who.served);
+    line.ice = Some(status.ice.name().to_owned());
     line.gateway = status.gateway;
     line.running_elsewhere = status.running_elsewhere;
     line.removed = status.core.removed.map(str::to_owned);

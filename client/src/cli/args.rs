@@ -36,6 +36,8 @@ pub(crate) struct Cli {
     /// Print one JSON object a line, each with "event"
     #[arg(long, global = true)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) ice: super::ice_args::IceArgs,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -115,7 +117,7 @@ pub(crate) struct LinkArgs {
     /// Add a STUN or TURN server: stun:HOST:PORT or turn:USER:PASSWORD@HOST:PORT; may be repeated
     #[arg(long = "ice-server", value_name = "URL")]
     pub(crate) ice_servers: Vec<String>,
-    /// UDP ports that links may use, such as 40000-40999 [default: any]
+    /// UDP ports that links may use, a coordinator's also TCP, such as 40000-40999 [default: any]
     #[arg(long, value_name = "LOW-HIGH", value_parser = units::port_range)]
     pub(crate) rtc_ports: Option<RangeInclusive<u16>>,
 }

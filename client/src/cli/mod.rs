@@ -13,6 +13,7 @@ pub(crate) mod fail;
 pub(crate) mod file_line;
 pub(crate) mod file_view;
 mod human;
+mod ice_args;
 mod join;
 pub(crate) mod line;
 mod listen;
@@ -50,12 +51,13 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
     #[cfg(feature = "serve")]
     match cli.command {
         Command::Demo => return crate::demo::demo(printer).await,
-        Command::Serve(args) => return crate::serve::serve(printer, *args).await,
+        Command::Serve(args) => return crate::serve::serve(printer, cli.ice.mode, *args).await,
         _ => {}
     }
     let home = cli.home.map_or_else(|| data_dir("beeline"), Ok)?;
     let home = Home::at(&home);
-    let context = Context { home, printer };
+    let ice = cli.ice.mode;
+    let context = Context { home, printer, ice };
     in_home(&context, cli.command).await
 }
 

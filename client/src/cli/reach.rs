@@ -2,11 +2,13 @@
 
 use super::args::LinkArgs;
 use super::fail::Failure;
+use super::line::StatusLine;
 use super::print::Printer;
-use crate::ipc::caller::Caller;
+use crate::ipc::caller::{CallError, Caller};
 use crate::ipc::server::Server;
 use beeline::error::{HomeError, StartError};
 use beeline::home::Home;
+use beeline::rtc::IceMode;
 use beeline::{Client, Options};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -25,6 +27,8 @@ pub(crate) struct Context {
     pub(crate) home: Home,
     /// The output.
     pub(crate) printer: Printer,
+    /// What other devices may learn of this host's addresses.
+    pub(crate) ice: IceMode,
 }
 
 /// A client of our own, serving the home's socket.
@@ -55,6 +59,7 @@ impl Context {
             command: format!("beeline {command}"),
             ca: Some(self.ca_file()).filter(|file| file.exists()),
             ice_servers: link.ice_servers.clone(),
+            ice: self.ice,
             rtc_ports: link
                 .rtc_ports
                 .as_ref()
@@ -127,6 +132,28 @@ impl Context {
             sleep(TRY_AGAIN).await;
         }
     }
+}
+
+/// Whether what is sent through the process that owns the home stays as hidden as asked: links are
+/// that process's.
+pub(crate) async fn as_hidden(context: &Context, owner: &mut Caller) -> Result<(), CallError> {
+    let asked = context.ice;
+    if asked == IceMode::All {
+        return Ok(());
+    }
+    let lines = owner.status().await?;
+    let line = lines.first().map(|json| serde_json::from_str(json));
+    let has = match line {
+        Some(Ok(StatusLine { ice: Some(ice), .. })) => ice,
+        _ => IceMode::All.name().to_owned(),
+    };
+    if has == asked.name() || has == IceMode::RelayOnly.name() {
+        return Ok(());
+    }
+    Err(CallError::Failed(Failure::usage(format!(
+        "the process that owns the home links with --ice {has}, and --ice {asked} is asked for: \
+         start that one with it"
+    ))))
 }
 
 /// Whether an owner stays until somebody ends it.

@@ -3,7 +3,7 @@
 use super::args::SendArgs;
 use super::deliver::{Order, Sink, awaited, deliver, too_long};
 use super::fail::{Exit, Failure};
-use super::reach::{Context, Way};
+use super::reach::{Context, Way, as_hidden};
 use super::stop::Stop;
 use crate::ipc::caller::CallError;
 use beeline_proto::code::ErrorCode;
@@ -53,7 +53,11 @@ pub(crate) async fn send(context: &Context, args: SendArgs) -> Result<Exit, Fail
                 return sent;
             }
             Way::Through(mut caller) => {
-                match caller.send(&order, context.printer, resumed).await {
+                let sent = match as_hidden(context, &mut caller).await {
+                    Ok(()) => caller.send(&order, context.printer, resumed).await,
+                    Err(error) => Err(error),
+                };
+                match sent {
                     Ok(exit) => return Ok(exit),
                     Err(CallError::Failed(failure)) => return Err(failure),
                     // The idempotency key makes the second try the same message.

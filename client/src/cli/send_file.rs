@@ -6,7 +6,7 @@ use super::fail::{Exit, Failure};
 use super::file_line::{FileLine, FilesLine, Meter};
 use super::file_view::View;
 use super::line::Line;
-use super::reach::{Context, Way};
+use super::reach::{Context, Way, as_hidden};
 use super::send::random_key;
 use super::stop::Stop;
 use crate::ipc::caller::CallError;
@@ -84,7 +84,10 @@ pub(crate) async fn send_file(context: &Context, args: SendFileArgs) -> Result<E
             Way::Through(mut caller) => {
                 let mut stop = Stop::listen()?;
                 let sent = tokio::select! {
-                    sent = caller.send_file(&order, &mut view) => sent,
+                    sent = async {
+                        as_hidden(context, &mut caller).await?;
+                        caller.send_file(&order, &mut view).await
+                    } => sent,
                     () = stop.asked() => return Ok(Exit::Queued),
                 };
                 match sent {

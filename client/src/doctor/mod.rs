@@ -143,6 +143,7 @@ pub(crate) async fn examine(
     } else if let Ok(config) = options.rtc(&[]) {
         given = config.ice_servers;
     }
+    checks.extend(verdict::privacy(options.ice, &given));
     checks.extend(by_udp(&given).await);
     checks.extend(by_turn(&given).await);
     checks.extend(running.into_iter().flat_map(connections));

@@ -2,7 +2,7 @@
 
 use crate::clock;
 use crate::limits::TURN_WAIT;
-use crate::rtc::{IceServer, LinkId, RtcConfig, RtcEvent, RtcFactory};
+use crate::rtc::{IceMode, IceServer, LinkId, RtcConfig, RtcEvent, RtcFactory};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -14,7 +14,7 @@ const EVENTS: usize = 64;
 pub(super) async fn allocate(server: &IceServer) -> Option<Duration> {
     let config = RtcConfig {
         ice_servers: vec![server.clone()],
-        relay_only: true,
+        mode: IceMode::RelayOnly,
         ..RtcConfig::default()
     };
     let factory = RtcFactory::new(config).ok()?;

@@ -3,6 +3,7 @@
 use super::nat::Nat;
 use super::stun::Seen;
 use super::{Check, Linked, Verdict};
+use crate::rtc::{IceMode, IceServer};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -20,6 +21,41 @@ pub(super) fn no_servers() -> Check {
         "the operator gives one to everybody with beeline serve --stun; you give one to \
                   this device with --ice-server stun:HOST:PORT",
     )
+}
+
+/// What others may learn of this host's addresses, where that is not everything.
+pub(super) fn privacy(mode: IceMode, servers: &[IceServer]) -> Option<Check> {
+    let has_turn = servers.iter().any(|server| !server.username.is_empty());
+    let (verdict, detail, advice) = match mode {
+        IceMode::All => return None,
+        IceMode::NoPrivate if servers.is_empty() => (
+            Verdict::Note,
+            "no address of this host is told, and no STUN or TURN server is known: only devices \
+             with public addresses can be linked with",
+            Some("give a server with --ice-server"),
+        ),
+        IceMode::NoPrivate => (
+            Verdict::Good,
+            "no address of this host is told, only what STUN and TURN servers see of it",
+            None,
+        ),
+        IceMode::RelayOnly if has_turn => (
+            Verdict::Good,
+            "links go through TURN alone: others learn no address of this host",
+            None,
+        ),
+        IceMode::RelayOnly => (
+            Verdict::Note,
+            "only TURN may be used, and no TURN server is known: there are no links; messages go \
+             through the signalling sockets of gateway and coordinators, files wait",
+            Some(WANTS_TURN),
+        ),
+    };
+    let check = Check::new("privacy", verdict, detail.to_owned()).value(mode.name().to_owned());
+    Some(match advice {
+        Some(advice) => check.advise(advice),
+        None => check,
+    })
 }
 
 /// One STUN server's answer.
@@ -93,6 +129,7 @@ pub(super) fn link(linked: &Linked) -> Check {
     let way = match (here, there) {
         ("", "") => "over a path not chosen yet".to_owned(),
         _ if relayed => format!("through TURN ({here} to {there})"),
+        _ if report.over_tcp => format!("directly over TCP, for want of UDP ({here} to {there})"),
         _ => format!("directly ({here} to {there})"),
     };
     let detail = format!("{user}, device {device}: {way}");
@@ -168,6 +205,29 @@ mod tests {
             (Verdict::Bad, Some("udp-blocked"))
         );
         assert!(blocked.advice.is_some());
+    }
+
+    #[test]
+    fn who_hides_is_told_what_that_costs() {
+        let stun = IceServer::default();
+        let turn = IceServer {
+            username: "1700:a".to_owned(),
+            ..IceServer::default()
+        };
+        let verdict = |mode, servers: &[IceServer]| privacy(mode, servers).map(|told| told.verdict);
+        assert_eq!(verdict(IceMode::All, &[]), None);
+        for mode in [IceMode::NoPrivate, IceMode::RelayOnly] {
+            let alone = privacy(mode, &[]).expect("told");
+            assert_eq!(alone.verdict, Verdict::Note);
+            assert!(alone.advice.is_some() && alone.value.as_deref() == Some(mode.name()));
+            assert_eq!(
+                verdict(mode, std::slice::from_ref(&turn)),
+                Some(Verdict::Good)
+            );
+        }
+        let stun = std::slice::from_ref(&stun);
+        assert_eq!(verdict(IceMode::NoPrivate, stun), Some(Verdict::Good));
+        assert_eq!(verdict(IceMode::RelayOnly, stun), Some(Verdict::Note));
     }
 
     #[test]

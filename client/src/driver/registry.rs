@@ -3,11 +3,13 @@
 use super::Driver;
 use crate::clock;
 use crate::identity::Identity;
-use crate::limits::{ICE_REFRESH_MAX, ICE_REFRESH_MIN, ICE_RETRY_MIN, REST_CONCURRENT, REST_QUEUE};
+use crate::limits::{
+    ICE_REFRESH_MAX, ICE_REFRESH_MIN, ICE_RETRY_MIN, OWN_ORIGINS_MAX, REST_CONCURRENT, REST_QUEUE,
+};
 use crate::options::Options;
 use crate::report::Fact;
 use crate::rest::{Gateways, Rest};
-use crate::rtc::{IceServer, RtcFactory};
+use crate::rtc::{IceMode, IceServer, OwnServers, RtcConfig, RtcFactory};
 use beeline_proto::id::NetworkFp;
 use client_core::Input;
 use client_core::input::{RegistryAnswer, RegistryError};
@@ -28,6 +30,8 @@ pub(super) enum Finished {
     /// It is time to ask for STUN and TURN servers.
     IceServersDue,
     IceServers(Result<(Vec<IceServer>, u64), crate::error::RestError>),
+    /// The addresses of our servers were looked up.
+    OwnServers,
 }
 
 /// The way to the registry.
@@ -41,6 +45,10 @@ pub(super) struct Registry {
     running: JoinSet<Finished>,
     /// How long to wait before servers are asked for again after a failure; doubles.
     ice_pause: Duration,
+    /// Where our servers are, as far as it is known.
+    own_servers: OwnServers,
+    /// Whether it was said that nothing can be linked, for want of a TURN server.
+    said_alone: bool,
 }
 
 impl Registry {
@@ -49,6 +57,7 @@ impl Registry {
         options: Options,
         tls: Arc<rustls::ClientConfig>,
         gateways: Gateways,
+        own_servers: OwnServers,
     ) -> Self {
         let rest = Arc::new(Rest::new(Arc::clone(&identity), gateways.clone(), &tls));
         let mut registry = Self {
@@ -60,8 +69,11 @@ impl Registry {
             turns: Arc::new(Semaphore::new(REST_CONCURRENT)),
             running: JoinSet::new(),
             ice_pause: ICE_RETRY_MIN,
+            own_servers,
+            said_alone: false,
         };
         registry.plan_ice_servers(Duration::ZERO);
+        registry.find_servers();
         registry
     }
 
@@ -86,6 +98,7 @@ impl Registry {
         self.gateways = gateways.clone();
         let identity = Arc::clone(&self.identity);
         self.rest = Arc::new(Rest::new(identity, gateways, &self.tls));
+        self.find_servers();
     }
 
     /// Starts a request; returns its failure where it cannot be started.
@@ -131,6 +144,30 @@ impl Registry {
     /// comes dials anew.
     pub(super) fn leave_connections(&mut self) {
         self.rest = Arc::new(self.rest.leave(&self.tls));
+        self.find_servers();
+    }
+
+    /// Looks up where gateways and registries are: no peer has us send there. Where STUN and TURN
+    /// servers are is learned when links look them up.
+    fn find_servers(&mut self) {
+        if self.options.offline {
+            return;
+        }
+        let origins = self.gateways.dial.iter().chain(&self.gateways.registries);
+        let hosts: Vec<String> = origins
+            .filter_map(|origin| host_and_port(origin))
+            .take(OWN_ORIGINS_MAX)
+            .collect();
+        let known = self.own_servers.clone();
+        self.running.spawn(async move {
+            for host in hosts {
+                match tokio::net::lookup_host(&host).await {
+                    Ok(found) => known.add(found),
+                    Err(error) => tracing::debug!(%error, host, "a server's address is not known"),
+                }
+            }
+            Finished::OwnServers
+        });
     }
 
     fn plan_ice_servers(&mut self, after: Duration) {
@@ -158,6 +195,9 @@ impl Registry {
             Ok(answer) => answer,
             Err(error) => {
                 tracing::debug!(%error, "no STUN or TURN servers from the gateway");
+                if let Ok(config) = self.options.rtc(&[]) {
+                    self.say_if_alone(&config);
+                }
                 self.plan_ice_servers(self.ice_pause);
                 self.ice_pause = (self.ice_pause * 2).min(ICE_REFRESH_MIN);
                 return None;
@@ -166,7 +206,13 @@ impl Registry {
         self.ice_pause = ICE_RETRY_MIN;
         let half = Duration::from_secs(ttl / 2);
         self.plan_ice_servers(half.clamp(ICE_REFRESH_MIN, ICE_REFRESH_MAX));
-        let config = self.options.rtc(&servers);
+        let config = self.options.rtc(&servers).map(|config| RtcConfig {
+            own_servers: self.own_servers.clone(),
+            ..config
+        });
+        if let Ok(config) = &config {
+            self.say_if_alone(config);
+        }
         match config.map(RtcFactory::new) {
             Ok(Ok(factory)) => Some(factory),
             Ok(Err(error)) => {
@@ -179,6 +225,33 @@ impl Registry {
             }
         }
     }
+}
+
+impl Registry {
+    /// Says once, where only TURN may be used and there is none, what that means.
+    fn say_if_alone(&mut self, config: &RtcConfig) {
+        let alone = config.mode == IceMode::RelayOnly && !config.has_turn();
+        if alone && !self.said_alone {
+            tracing::warn!(
+                "only TURN may be used (--ice relay-only), and no TURN server is known: there are \
+                 no links, messages go through the signalling sockets of gateway and coordinators, \
+                 and files wait; give a server with --ice-server turn:USER:PASSWORD@HOST:PORT, or \
+                 ask the operator for one"
+            );
+        }
+        self.said_alone = alone;
+    }
+}
+
+/// What to look up to know where a server is.
+fn host_and_port(origin: &str) -> Option<String> {
+    let uri: http::Uri = origin.parse().ok()?;
+    let standard = match uri.scheme_str() {
+        Some("https" | "wss") => 443,
+        _ => 80,
+    };
+    let port = uri.port_u16().unwrap_or(standard);
+    Some(format!("{}:{port}", uri.host()?))
 }
 
 impl Driver {
@@ -202,6 +275,7 @@ impl Driver {
                 });
                 self.inputs.push_back(Input::Registry { request, answer });
             }
+            Finished::OwnServers => {}
             Finished::IceServersDue => self.registry.ask_ice_servers(),
             Finished::IceServers(answer) => {
                 if let Some(factory) = self.registry.on_ice_servers(answer) {
@@ -222,5 +296,28 @@ fn name(call: &RegistryCall) -> &'static str {
         RegistryCall::PutDeviceList { .. } => "put-device-list",
         RegistryCall::Heartbeat { .. } => "heartbeat",
         RegistryCall::ListCoordinators => "list-coordinators",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::host_and_port;
+
+    #[test]
+    fn a_server_is_looked_up_with_its_port() {
+        for (origin, wanted) in [
+            ("https://beeline.example", Some("beeline.example:443")),
+            ("http://beeline.example", Some("beeline.example:80")),
+            ("http://[2001:db8::10]:8080", Some("[2001:db8::10]:8080")),
+            (
+                "https://beeline.example:8443/",
+                Some("beeline.example:8443"),
+            ),
+            ("nowhere", Some("nowhere:80")),
+            ("/path", None),
+            ("", None),
+        ] {
+            assert_eq!(host_and_port(origin).as_deref(), wanted, "{origin}");
+        }
     }
 }

@@ -16,7 +16,7 @@ use crate::network::Network;
 use crate::options::Options;
 use crate::report::Snapshot;
 use crate::rest::Gateways;
-use crate::rtc::RtcFactory;
+use crate::rtc::{OwnServers, RtcConfig, RtcFactory};
 use crate::socket::{Credentials, SocketIdentity, Sockets, socket_url};
 use crate::store::{Opened, Own, Reader, Store};
 use crate::{tls, unix};
@@ -35,8 +35,12 @@ pub(crate) async fn start(options: Options) -> Result<Inner, StartError> {
     let home = Home::at(&options.home);
     let identity = Arc::new(Identity::load(&home)?);
     let tls = tls::client_config(options.ca.as_deref())?;
-    let factory =
-        RtcFactory::new(options.rtc(&[])?).map_err(|e| StartError::Option(e.to_string()))?;
+    let own_servers = OwnServers::default();
+    let rtc = RtcConfig {
+        own_servers: own_servers.clone(),
+        ..options.rtc(&[])?
+    };
+    let factory = RtcFactory::new(rtc).map_err(|e| StartError::Option(e.to_string()))?;
     let (opened, reader) = open_store(&home, &identity, &options.command).await?;
     let Opened {
         store,
@@ -79,7 +83,7 @@ pub(crate) async fn start(options: Options) -> Result<Inner, StartError> {
         sockets,
         credentials,
         served,
-        registry: Registry::new(identity, options.clone(), tls, gateways),
+        registry: Registry::new(identity, options.clone(), tls, gateways, own_servers),
         network: Network::new(),
         draining: None,
     };

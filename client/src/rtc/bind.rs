@@ -4,12 +4,13 @@
 //! with the interfaces of that moment. Its own reading of `0.0.0.0` leaves loopback out.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs, UdpSocket};
 
 use rtc::shared::ifaces::ifaces;
 
 use super::config::{BindTo, RtcConfig};
 use super::limits::{MAX_LOCAL_ADDRESSES, MAX_PORT_PROBES};
+use super::reach::Tcp;
 
 /// The addresses of one connection, worked out when asked.
 #[derive(Debug, Clone)]
@@ -18,6 +19,7 @@ pub(super) struct BindPlan {
     port_range: Option<(u16, u16)>,
     /// Where in the range to begin, so that links do not all try the same port first.
     start: u32,
+    is_tcp: bool,
 }
 
 impl BindPlan {
@@ -26,6 +28,16 @@ impl BindPlan {
             bind: config.bind.clone(),
             port_range: config.port_range,
             start,
+            is_tcp: false,
+        }
+    }
+
+    /// The same for streams of TCP. Only who takes them needs a port of the range.
+    pub(super) fn for_tcp(config: &RtcConfig, start: u32) -> Self {
+        Self {
+            port_range: config.port_range.filter(|_| config.tcp == Tcp::Serve),
+            is_tcp: true,
+            ..Self::new(config, start)
         }
     }
 
@@ -81,6 +93,31 @@ fn is_usable(ip: IpAddr) -> bool {
     !link_local && !ip.is_unspecified() && !ip.is_multicast()
 }
 
+impl BindPlan {
+    /// The first port of the range, from `start` on and around, that is free on every address. For
+    /// TCP it must be free for UDP, too: the crate takes two candidates at one address and port for
+    /// the same one.
+    fn free_port(&self, addresses: &[IpAddr], low: u16, high: u16) -> io::Result<u16> {
+        let size = u32::from(high - low) + 1;
+        let is_free = |ip: &IpAddr, port: u16| {
+            UdpSocket::bind((*ip, port)).is_ok()
+                && (!self.is_tcp || TcpListener::bind((*ip, port)).is_ok())
+        };
+        for step in 0..size.min(MAX_PORT_PROBES) {
+            let offset = (self.start % size + step) % size;
+            let Ok(port) = u16::try_from(u32::from(low) + offset) else {
+                continue;
+            };
+            if addresses.iter().all(|ip| is_free(ip, port)) {
+                return Ok(port);
+            }
+        }
+        let kind = if self.is_tcp { "TCP" } else { "UDP" };
+        let text = format!("no free {kind} port in {low}-{high}: widen --rtc-ports");
+        Err(io::Error::new(io::ErrorKind::AddrInUse, text))
+    }
+}
+
 impl ToSocketAddrs for BindPlan {
     type Iter = std::vec::IntoIter<SocketAddr>;
 
@@ -88,7 +125,11 @@ impl ToSocketAddrs for BindPlan {
         let addresses = self.addresses();
         let port = match self.port_range {
             None => 0,
-            Some((low, high)) => free_port(&addresses, low, high, self.start)?,
+            Some((low, high)) => match self.free_port(&addresses, low, high) {
+                // A link needs no TCP.
+                Err(_) if self.is_tcp => return Ok(Vec::new().into_iter()),
+                port => port?,
+            },
         };
         let bound: Vec<_> = addresses
             .into_iter()
@@ -96,25 +137,6 @@ impl ToSocketAddrs for BindPlan {
             .collect();
         Ok(bound.into_iter())
     }
-}
-
-/// The first port of the range, from `start` on and around, that is free on every address.
-fn free_port(addresses: &[IpAddr], low: u16, high: u16, start: u32) -> io::Result<u16> {
-    let size = u32::from(high - low) + 1;
-    for step in 0..size.min(MAX_PORT_PROBES) {
-        let offset = (start % size + step) % size;
-        let Ok(port) = u16::try_from(u32::from(low) + offset) else {
-            continue;
-        };
-        if addresses
-            .iter()
-            .all(|ip| UdpSocket::bind((*ip, port)).is_ok())
-        {
-            return Ok(port);
-        }
-    }
-    let text = format!("no free UDP port in {low}-{high}: widen --rtc-ports");
-    Err(io::Error::new(io::ErrorKind::AddrInUse, text))
 }
 
 #[cfg(test)]
@@ -160,6 +182,26 @@ mod tests {
             .unwrap()
             .collect();
         assert_eq!(free, [SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port)]);
+    }
+
+    #[test]
+    fn a_port_for_tcp_is_free_for_udp_too_and_a_link_does_without() {
+        let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let port = taken.local_addr().unwrap().port();
+        let config = |tcp| RtcConfig {
+            bind: BindTo::Loopback,
+            port_range: Some((port, port)),
+            tcp,
+            ..RtcConfig::default()
+        };
+        let ports = |tcp| -> Vec<u16> {
+            let plan = BindPlan::for_tcp(&config(tcp), 7).to_socket_addrs();
+            plan.unwrap().map(|at| at.port()).collect()
+        };
+        assert_eq!(ports(Tcp::Serve), [0; 0]);
+        assert_eq!(ports(Tcp::Dial), [0], "it listens nowhere, so any will do");
+        drop(taken);
+        assert_eq!(ports(Tcp::Serve), [port]);
     }
 
     #[test]

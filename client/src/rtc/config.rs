@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use thiserror::Error;
 
 use super::limits::{DEFAULT_MESSAGE_BYTES, MAX_MESSAGE_BYTES, SEND_BUDGET};
+use super::reach::{IceMode, OwnServers, Tcp};
 
 /// A STUN or TURN server (RFC 7064, RFC 7065). TURN is spoken over UDP only: the crate skips
 /// `turns:`, `stuns:` and `?transport=tcp` with a warning.
@@ -32,7 +33,7 @@ pub enum BindTo {
 }
 
 /// Configuration of a [`RtcFactory`](super::RtcFactory), shared by all its connections.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct RtcConfig {
     /// STUN and TURN servers; may be empty.
     pub ice_servers: Vec<IceServer>,
@@ -44,8 +45,12 @@ pub struct RtcConfig {
     /// Whether remote candidates on loopback may be used (needed between processes of a machine
     /// without network): only by links that bind it themselves.
     pub accept_loopback: bool,
-    /// Only relayed candidates: the peer never learns an address of this host.
-    pub relay_only: bool,
+    /// What a peer may learn of this host's addresses.
+    pub mode: IceMode,
+    /// Whether and how links go over TCP where UDP does not get through.
+    pub tcp: Tcp,
+    /// Addresses of our own servers, to which no check goes whatever a peer says.
+    pub own_servers: OwnServers,
     /// Largest message sent or accepted, bytes, at most 256 KiB.
     pub max_message_size: usize,
     /// Bytes of one connection that may be on their way, all channels together.
@@ -59,7 +64,9 @@ impl Default for RtcConfig {
             port_range: None,
             bind: BindTo::Everywhere,
             accept_loopback: true,
-            relay_only: false,
+            mode: IceMode::All,
+            tcp: Tcp::No,
+            own_servers: OwnServers::default(),
             max_message_size: DEFAULT_MESSAGE_BYTES,
             send_budget: SEND_BUDGET,
         }
@@ -84,6 +91,12 @@ pub enum ConfigError {
 }
 
 impl RtcConfig {
+    /// Whether a TURN server is known.
+    pub fn has_turn(&self) -> bool {
+        let mut urls = self.ice_servers.iter().flat_map(|server| &server.urls);
+        urls.any(|url| url.starts_with("turn:"))
+    }
+
     /// Checks what types cannot say.
     ///
     /// # Errors

@@ -25,6 +25,7 @@ use super::limits;
 use super::link::Link;
 use super::peer::RtcPeer;
 use super::provider::GuardedProvider;
+use super::reach::{IceMode, Reach};
 use super::runtime::LinkRuntime;
 use super::shared::LinkShared;
 use super::{FileEvent, LinkId, RtcEvent};
@@ -128,7 +129,13 @@ impl RtcFactory {
     ) -> RtcPeer {
         let config = &self.config;
         let assembly = AssemblyGuard::new(limits::SCTP_WINDOW, config.max_message_size);
-        let shared = LinkShared::new(assembly, config.max_message_size);
+        let reach = Reach {
+            mode: config.mode,
+            tcp: config.tcp,
+            loopback: config.accept_loopback && BindPlan::new(config, 0).has_loopback(),
+            servers: config.own_servers.clone(),
+        };
+        let shared = LinkShared::new(assembly, config.max_message_size, reach);
         let (commands, command_rx) = mpsc::channel(limits::COMMAND_QUEUE);
         let (outbox, outbox_rx) = mpsc::channel(limits::MAX_OUTBOX_MESSAGES);
         let (file_outbox, file_outbox_rx) = mpsc::channel(limits::MAX_FILE_OUTBOX);
@@ -150,8 +157,8 @@ impl RtcFactory {
             shared,
             budget: config.send_budget,
             max_message: config.max_message_size,
-            accept_loopback: config.accept_loopback && BindPlan::new(config, 0).has_loopback(),
             candidates: AtomicUsize::new(0),
+            tcp_candidates: AtomicUsize::new(0),
         }
     }
 
@@ -173,17 +180,27 @@ impl RtcFactory {
         shared: &Arc<LinkShared>,
         signals: mpsc::Sender<Signal>,
     ) -> webrtc::error::Result<Arc<dyn PeerConnection>> {
+        if self.config.mode == IceMode::RelayOnly && !self.config.has_turn() {
+            let why = "only TURN may be used (--ice relay-only), and no TURN server is known";
+            return Err(webrtc::error::Error::Other(why.to_owned()));
+        }
         let base = Arc::clone(&self.runtime);
         let runtime = LinkRuntime::new(base, Arc::clone(shared), self.landing.clone());
         let mut start = [0u8; 4];
         // Without randomness the first port of the range is as good as any.
         let _ = self.crypto.random().fill(&mut start);
+        let start = u32::from_be_bytes(start);
+        let tcp = match shared.reach.dials_tcp() {
+            true => vec![BindPlan::for_tcp(&self.config, start)],
+            false => Vec::new(),
+        };
         let connection = PeerConnectionBuilder::new()
             .with_configuration(configuration(&self.config))
             .with_setting_engine(self.setting_engine(shared))
             .with_handler(Arc::new(Handler::new(signals, Arc::clone(shared))))
             .with_runtime(Arc::new(runtime))
-            .with_udp_addrs(vec![BindPlan::new(&self.config, u32::from_be_bytes(start))])
+            .with_udp_addrs(vec![BindPlan::new(&self.config, start)])
+            .with_tcp_addrs(tcp)
             .with_data_channel_send_buffer_limit(self.config.send_budget.max(FILE_SEND_LIMIT))
             .build()
             .await?;
@@ -227,10 +244,9 @@ fn configuration(config: &RtcConfig) -> RTCConfiguration {
         username: server.username.clone(),
         credential: server.credential.clone(),
     });
-    let policy = if config.relay_only {
-        RTCIceTransportPolicy::Relay
-    } else {
-        RTCIceTransportPolicy::All
+    let policy = match config.mode {
+        IceMode::RelayOnly => RTCIceTransportPolicy::Relay,
+        IceMode::All | IceMode::NoPrivate => RTCIceTransportPolicy::All,
     };
     RTCConfigurationBuilder::default()
         .with_ice_servers(servers.collect())

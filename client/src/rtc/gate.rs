@@ -33,9 +33,24 @@ mod stun {
 pub(super) struct AddressGate {
     proven: Vec<SocketAddr>,
     dropped: u64,
+    /// Nothing goes to or comes from anybody but TURN servers.
+    turn_only: bool,
 }
 
 impl AddressGate {
+    pub(super) fn new(turn_only: bool) -> Self {
+        Self {
+            turn_only,
+            ..Self::default()
+        }
+    }
+
+    /// Whether a datagram of ours may leave for `to`: where only TURN may be used, that is what
+    /// asks a TURN server for something, and what goes to one that was asked.
+    pub(super) fn lets_out(&self, to: SocketAddr, datagram: &[u8]) -> bool {
+        !self.turn_only || self.knows(to) || stun_type(datagram).is_some_and(is_for_turn)
+    }
+
     /// Learns from a datagram our side has sent to `to`.
     pub(super) fn sent(&mut self, to: SocketAddr, datagram: &[u8]) {
         if self.proven.contains(&to) || self.proven.len() == MAX_PROVEN_ADDRESSES {
@@ -43,15 +58,7 @@ impl AddressGate {
         }
         let proves = match stun_type(datagram) {
             None => true,
-            Some(kind) => matches!(
-                kind,
-                stun::BINDING_SUCCESS
-                    | stun::ALLOCATE
-                    | stun::REFRESH
-                    | stun::SEND_INDICATION
-                    | stun::CREATE_PERMISSION
-                    | stun::CHANNEL_BIND
-            ),
+            Some(kind) => kind == stun::BINDING_SUCCESS || is_for_turn(kind),
         };
         if proves {
             self.proven.push(to);
@@ -65,6 +72,7 @@ impl AddressGate {
     pub(super) fn admits(&mut self, from: SocketAddr, datagram: &[u8]) -> bool {
         let known = self.proven.contains(&from);
         let admitted = match stun_type(datagram) {
+            _ if self.turn_only && !known => false,
             Some(stun::BINDING_REQUEST) => known || self.proven.len() < MAX_PROVEN_ADDRESSES,
             Some(_) => true,
             None => known && is_dtls_or_channel_data(datagram),
@@ -78,10 +86,27 @@ impl AddressGate {
         self.proven.contains(&address)
     }
 
+    /// Whether any address has proved itself.
+    pub(super) fn knows_any(&self) -> bool {
+        !self.proven.is_empty()
+    }
+
     /// Datagrams refused so far.
     pub(super) fn dropped(&self) -> u64 {
         self.dropped
     }
+}
+
+/// Requests and indications that only TURN servers are sent.
+fn is_for_turn(kind: u16) -> bool {
+    matches!(
+        kind,
+        stun::ALLOCATE
+            | stun::REFRESH
+            | stun::SEND_INDICATION
+            | stun::CREATE_PERMISSION
+            | stun::CHANNEL_BIND
+    )
 }
 
 /// By the first byte (RFC 7983). No media is ever agreed on, so its parsers stay out of reach.
@@ -154,6 +179,21 @@ mod tests {
         assert!(!gate.admits(address(1), CHANNEL_DATA));
         gate.sent(address(1), &stun_message(stun::ALLOCATE));
         assert!(gate.admits(address(1), CHANNEL_DATA));
+    }
+
+    #[test]
+    fn where_only_turn_may_be_used_nothing_else_is_spoken_to() {
+        let (mut gate, turn, peer) = (AddressGate::new(true), address(1), address(2));
+        let check = stun_message(stun::BINDING_REQUEST);
+        assert!(!gate.lets_out(peer, &check) && !gate.admits(peer, &check));
+        assert!(!gate.lets_out(peer, CLIENT_HELLO));
+        assert!(!gate.lets_out(turn, CHANNEL_DATA));
+        assert!(gate.lets_out(turn, &stun_message(stun::ALLOCATE)));
+        gate.sent(turn, &stun_message(stun::ALLOCATE));
+        assert!(gate.admits(turn, &stun_message(0x0103)));
+        assert!(gate.lets_out(turn, CHANNEL_DATA) && gate.admits(turn, CHANNEL_DATA));
+        assert!(!gate.lets_out(peer, &stun_message(stun::BINDING_SUCCESS)));
+        assert!(AddressGate::default().lets_out(peer, &check));
     }
 
     #[test]

@@ -76,11 +76,35 @@ pub const MAX_SDP_LINES: usize = 128;
 /// Lowest remote port checks are sent to: below are system services, never ICE agents.
 pub const MIN_REMOTE_PORT: u16 = 1_024;
 
+/// Addresses of our own network's servers that are known as such: a network has a few servers with
+/// a few addresses each.
+pub const MAX_OWN_SERVERS: usize = 64;
+
 /// Remote addresses that may speak DTLS on one link: every candidate, and as many
 /// peer-reflexive addresses found by checks.
 pub const MAX_PROVEN_ADDRESSES: usize = 2 * MAX_REMOTE_CANDIDATES;
 /// Datagrams one poll may throw away before it yields, so that a flood cannot hold the thread.
 pub const MAX_DROPS_PER_POLL: usize = 64;
+
+/// How long a link tries by UDP before it dials a candidate of TCP: a round trip to a coordinator
+/// far away, and short beside what people wait.
+pub const TCP_HEAD_START: Duration = Duration::from_millis(250);
+/// The same where somebody answers by UDP and yet no link comes of it.
+pub const TCP_LAST_START: Duration = Duration::from_secs(2);
+/// How long dialling may take.
+pub const TCP_CONNECT: Duration = Duration::from_secs(10);
+/// How long a link that is not open listens for streams: as long as a peer may take to answer.
+pub const TCP_LISTEN: Duration = Duration::from_secs(30);
+/// Candidates of TCP used per description: a coordinator has one for each of its addresses.
+pub const MAX_TCP_CANDIDATES: usize = 4;
+/// Streams of one link at once, strangers' included: one for each candidate, and one that is going.
+pub const MAX_TCP_STREAMS: usize = 2 * MAX_TCP_CANDIDATES;
+/// Bytes read of a stream at once, as many as the crate has room for.
+pub const TCP_READ: usize = 4_096;
+/// Bytes of one datagram on a stream: what fits a packet, and more.
+pub const MAX_TCP_DATAGRAM: usize = 2_048;
+/// Datagrams waiting to be written to a stream: about the bytes a UDP socket holds by default.
+pub const TCP_QUEUE: usize = 256;
 
 /// Bytes of the buffer all links of a factory receive into: what the kernel hands over at once, 64
 /// datagrams of 1,500 bytes.

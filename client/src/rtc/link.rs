@@ -23,6 +23,7 @@ use super::limits::{
 };
 use super::peer::{Command, LinkReport};
 use super::policy::{Candidate, CheckedDescription, check_candidate, check_description};
+use super::reach::Reach;
 use super::repeat::repeat;
 use super::shared::LinkShared;
 use super::{CloseReason, FileEvent, IceCandidate, LinkId, RtcEvent};
@@ -220,6 +221,9 @@ impl Running {
     }
 
     async fn tell_candidate(&mut self, link: &Link, candidate: String) {
+        let Some(candidate) = link.shared.reach.told(&candidate) else {
+            return;
+        };
         if self.gathered == MAX_LOCAL_CANDIDATES {
             return;
         }
@@ -282,9 +286,13 @@ impl Running {
         link.shared.start_gathering(self.runtime.now());
         self.connection.set_local_description(description).await?;
         link.tell(RtcEvent::LocalDescription { sdp }).await;
+        let here = Reach {
+            loopback: true,
+            ..Reach::default()
+        };
         // After a restart the crate lists the addresses it keeps here and does not tell them again.
         for candidate in candidates {
-            if matches!(check_candidate(&candidate, true), Ok(Candidate::Use(_))) {
+            if matches!(check_candidate(&candidate, &here), Ok(Candidate::Use(_))) {
                 self.tell_candidate(link, candidate).await;
             }
         }
@@ -326,7 +334,14 @@ impl Running {
         };
         let local = |id: &str| kind(format!("RTCLocalIceCandidate_{id}"));
         let remote_kind = |id: &str| kind(format!("RTCRemoteIceCandidate_{id}"));
+        let over_tcp = pair.is_some_and(|pair| {
+            match stats.get(&format!("RTCLocalIceCandidate_{}", pair.local_candidate_id)) {
+                Some(RTCStatsReportEntry::LocalCandidate(ours)) => ours.protocol.starts_with("tcp"),
+                _ => false,
+            }
+        });
         LinkReport {
+            over_tcp,
             local_type: pair.map_or_else(String::new, |pair| local(&pair.local_candidate_id)),
             remote_type: pair
                 .map_or_else(String::new, |pair| remote_kind(&pair.remote_candidate_id)),

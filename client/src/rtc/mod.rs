@@ -17,6 +17,7 @@ mod bind;
 mod config;
 mod factory;
 mod flow;
+mod frames;
 mod gate;
 mod handler;
 mod landing;
@@ -27,10 +28,12 @@ mod pacer;
 mod peer;
 pub mod policy;
 mod provider;
+pub mod reach;
 mod repeat;
 mod runtime;
 mod shared;
 mod socket;
+mod tcp;
 mod turn;
 mod window;
 
@@ -39,6 +42,7 @@ pub(crate) use bind::usable_addresses;
 pub use config::{BindTo, ConfigError, IceServer, RtcConfig};
 pub use factory::{FactoryError, RtcFactory};
 pub use peer::{LinkReport, RtcPeer, SendError, SignalError};
+pub use reach::{IceMode, OwnServers, Tcp};
 
 use bytes::{Bytes, BytesMut};
 use thiserror::Error;

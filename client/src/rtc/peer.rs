@@ -9,7 +9,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
 use super::lane::Lane;
-use super::limits::MAX_REMOTE_CANDIDATES;
+use super::limits::{MAX_REMOTE_CANDIDATES, MAX_TCP_CANDIDATES};
 use super::policy::{
     Candidate, CheckedDescription, PolicyError, check_candidate, check_description,
 };
@@ -43,6 +43,8 @@ pub struct LinkReport {
     pub local_type: String,
     /// The same of the peer's.
     pub remote_type: String,
+    /// Whether it goes over TCP.
+    pub over_tcp: bool,
 }
 
 /// A description or candidate that was not taken.
@@ -92,8 +94,9 @@ pub struct RtcPeer {
     pub(super) shared: Arc<LinkShared>,
     pub(super) budget: usize,
     pub(super) max_message: usize,
-    pub(super) accept_loopback: bool,
     pub(super) candidates: AtomicUsize,
+    /// Of these, those of TCP.
+    pub(super) tcp_candidates: AtomicUsize,
 }
 
 impl RtcPeer {
@@ -116,7 +119,7 @@ impl RtcPeer {
     /// # Errors
     /// As [`RtcPeer::offer`].
     pub fn restart_ice(&self) -> Result<(), SignalError> {
-        self.candidates.store(0, Ordering::Relaxed);
+        self.forget_candidates();
         self.command(Command::Offer { restart: true })
     }
 
@@ -158,7 +161,7 @@ impl RtcPeer {
                 .peer_max_message
                 .store(size.min(self.max_message), Ordering::Relaxed);
         }
-        self.candidates.store(0, Ordering::Relaxed);
+        self.forget_candidates();
         self.command(command(Box::new(checked)))?;
         self.shared.remote.get_or_init(|| fingerprint);
         for candidate in candidates {
@@ -166,6 +169,12 @@ impl RtcPeer {
             let _ = self.use_candidate(&candidate);
         }
         Ok(fingerprint)
+    }
+
+    /// New credentials: candidates are counted anew.
+    fn forget_candidates(&self) {
+        self.candidates.store(0, Ordering::Relaxed);
+        self.tcp_candidates.store(0, Ordering::Relaxed);
     }
 
     /// Takes a candidate of the peer. `false` says it is well formed but will not be used.
@@ -177,8 +186,17 @@ impl RtcPeer {
     }
 
     fn use_candidate(&self, line: &str) -> Result<bool, SignalError> {
-        match check_candidate(line, self.accept_loopback)? {
+        match check_candidate(line, &self.shared.reach)? {
             Candidate::Use(_) => {}
+            // Every one is dialled, so they are few.
+            Candidate::UseTcp(_) => {
+                let used = self.tcp_candidates.fetch_add(1, Ordering::Relaxed);
+                if used >= MAX_TCP_CANDIDATES {
+                    self.tcp_candidates
+                        .store(MAX_TCP_CANDIDATES, Ordering::Relaxed);
+                    return Ok(false);
+                }
+            }
             Candidate::Skip(_) | Candidate::End => return Ok(false),
         }
         if self.candidates.fetch_add(1, Ordering::Relaxed) >= MAX_REMOTE_CANDIDATES {

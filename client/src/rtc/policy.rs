@@ -2,13 +2,14 @@
 //! verdict out. Grammar: RFC 8866 (SDP), RFC 8839 (ICE in SDP), RFC 8122 (fingerprint),
 //! RFC 8841 (data channels).
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use thiserror::Error;
 
 use super::limits::{
     MAX_CANDIDATE_BYTES, MAX_REMOTE_CANDIDATES, MAX_SDP_BYTES, MAX_SDP_LINES, MIN_REMOTE_PORT,
 };
+use super::reach::{Reach, is_passive};
 
 /// Why a remote description or candidate was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -62,6 +63,8 @@ pub struct CheckedDescription {
 pub enum Candidate {
     /// Hand it to the crate.
     Use(SocketAddr),
+    /// The same, where it takes streams of TCP.
+    UseTcp(SocketAddr),
     /// Nobody is to send checks there; not an error, browsers offer such candidates too.
     Skip(&'static str),
     /// The empty candidate: the peer has no more.
@@ -228,11 +231,11 @@ fn parse_fingerprint(value: &str) -> Result<[u8; 32], PolicyError> {
 
 /// Checks one remote candidate (`candidate:…` as in RFC 8839 §5.1, with or without `a=`).
 ///
-/// `loopback` says whether candidates on this machine are wanted.
+/// `reach` says where checks may go.
 ///
 /// # Errors
 /// [`PolicyError::BadCandidate`] when it is too long or not a candidate at all.
-pub fn check_candidate(line: &str, loopback: bool) -> Result<Candidate, PolicyError> {
+pub fn check_candidate(line: &str, reach: &Reach) -> Result<Candidate, PolicyError> {
     if line.len() > MAX_CANDIDATE_BYTES || !line.bytes().all(|b| (0x20..0x7f).contains(&b)) {
         return Err(PolicyError::BadCandidate);
     }
@@ -267,8 +270,12 @@ pub fn check_candidate(line: &str, loopback: bool) -> Result<Candidate, PolicyEr
     if component != "1" {
         return Ok(Candidate::Skip("not component 1"));
     }
-    if !transport.eq_ignore_ascii_case("udp") {
-        return Ok(Candidate::Skip("not UDP"));
+    let is_tcp = transport.eq_ignore_ascii_case("tcp");
+    if is_tcp && !(reach.dials_tcp() && kind == "host" && is_passive(&words)) {
+        return Ok(Candidate::Skip("nothing to dial"));
+    }
+    if !is_tcp && !transport.eq_ignore_ascii_case("udp") {
+        return Ok(Candidate::Skip("neither UDP nor TCP"));
     }
     let Ok(ip) = address.parse::<IpAddr>() else {
         return Ok(Candidate::Skip("a name, not an address"));
@@ -276,40 +283,12 @@ pub fn check_candidate(line: &str, loopback: bool) -> Result<Candidate, PolicyEr
     if port < MIN_REMOTE_PORT {
         return Ok(Candidate::Skip("a system port"));
     }
-    Ok(match refused_ip(ip, loopback) {
+    let to = SocketAddr::new(ip, port);
+    Ok(match reach.refused(to) {
         Some(why) => Candidate::Skip(why),
-        None => Candidate::Use(SocketAddr::new(ip, port)),
+        None if is_tcp => Candidate::UseTcp(to),
+        None => Candidate::Use(to),
     })
-}
-
-/// Why no check may be sent to `ip`, if so. Mapped IPv6 is judged as the IPv4 it stands for.
-fn refused_ip(ip: IpAddr, loopback: bool) -> Option<&'static str> {
-    match ip.to_canonical() {
-        ip if ip.is_unspecified() => Some("unspecified"),
-        ip if ip.is_multicast() => Some("multicast"),
-        ip if ip.is_loopback() => (!loopback).then_some("loopback"),
-        IpAddr::V4(v4) => refused_v4(v4),
-        IpAddr::V6(v6) => refused_v6(v6),
-    }
-}
-
-fn refused_v4(ip: Ipv4Addr) -> Option<&'static str> {
-    // 169.254/16 holds the metadata services of hosting providers.
-    if ip.is_link_local() {
-        Some("link-local")
-    } else if ip.is_broadcast() || ip.octets()[0] >= 240 || ip.octets()[0] == 0 {
-        Some("reserved")
-    } else {
-        None
-    }
-}
-
-fn refused_v6(ip: Ipv6Addr) -> Option<&'static str> {
-    if ip.is_unicast_link_local() {
-        Some("link-local")
-    } else {
-        None
-    }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use super::super::reach::Tcp;
 use super::*;
 
 const FINGERPRINT: &str = "sha-256 00:01:02:03:04:05:06:07:08:09:0A:0B:0C:0D:0E:0F:\
@@ -164,6 +165,13 @@ fn candidates_in_a_description_are_capped() {
     assert_eq!(over, Err(PolicyError::TooManyCandidates));
 }
 
+fn reach(loopback: bool) -> Reach {
+    Reach {
+        loopback,
+        ..Reach::default()
+    }
+}
+
 fn candidate(address: &str, port: &str) -> String {
     format!("candidate:1 1 udp 2130706431 {address} {port} typ host")
 }
@@ -177,7 +185,7 @@ fn routable_candidates_are_used() {
         "2001:db8::1",
         "fd00::1",
     ] {
-        let got = check_candidate(&candidate(address, "5000"), false).unwrap();
+        let got = check_candidate(&candidate(address, "5000"), &reach(false)).unwrap();
         assert_eq!(
             got,
             Candidate::Use(SocketAddr::new(address.parse().unwrap(), 5000))
@@ -186,10 +194,10 @@ fn routable_candidates_are_used() {
     let full = "a=candidate:842163049 1 UDP 1677729535 203.0.113.7 50000 typ srflx \
                 raddr 10.0.0.1 rport 50000 generation 0 ufrag abcd network-cost 999";
     assert!(matches!(
-        check_candidate(full, false),
+        check_candidate(full, &reach(false)),
         Ok(Candidate::Use(_))
     ));
-    assert_eq!(check_candidate("", false), Ok(Candidate::End));
+    assert_eq!(check_candidate("", &reach(false)), Ok(Candidate::End));
 }
 
 #[test]
@@ -211,24 +219,81 @@ fn addresses_no_check_may_go_to_are_skipped() {
         "4b1f.local",
         "example.org",
     ] {
-        let got = check_candidate(&candidate(address, "5000"), false).unwrap();
+        let got = check_candidate(&candidate(address, "5000"), &reach(false)).unwrap();
         assert!(matches!(got, Candidate::Skip(_)), "{address}: {got:?}");
     }
     assert!(matches!(
-        check_candidate(&candidate("10.0.0.1", "53"), true),
+        check_candidate(&candidate("10.0.0.1", "53"), &reach(true)),
         Ok(Candidate::Skip(_))
     ));
     assert!(matches!(
-        check_candidate(&candidate("127.0.0.1", "5000"), true),
+        check_candidate(&candidate("127.0.0.1", "5000"), &reach(true)),
         Ok(Candidate::Use(_))
     ));
-    let tcp = "candidate:1 1 tcp 1 10.0.0.1 9 typ host tcptype active";
-    assert!(matches!(check_candidate(tcp, true), Ok(Candidate::Skip(_))));
-    let rtcp = "candidate:1 2 udp 1 10.0.0.1 5000 typ host";
+    let server = reach(false);
+    server.servers.add(["203.0.113.5:8443".parse().unwrap()]);
     assert!(matches!(
-        check_candidate(rtcp, true),
+        check_candidate(&candidate("203.0.113.5", "8443"), &server),
         Ok(Candidate::Skip(_))
     ));
+    let tcp = "candidate:1 1 tcp 1 10.0.0.1 9 typ host tcptype active";
+    assert!(matches!(
+        check_candidate(tcp, &reach(true)),
+        Ok(Candidate::Skip(_))
+    ));
+    let rtcp = "candidate:1 2 udp 1 10.0.0.1 5000 typ host";
+    assert!(matches!(
+        check_candidate(rtcp, &reach(true)),
+        Ok(Candidate::Skip(_))
+    ));
+}
+
+#[test]
+fn of_tcp_only_what_can_be_dialled_is_used() {
+    let tcp = "candidate:1 1 tcp 1 10.0.0.1 9 typ host tcptype active";
+    let dials = Reach {
+        tcp: Tcp::Dial,
+        ..Reach::default()
+    };
+    for (line, used) in [
+        (
+            "candidate:1 1 tcp 1 10.0.0.1 5000 typ host tcptype passive",
+            true,
+        ),
+        (
+            "candidate:1 1 TCP 1 10.0.0.1 5000 typ host generation 0 tcptype passive",
+            true,
+        ),
+        (tcp, false),
+        (
+            "candidate:1 1 tcp 1 10.0.0.1 5000 typ host tcptype so",
+            false,
+        ),
+        ("candidate:1 1 tcp 1 10.0.0.1 5000 typ host", false),
+        (
+            "candidate:1 1 tcp 1 10.0.0.1 5000 typ relay tcptype passive",
+            false,
+        ),
+        (
+            "candidate:1 1 tcp 1 10.0.0.1 22 typ host tcptype passive",
+            false,
+        ),
+        (
+            "candidate:1 1 tcp 1 169.254.169.254 5000 typ host tcptype passive",
+            false,
+        ),
+        (
+            "candidate:1 1 sctp 1 10.0.0.1 5000 typ host tcptype passive",
+            false,
+        ),
+    ] {
+        let got = check_candidate(line, &dials).unwrap();
+        assert_eq!(matches!(got, Candidate::UseTcp(_)), used, "{line}: {got:?}");
+        assert!(matches!(
+            check_candidate(line, &reach(true)),
+            Ok(Candidate::Skip(_))
+        ));
+    }
 }
 
 #[test]
@@ -244,11 +309,14 @@ fn malformed_candidates_are_errors() {
         "candidate:1 1 udp 1 10.0.0.1 5000 typ host\r\n",
     ] {
         assert_eq!(
-            check_candidate(bad, true),
+            check_candidate(bad, &reach(true)),
             Err(PolicyError::BadCandidate),
             "{bad}"
         );
     }
     let long = candidate("10.0.0.1", "5000") + &" ext".repeat(200);
-    assert_eq!(check_candidate(&long, true), Err(PolicyError::BadCandidate));
+    assert_eq!(
+        check_candidate(&long, &reach(true)),
+        Err(PolicyError::BadCandidate)
+    );
 }

@@ -8,6 +8,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use socket2::SockRef;
@@ -19,6 +20,7 @@ use super::landing::Landing;
 use super::limits::{CONNECTING_SLEEP, RELAY_ROUND, SOCKET_BUFFER};
 use super::shared::LinkShared;
 use super::socket::FilteredSocket;
+use super::tcp::{Listener, dial};
 
 type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -27,6 +29,7 @@ pub(super) struct LinkRuntime {
     base: Arc<dyn Runtime>,
     shared: Arc<LinkShared>,
     landing: Landing,
+    has_driver: AtomicBool,
 }
 
 impl LinkRuntime {
@@ -35,6 +38,7 @@ impl LinkRuntime {
             base,
             shared,
             landing,
+            has_driver: AtomicBool::new(false),
         }
     }
 }
@@ -49,8 +53,11 @@ impl Drop for EndOfDriver {
 }
 
 impl Runtime for LinkRuntime {
-    /// The crate spawns exactly one task per connection: its driver.
+    /// The first task the crate spawns for a connection is its driver; others dial.
     fn spawn(&self, future: Boxed<'static, ()>) -> Box<dyn JoinHandle> {
+        if self.has_driver.swap(true, Ordering::AcqRel) {
+            return self.base.spawn(future);
+        }
         let end = EndOfDriver(Arc::clone(&self.shared));
         self.base.spawn(Box::pin(async move {
             let _end = end;
@@ -80,18 +87,24 @@ impl Runtime for LinkRuntime {
         &self,
         listener: std::net::TcpListener,
     ) -> io::Result<Arc<dyn AsyncTcpListener>> {
-        self.base.wrap_tcp_listener(listener)
+        Ok(Arc::new(Listener::new(listener, Arc::clone(&self.shared))?))
     }
 
     fn connect_tcp<'a>(
         &'a self,
         remote: SocketAddr,
     ) -> Boxed<'a, io::Result<Arc<dyn AsyncTcpStream>>> {
-        self.base.connect_tcp(remote)
+        Box::pin(dial(remote, &self.shared))
     }
 
     fn resolve_host<'a>(&'a self, host: &'a str) -> Boxed<'a, io::Result<Vec<SocketAddr>>> {
-        self.base.resolve_host(host)
+        let resolved = self.base.resolve_host(host);
+        Box::pin(async move {
+            let addresses = resolved.await?;
+            // The crate looks up STUN and TURN servers, and nobody else.
+            self.shared.reach.servers.add(addresses.iter().copied());
+            Ok(addresses)
+        })
     }
 
     fn now(&self) -> Instant {

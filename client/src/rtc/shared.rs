@@ -15,6 +15,7 @@ use super::gate::AddressGate;
 use super::lane::{Channel, Lane};
 use super::limits::{CONNECTING_MAX, GATHERING_MAX, RELAY_ROUNDS};
 use super::pacer::CheckPacer;
+use super::reach::{IceMode, Reach};
 use super::repeat::Repeater;
 use super::turn::PathWatch;
 
@@ -24,6 +25,8 @@ pub(super) type SocketRepeater = Repeater<Arc<dyn AsyncUdpSocket>>;
 /// State of one connection. Every lock is held for a few instructions and never across an await.
 #[derive(Debug)]
 pub(super) struct LinkShared {
+    /// Where checks may go, and what is told.
+    pub(super) reach: Reach,
     gate: Mutex<AddressGate>,
     assembly: Mutex<AssemblyGuard>,
     repeater: Mutex<SocketRepeater>,
@@ -35,6 +38,8 @@ pub(super) struct LinkShared {
     /// The fatal alert with which our own DTLS refused the peer's.
     refused: OnceLock<u8>,
     driver_ended: AtomicBool,
+    /// Streams of TCP there are.
+    pub(super) tcp_streams: AtomicUsize,
     nudged: AtomicBool,
     path: Mutex<PathWatch>,
     /// Rounds the driver is still to make without sleeping long.
@@ -57,9 +62,11 @@ pub(super) struct LinkShared {
 }
 
 impl LinkShared {
-    pub(super) fn new(assembly: AssemblyGuard, max_message: usize) -> Arc<Self> {
+    pub(super) fn new(assembly: AssemblyGuard, max_message: usize, reach: Reach) -> Arc<Self> {
+        let gate = AddressGate::new(reach.mode == IceMode::RelayOnly);
         Arc::new(Self {
-            gate: Mutex::default(),
+            reach,
+            gate: Mutex::new(gate),
             assembly: Mutex::new(assembly),
             repeater: Mutex::default(),
             pacer: Mutex::default(),
@@ -68,6 +75,7 @@ impl LinkShared {
             echo: AtomicU16::new(0),
             refused: OnceLock::new(),
             driver_ended: AtomicBool::new(false),
+            tcp_streams: AtomicUsize::new(0),
             nudged: AtomicBool::new(false),
             path: Mutex::default(),
             rounds: AtomicUsize::new(0),
@@ -248,7 +256,7 @@ mod tests {
 
     #[test]
     fn a_relayed_link_goes_round_a_few_times_after_something_moved() {
-        let shared = LinkShared::new(AssemblyGuard::new(1 << 20, 1_024), 1_024);
+        let shared = LinkShared::new(AssemblyGuard::new(1 << 20, 1_024), 1_024, Reach::default());
         let (dtls, channel_data) = ([22, 254, 253], [0x40, 0, 0, 13, 22, 254, 253]);
         let went_out = |datagram: &[u8]| {
             shared.went_out(SocketAddr::from(([192, 0, 2, 1], 3_478)), datagram);

@@ -38,11 +38,21 @@ impl FilteredSocket {
         }
     }
 
-    /// Whether an ICE check is to be lost on the way out.
+    /// Whether a datagram is to be lost on the way out: a check out of turn or to where none may
+    /// go, whoever named that address; or anything that would show this host where it hides.
     fn holds_back(&self, transmit: &Transmit<'_>) -> io::Result<bool> {
         let to = transmit.destination;
-        if !is_ice_check(transmit.contents) || self.shared.gate().knows(to) {
-            return Ok(false);
+        {
+            let gate = self.shared.gate();
+            if !gate.lets_out(to, transmit.contents) {
+                return Ok(true);
+            }
+            if !is_ice_check(transmit.contents) || gate.knows(to) {
+                return Ok(false);
+            }
+        }
+        if self.shared.reach.refused(to).is_some() {
+            return Ok(true);
         }
         let (now, local) = (self.runtime.now(), self.inner.local_addr()?);
         let may_send = self
@@ -113,7 +123,7 @@ impl FilteredSocket {
 /// The description of a fatal alert sent in the clear (RFC 6347 §4.1, RFC 5246 §7.2), if there is
 /// one among the records of a datagram. After the handshake alerts are encrypted, and the crate
 /// ends the connection by itself.
-fn fatal_alert(datagram: &[u8]) -> Option<u8> {
+pub(super) fn fatal_alert(datagram: &[u8]) -> Option<u8> {
     let mut rest = datagram;
     loop {
         let (header, body) = rest.split_at_checked(DTLS_HEADER)?;

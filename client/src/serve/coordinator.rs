@@ -11,6 +11,7 @@ use beeline::error::JoinError;
 use beeline::home::Home;
 use beeline::identity::Identity;
 use beeline::join::join;
+use beeline::rtc::IceMode;
 use beeline::{CoordinatorOptions, Options};
 use beeline_proto::pb::identity::v1::Role;
 use std::net::SocketAddr;
@@ -38,10 +39,10 @@ impl Embedded {
         servers: &Servers,
         args: &ServeArgs,
         data: &Path,
-        printer: Printer,
+        (printer, ice): (Printer, IceMode),
     ) -> Result<Self, Failure> {
         let home = Home::at(&data.join("coordinator"));
-        let context = Context { home, printer };
+        let context = Context { home, printer, ice };
         let options = options(&context, args);
         let started = start(&context, options, servers).await;
         let owned = started.map_err(|failure| {

@@ -2,6 +2,7 @@
 
 use super::super::line::{CoordinatorPart, StatusLine};
 use super::{Style, safe};
+use beeline::rtc::IceMode;
 use std::fmt::Write as _;
 
 /// Who this device is, how it is connected, and what it holds.
@@ -36,6 +37,13 @@ pub(super) fn render_status(line: &StatusLine, style: Style) -> String {
         ("outbox", format!("{} waiting", line.outbox)),
         ("inbox", format!("{} not shown yet", line.unshown)),
     ];
+    if let Some(mode) = line
+        .ice
+        .as_deref()
+        .filter(|mode| *mode != IceMode::All.name())
+    {
+        rows.push(("privacy", format!("--ice {}", safe(mode))));
+    }
     if line.kept > 0 || line.kept_bytes_max > 0 {
         rows.push(("keeps", kept_state(line)));
     }

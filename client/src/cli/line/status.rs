@@ -26,6 +26,9 @@ pub(crate) struct StatusLine {
     pub(crate) pid: Option<u32>,
     /// Whether it can be reached.
     pub(crate) online: bool,
+    /// What other devices may learn of this host's addresses: all, no-private or relay-only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) ice: Option<String>,
     /// Where it serves the signalling socket, if it runs as a coordinator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) signal_addr: Option<String>,
