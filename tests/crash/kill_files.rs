@@ -18,7 +18,7 @@ use tokio::time::timeout;
 /// Kills of one file in the whole run.
 const KILLS: u64 = 10;
 
-/// Size of that file in the whole run, MiB.
+/// Size of that file in the whole run, MiB, unless `BEELINE_FILES_MIB` says otherwise.
 const MIB: u64 = 1_024;
 
 /// The least it may have: enough for three kills with a window between them.
@@ -201,7 +201,8 @@ async fn moment(running: &mut Running, ms: u64) {
 #[tokio::test]
 async fn a_file_survives_kills_of_either_side_at_any_moment() {
     let seed = number("BEELINE_CRASH_SEED").unwrap_or(1);
-    let (kills, mib) = (share_of(KILLS, 3), share_of(MIB, MIB_MIN));
+    let kills = share_of(KILLS, 3);
+    let mib = number("BEELINE_FILES_MIB").unwrap_or(share_of(MIB, MIB_MIN));
     say(&format!(
         "{kills} kills of one file of {mib} MiB: BEELINE_CRASH_SEED={seed}"
     ));
