@@ -4,6 +4,7 @@
 //! The tests of this binary are the part that runs with all tests: a few pairs, and the lab's proof
 //! that its NATs are what they are called.
 
+mod bulk;
 mod client;
 mod kind;
 mod play;

@@ -1,6 +1,7 @@
 //! One pair of a scenario: its world is built once, then fresh processes try, each pair of them
 //! users that never met.
 
+use super::bulk::{self, Sent};
 use super::client::Client;
 use super::kind::{Kind, direct};
 use super::program::Wrong;
@@ -43,6 +44,8 @@ pub(crate) struct Try {
     pub(crate) again: Option<(Duration, String)>,
     /// From the end of the trouble to a proof that came directly.
     pub(crate) back: Option<Duration>,
+    /// The file that followed.
+    pub(crate) file: Option<Sent>,
     /// Which of the two had a link to the coordinator before.
     pub(crate) coordinator: [bool; 2],
     /// What went wrong.
@@ -141,7 +144,7 @@ pub(crate) async fn play(scenario: &Scenario, kinds: [Kind; 2]) -> Result<Row, W
     };
     for _ in 0..scenario.tries {
         let mut done = Try::default();
-        let tried = attempt(&mut held, scenario.trouble, row.must_link(), &mut done);
+        let tried = attempt(&mut held, scenario, row.must_link(), &mut done);
         done.wrong = tried.await.err();
         held.played += 1;
         row.tries.push(done);
@@ -152,10 +155,11 @@ pub(crate) async fn play(scenario: &Scenario, kinds: [Kind; 2]) -> Result<Row, W
 
 async fn attempt(
     held: &mut Held,
-    trouble: Option<Trouble>,
+    scenario: &Scenario,
     must_link: bool,
     done: &mut Try,
 ) -> Result<(), Wrong> {
+    let trouble = scenario.trouble;
     let (parties, dir) = (&held.world.parties, held.dir.path());
     let names = [
         format!("alice_{}", held.played),
@@ -170,7 +174,11 @@ async fn attempt(
     let (one, other) = settled.await?;
     done.coordinator = [one, other];
 
-    let tried = play_pair(held, trouble, (&alice, &names[1]), must_link, done).await;
+    let mut tried = play_pair(held, trouble, (&alice, &names[1]), must_link, done).await;
+    if tried.is_ok() && scenario.file > 0 {
+        let sent = bulk::send(&alice, &names[1], held.dir.path(), scenario.file).await;
+        tried = sent.map(|sent| done.file = Some(sent));
+    }
     // Carol may have a link where Alice has none, so ask before they leave.
     let linked = alice.is_linked(&names[1]).await?;
     let ends = futures::future::join(alice.program.end(), carol.program.end()).await;

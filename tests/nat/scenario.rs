@@ -19,6 +19,8 @@ pub(crate) struct Scenario {
     pub(crate) ice: Ice,
     pub(crate) conditions: Conditions,
     pub(crate) trouble: Option<Trouble>,
+    /// Bytes of the file that follows the first message; 0 for none.
+    pub(crate) file: usize,
     /// Fresh processes per pair.
     pub(crate) tries: usize,
 }
@@ -43,6 +45,8 @@ struct Entry {
     #[serde(default = "cable_mtu")]
     mtu: u16,
     trouble: Option<Trouble>,
+    #[serde(default)]
+    file: usize,
     #[serde(default = "once")]
     tries: usize,
 }
@@ -103,6 +107,7 @@ fn read(entry: Entry) -> Result<Scenario, Wrong> {
             ..Conditions::CABLE
         },
         trouble: entry.trouble,
+        file: entry.file,
         tries: entry.tries,
     })
 }

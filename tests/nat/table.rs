@@ -1,5 +1,6 @@
 //! What came of it, for people: a line a pair, and what to think of it.
 
+use super::bulk;
 use super::kind::direct;
 use super::play::{Row, Try};
 use super::scenario::Scenario;
@@ -69,6 +70,7 @@ pub(crate) fn line(row: &Row) -> String {
         }
     }
     text += &again(row);
+    text += &bulk::told(row);
     let alone = |side: usize| {
         let missed = row
             .tries

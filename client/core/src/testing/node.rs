@@ -67,6 +67,8 @@ pub struct Node {
     pub links_max: usize,
     /// Whether it carries parcels for others.
     pub can_relay: bool,
+    /// Bytes of files it carries per second for a pair of users.
+    pub relay_files_per_s: u64,
     /// Whether it keeps parcels for others.
     pub can_store: bool,
     /// How much of it.
@@ -102,6 +104,7 @@ impl Node {
             unlisted: false,
             links_max: crate::limits::LINKS_MAX,
             can_relay: true,
+            relay_files_per_s: crate::limits::RELAY_FILE_BYTES_PER_S,
             can_store: false,
             keep: Keep::default(),
             files: None,
@@ -161,6 +164,7 @@ impl Node {
             unlisted: self.unlisted,
             links_max: self.links_max,
             can_relay: self.can_relay,
+            relay_files_per_s: self.relay_files_per_s,
             can_store: self.can_store,
             keep: self.keep,
             files: self.files.clone(),
