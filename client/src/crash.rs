@@ -6,7 +6,12 @@
 //! `seal`, `tried`, `delivered`, `receive`, `release`, `contact`, `new-key`, `erase`, `stored`,
 //! `keep`, `drop`, `showing`, `shown`, `other`); `before.ACT` and `after.ACT` for `frame`,
 //! `signal`, `queued`, `delivered` and `received`; `migration.begun`, `migration.done`,
-//! `store.made`; `show.marked`, `show.printed` and `show.done` around a line of `listen`.
+//! `store.made`; `show.marked`, `show.printed` and `show.done` around a line of `listen`;
+//! `file.written` and `file.noted` for a chunk, `file.synced`, `place` and `placed` for a file.
+//!
+//! `BEELINE_GRANTS_IN=DIR` notes which chunks of files this process was allowed to send: a line
+//! `turn from count` each in the file `DIR/<pid>`, which outlives `kill -9`. A new turn begins with
+//! each time a receiver asks.
 
 use client_core::event::{DeliveryState, Event};
 use client_core::output::{Output, RtcCommand};
@@ -24,6 +29,13 @@ pub fn at(_place: &str) {
 pub(crate) fn at_with(_place: &str, _what: &str) {
     #[cfg(feature = "testing")]
     armed::reached(_place, Some(_what));
+}
+
+/// Notes chunks that may be sent, if it is told to.
+#[inline]
+pub(crate) fn granted(_turn: u64, _from: u64, _count: u64) {
+    #[cfg(feature = "testing")]
+    noted::granted(_turn, _from, _count);
 }
 
 /// What an operation is about.
@@ -93,6 +105,32 @@ mod armed {
         if here && left.fetch_sub(1, Ordering::SeqCst) == 1 {
             // Nothing is flushed, dropped or said.
             let _ = kill_process(getpid(), Signal::KILL);
+        }
+    }
+}
+
+#[cfg(feature = "testing")]
+mod noted {
+    use std::fs::{File, OpenOptions};
+    use std::io::Write as _;
+    use std::path::Path;
+    use std::sync::OnceLock;
+
+    /// Names the directory the notes are in.
+    const VARIABLE: &str = "BEELINE_GRANTS_IN";
+
+    static FILE: OnceLock<Option<File>> = OnceLock::new();
+
+    fn open() -> Option<File> {
+        let dir = std::env::var_os(VARIABLE)?;
+        let path = Path::new(&dir).join(std::process::id().to_string());
+        OpenOptions::new().append(true).create(true).open(path).ok()
+    }
+
+    pub(super) fn granted(turn: u64, from: u64, count: u64) {
+        if let Some(mut file) = FILE.get_or_init(open).as_ref() {
+            // One write each: no kill leaves half a line. What is not written fails the test.
+            let _ = file.write_all(format!("{turn} {from} {count}\n").as_bytes());
         }
     }
 }

@@ -9,13 +9,20 @@ use crate::limits::{FOLDER_DEPTH_MAX, FOLDER_FILES_MAX, FOLDER_LIST_LEN_MAX, FOL
 use crate::pb::peer::v1::{FolderFile, FolderList};
 use prost::Message as _;
 
-/// One file of a folder.
+/// One file of a folder, or a directory in it that holds nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Its path in the folder, as the sender has it.
+    /// Its path in the folder, as the sender has it; that of a directory ends with `/`.
     pub path: String,
-    /// Its size, bytes.
+    /// Its size, bytes; 0 for a directory.
     pub len: u64,
+}
+
+impl Entry {
+    /// Whether it is a directory.
+    pub fn is_dir(&self) -> bool {
+        self.path.ends_with('/')
+    }
 }
 
 /// Writes a list.
@@ -57,13 +64,14 @@ pub fn decode(bytes: &[u8], shape: &Shape) -> Result<Vec<Entry>, FileError> {
     let mut entries = Vec::with_capacity(list.files.len());
     for file in list.files {
         len = len.checked_add(file.size).ok_or(FileError::List)?;
-        if !fits(&file.path) {
-            return Err(FileError::List);
-        }
-        entries.push(Entry {
+        let entry = Entry {
             path: file.path,
             len: file.size,
-        });
+        };
+        if !fits(&entry.path) || (entry.is_dir() && entry.len > 0) {
+            return Err(FileError::List);
+        }
+        entries.push(entry);
     }
     if len == shape.len() {
         Ok(entries)

@@ -6,7 +6,8 @@
 //!   (`vfs`, `disk`). A story goes to a failpoint (`points`), ends there, starts again from what is
 //!   left, and in the end is held against the databases and the screens (`check`).
 //! * Out of process: the built `beeline`, killed at named places and at any moment (`kill`), also
-//!   while messages are kept for somebody who is away (`kill_kept`).
+//!   while messages are kept for somebody who is away (`kill_kept`), and while a file is on its way
+//!   (`kill_files`).
 //!
 //! ```sh
 //! tests/crash/run                  # all of it, optimized, with the table; --share 5 for 5 %
@@ -20,6 +21,7 @@ mod disk;
 mod durable;
 mod home;
 mod kill;
+mod kill_files;
 mod kill_kept;
 mod planted;
 mod points;

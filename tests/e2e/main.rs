@@ -12,6 +12,8 @@ mod custody;
 mod database;
 mod devices;
 mod files;
+mod files_disk;
+mod files_whole;
 mod ipc;
 mod kill;
 mod kill_gateway;

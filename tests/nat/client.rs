@@ -1,11 +1,9 @@
 //! A client of a party: a home that joined, and a `run` in it that is asked over its socket.
 
-use super::bulk;
+use super::file::inbox_of;
 use super::program::{DEADLINE, Program, Wrong, binary};
 use beeline_proto::pb::client::v1::client_service_client::ClientServiceClient;
-use beeline_proto::pb::client::v1::{
-    QueryRequest, SendFileRequest, SendFileResponse, SendRequest, SendResponse, WatchRequest,
-};
+use beeline_proto::pb::client::v1::{QueryRequest, SendRequest, SendResponse, WatchRequest};
 use beeline_tests::netns::Netns;
 use serde_json::Value;
 use std::path::Path;
@@ -17,28 +15,10 @@ use tonic::transport::Channel;
 /// Longest wait for a delivery, milliseconds: all rungs and their repeats.
 const DELIVERY_MS: u32 = 30_000;
 
-/// Longest wait for a file while nothing of it moves, milliseconds: the wait for a link, and a
-/// second way after the first.
-const FILE_MS: u32 = 90_000;
-
-/// How a file goes.
-pub(crate) struct FileLines(Streaming<SendFileResponse>);
-
-impl FileLines {
-    /// The next line; `None` after the last.
-    pub(crate) async fn next(&mut self) -> Result<Option<Value>, Wrong> {
-        let next = self.0.message().await;
-        let next = next.map_err(|status| status.to_string())?;
-        let line = next.filter(|line| !line.json.is_empty());
-        let line = line.map(|line| serde_json::from_str(&line.json));
-        line.transpose().map_err(|error| error.to_string())
-    }
-}
-
 /// A running client.
 pub(crate) struct Client {
     pub(crate) program: Program,
-    service: ClientServiceClient<Channel>,
+    pub(crate) service: ClientServiceClient<Channel>,
 }
 
 impl Client {
@@ -65,8 +45,8 @@ impl Client {
         let beeline = binary("BEELINE_BIN", "beeline")?;
         let home = dir.join(user);
         let at = home.display().to_string();
-        let inbox = bulk::inbox(dir, user).display().to_string();
-        let run = ["--json", "--home", &at, "run", "--files", &inbox];
+        let files = inbox_of(dir, user).display().to_string();
+        let run = ["--json", "--home", &at, "run", "--files", &files];
         let mut program = Program::start(space, user, dir, &beeline, &run)?;
         program.event("online").await?;
         program.drain();
@@ -91,20 +71,6 @@ impl Client {
         };
         let sent = self.service.clone().send(request).await;
         Ok(sent.map_err(|status| status.to_string())?.into_inner())
-    }
-
-    /// Sends a file; how it goes comes as it happens.
-    pub(crate) async fn send_file(&self, to: &str, path: &Path) -> Result<FileLines, Wrong> {
-        let path = path.display().to_string();
-        let request = SendFileRequest {
-            user_id: to.to_owned(),
-            idempotency_key: path.clone(),
-            paths: vec![path],
-            timeout_ms: FILE_MS,
-        };
-        let lines = self.service.clone().send_file(request).await;
-        let lines = lines.map_err(|status| status.to_string())?;
-        Ok(FileLines(lines.into_inner()))
     }
 
     /// Whether there is a link to a user now.

@@ -4,8 +4,8 @@
 //! The tests of this binary are the part that runs with all tests: a few pairs, and the lab's proof
 //! that its NATs are what they are called.
 
-mod bulk;
 mod client;
+mod file;
 mod kind;
 mod play;
 mod program;

@@ -1,8 +1,8 @@
 //! One pair of a scenario: its world is built once, then fresh processes try, each pair of them
 //! users that never met.
 
-use super::bulk::{self, Sent};
 use super::client::Client;
+use super::file::carry;
 use super::kind::{Kind, direct};
 use super::program::Wrong;
 use super::scenario::Scenario;
@@ -44,8 +44,8 @@ pub(crate) struct Try {
     pub(crate) again: Option<(Duration, String)>,
     /// From the end of the trouble to a proof that came directly.
     pub(crate) back: Option<Duration>,
-    /// The file that followed.
-    pub(crate) file: Option<Sent>,
+    /// How long the file took that met no trouble, and which way it came.
+    pub(crate) file: Option<(Duration, String)>,
     /// Which of the two had a link to the coordinator before.
     pub(crate) coordinator: [bool; 2],
     /// What went wrong.
@@ -83,6 +83,8 @@ pub(crate) struct Held {
     pub(crate) servers: Servers,
     pub(crate) dir: TempDir,
     pub(crate) ice: Ice,
+    /// Size of the file that is on its way when trouble comes, if one is.
+    pub(crate) file_mib: Option<u64>,
     /// Tries played.
     pub(crate) played: usize,
 }
@@ -104,6 +106,7 @@ impl Held {
             servers,
             dir,
             ice,
+            file_mib: None,
             played: 0,
         })
     }
@@ -137,6 +140,7 @@ impl Held {
 /// Plays one pair.
 pub(crate) async fn play(scenario: &Scenario, kinds: [Kind; 2]) -> Result<Row, Wrong> {
     let mut held = Held::build(kinds, scenario.conditions, scenario.ice).await?;
+    held.file_mib = scenario.file_mib;
     let mut row = Row {
         kinds,
         ice: scenario.ice,
@@ -174,11 +178,7 @@ async fn attempt(
     let (one, other) = settled.await?;
     done.coordinator = [one, other];
 
-    let mut tried = play_pair(held, trouble, (&alice, &names[1]), must_link, done).await;
-    if tried.is_ok() && scenario.file > 0 {
-        let sent = bulk::send(&alice, &names[1], held.dir.path(), scenario.file).await;
-        tried = sent.map(|sent| done.file = Some(sent));
-    }
+    let tried = play_pair(held, trouble, (&alice, &names[1]), must_link, done).await;
     // Carol may have a link where Alice has none, so ask before they leave.
     let linked = alice.is_linked(&names[1]).await?;
     let ends = futures::future::join(alice.program.end(), carol.program.end()).await;
@@ -211,9 +211,12 @@ async fn play_pair(
     let (talked, troubled) =
         futures::future::join(talk(alice, carol, must_link, done), early).await;
     talked.and(troubled)?;
-    match trouble.filter(|trouble| !trouble.comes_early() && must_link) {
-        Some(trouble) => trouble.late(held, &pair, done).await,
-        None => Ok(()),
+    match (trouble, held.file_mib) {
+        (None, Some(mib)) => carry(None, held, &pair, mib, done).await,
+        (Some(trouble), _) if !trouble.comes_early() && must_link => {
+            trouble.late(held, &pair, done).await
+        }
+        _ => Ok(()),
     }
 }
 

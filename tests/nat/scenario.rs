@@ -19,8 +19,9 @@ pub(crate) struct Scenario {
     pub(crate) ice: Ice,
     pub(crate) conditions: Conditions,
     pub(crate) trouble: Option<Trouble>,
-    /// Bytes of the file that follows the first message; 0 for none.
-    pub(crate) file: usize,
+    /// Size of a file that follows the first message, and is on its way when the trouble comes,
+    /// MiB.
+    pub(crate) file_mib: Option<u64>,
     /// Fresh processes per pair.
     pub(crate) tries: usize,
 }
@@ -45,8 +46,7 @@ struct Entry {
     #[serde(default = "cable_mtu")]
     mtu: u16,
     trouble: Option<Trouble>,
-    #[serde(default)]
-    file: usize,
+    file_mib: Option<u64>,
     #[serde(default = "once")]
     tries: usize,
 }
@@ -107,7 +107,7 @@ fn read(entry: Entry) -> Result<Scenario, Wrong> {
             ..Conditions::CABLE
         },
         trouble: entry.trouble,
-        file: entry.file,
+        file_mib: entry.file_mib,
         tries: entry.tries,
     })
 }

@@ -47,15 +47,15 @@ async fn two_symmetric_nats_talk_through_a_peer_without_turn_and_have_a_link_wit
     once("symmetric+symmetric", Ice::Turn).await;
 }
 
-/// Plays a pair of the scenario `files`: how its file came.
+/// Plays a pair of the scenario `file`: how its file came.
 async fn file(names: &str) -> String {
-    let scenario = named("files").expect("it is there");
+    let scenario = named("file").expect("it is there");
     let pair = pair(names).expect("a pair");
     assert!(scenario.pairs.contains(&pair), "{names}");
     let mut row = play(&scenario, pair).await.expect("played");
     let tried = row.tries.pop().expect("one try");
     assert_eq!(tried.wrong, None, "{names}");
-    tried.file.expect("a file").way
+    tried.file.expect("a file").1
 }
 
 #[tokio::test]
@@ -82,6 +82,15 @@ async fn a_host_with_ipv6_alone_is_reached_where_there_is_ipv6() {
 #[tokio::test]
 async fn a_host_without_udp_is_reached_by_its_signalling_socket() {
     once("port-restricted+udp-blocked", Ice::Stun).await;
+}
+
+#[tokio::test]
+async fn a_file_goes_on_from_another_address() {
+    let mut scenario = named("file-readdress").expect("it is there");
+    (scenario.tries, scenario.file_mib) = (1, Some(16));
+    let row = play(&scenario, scenario.pairs[0]).await.expect("played");
+    assert_eq!(row.tries[0].wrong, None);
+    assert!(row.tries[0].back.is_some(), "the file arrived");
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! What goes wrong between two that have a link or make one, and how long until they talk again.
 
 use super::client::Client;
+use super::file::carry;
 use super::kind::Kind;
 use super::play::{DIRECT, Held, Try, now};
 use super::program::Wrong;
@@ -56,31 +57,10 @@ impl Trouble {
         pair: &Pair<'_>,
         done: &mut Try,
     ) -> Result<(), Wrong> {
-        let party = &held.world.parties[0];
-        match self {
-            Self::Flap => {
-                down(party)?;
-                up(party, None)?;
-            }
-            Self::Outage => {
-                down(party)?;
-                let away = [
-                    "DISCONNECTED",
-                    "DISCOVERING",
-                    "SIGNALING",
-                    "STORE_AND_FORWARD",
-                ];
-                pair.alice.reaches(pair.carol, &away, NOTICED).await?;
-                up(party, None)?;
-            }
-            Self::Readdress => {
-                down(party)?;
-                let number = 20 + u8::try_from(held.played % 200).unwrap_or_default();
-                up(party, Some(number))?;
-            }
-            Self::TurnKilled => held.servers.coturn.kill_now().await?,
-            Self::ServersKilled => {}
+        if let Some(mib) = held.file_mib {
+            return carry(Some(self), held, pair, mib, done).await;
         }
+        self.strike(held, pair).await?;
         let mended = now();
         let mut path = String::new();
         for number in 0.. {
@@ -105,6 +85,36 @@ impl Trouble {
             return Err(format!(
                 "no direct path within {DIRECT:?} after the trouble, still {path}"
             ));
+        }
+        Ok(())
+    }
+
+    /// Lets it happen, and mends what mends itself.
+    pub(crate) async fn strike(self, held: &mut Held, pair: &Pair<'_>) -> Result<(), Wrong> {
+        let party = &held.world.parties[0];
+        match self {
+            Self::Flap => {
+                down(party)?;
+                up(party, None)?;
+            }
+            Self::Outage => {
+                down(party)?;
+                let away = [
+                    "DISCONNECTED",
+                    "DISCOVERING",
+                    "SIGNALING",
+                    "STORE_AND_FORWARD",
+                ];
+                pair.alice.reaches(pair.carol, &away, NOTICED).await?;
+                up(party, None)?;
+            }
+            Self::Readdress => {
+                down(party)?;
+                let number = 20 + u8::try_from(held.played % 200).unwrap_or_default();
+                up(party, Some(number))?;
+            }
+            Self::TurnKilled => held.servers.coturn.kill_now().await?,
+            Self::ServersKilled => {}
         }
         Ok(())
     }

@@ -32,7 +32,7 @@ pub(crate) struct FileLine {
     /// How many files a folder holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) files: Option<u32>,
-    /// `offered`, `accepted`, `moving`, `paused`, `interrupted`, `done` or `ended`.
+    /// `offered`, `accepted`, `moving`, `paused`, `waiting`, `interrupted`, `done` or `ended`.
     pub(crate) state: String,
     /// Bytes the receiver has written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -55,7 +55,7 @@ pub(crate) struct FileLine {
     /// Where it is now, for one for us.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) path: Option<String>,
-    /// Why it came to nothing, such as `NO_ROOM`.
+    /// Why it came to nothing, or waits, such as `NO_ROOM`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) reason: Option<String>,
     /// The same for people.
@@ -97,6 +97,14 @@ impl From<&FileTold> for FileLine {
             FileStage::Paused { by_us } => Self {
                 state: state("paused"),
                 paused_by: Some(if *by_us { "us" } else { "them" }.to_owned()),
+                ..line
+            },
+            FileStage::Waiting { reason, detail } => Self {
+                state: state("waiting"),
+                reason: Some(reason_name(*reason)),
+                detail: detail
+                    .clone()
+                    .or_else(|| Some(reason_text(*reason).to_owned())),
                 ..line
             },
             FileStage::Interrupted => Self {
@@ -239,6 +247,10 @@ pub(crate) fn render(line: &FileLine, style: Style) -> String {
             format!("Slowly: {what} {way} {user}{through}, {until}")
         }
         "paused" => format!("Held back: {what} {way} {user}"),
+        "waiting" => format!(
+            "Waiting: {what} {way} {user}: {}",
+            safe(line.detail.as_deref().unwrap_or("no reason is known")),
+        ),
         "interrupted" => format!("Interrupted: {what} {way} {user}; it goes on by itself"),
         "done" => match &line.path {
             Some(path) => format!(
@@ -287,6 +299,11 @@ mod tests {
         assert!(text(false, FileStage::Offered).starts_with("carol offers a"));
         assert!(text(true, FileStage::Moving { done: 500 }).starts_with(" 25 % of a"));
         assert!(text(false, done).ends_with("from carol: /in/a.txt"));
+        let full = FileStage::Waiting {
+            reason: FileReason::NoRoom,
+            detail: None,
+        };
+        assert!(text(true, full).starts_with("Waiting: a"));
         let ended = FileStage::Ended {
             reason: FileReason::NoRoom,
             detail: None,

@@ -20,7 +20,7 @@ use crate::rtc::RtcFactory;
 use crate::socket::{Credentials, SocketIdentity, Sockets, socket_url};
 use crate::store::{Opened, Own, Reader, Store};
 use crate::{tls, unix};
-use beeline_proto::id::BootId;
+use beeline_proto::id::{BootId, DeviceFp};
 use client_core::crypto::RealCrypto;
 use client_core::input::SocketId;
 use client_core::{Config, PeerManager, state};
@@ -54,7 +54,7 @@ pub(crate) async fn start(options: Options) -> Result<Inner, StartError> {
     let (credentials, credentials_rx) = watch::channel(sign_in);
     let mut sockets = sockets(&identity, boot_id, credentials_rx.clone(), &tls);
     keep_sockets(&mut sockets, &options, credentials_rx, served.as_ref());
-    let files = file_work(&options)?;
+    let files = file_work(&options, identity.who().device)?;
     let (rtc_tx, rtc_events) = mpsc::channel(RTC_QUEUE);
     let (command_tx, commands) = mpsc::channel(COMMAND_QUEUE);
     let (events, _) = broadcast::channel(EVENT_QUEUE);
@@ -97,11 +97,14 @@ pub(crate) async fn start(options: Options) -> Result<Inner, StartError> {
 }
 
 /// The threads for files, and the folder they are received into.
-fn file_work(options: &Options) -> Result<FileWork, StartError> {
+fn file_work(options: &Options, device: DeviceFp) -> Result<FileWork, StartError> {
     let problem = |error: String| StartError::Option(format!("--files: {error}"));
     let inbox = options.files.as_ref();
     let inbox = inbox.map(|files| Inbox::open(&files.dir));
     let inbox = inbox.transpose().map_err(|e| problem(e.to_string()))?;
+    let mut owner = [0; 16];
+    owner.copy_from_slice(&device.0[..16]);
+    let inbox = inbox.map(|inbox| inbox.owned_by(owner));
     FileWork::start(inbox).map_err(|e| problem(e.to_string()))
 }
 

@@ -5,7 +5,7 @@ use super::dir::Dir;
 use super::disk::Disk;
 use super::layout::{Layout, OpenFiles};
 use super::{FilesError, Offer, names};
-use beeline_proto::file::list;
+use beeline_proto::file::list::{self, Entry};
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
@@ -25,6 +25,8 @@ struct Tree {
     layout: Layout,
     /// Path of each file below the root, one name for each step.
     paths: Vec<Vec<String>>,
+    /// Whether it is a directory that holds nothing instead.
+    dirs: Vec<bool>,
     open: OpenFiles,
     /// The directory the last file was opened in.
     last: Option<(Vec<String>, Dir)>,
@@ -63,6 +65,7 @@ impl Folder {
         self.tree = Some(Tree {
             layout,
             paths: names::distinct_paths(entries.iter().map(|entry| entry.path.as_str())),
+            dirs: entries.iter().map(Entry::is_dir).collect(),
             open: OpenFiles::default(),
             last: None,
         });
@@ -112,13 +115,18 @@ impl Folder {
         Ok(())
     }
 
-    /// Makes the files that no chunk made, having no bytes, and makes everything last.
+    /// Makes the files and directories that no chunk made, having no bytes, and makes everything
+    /// last.
     pub(super) fn settle(&mut self, disk: &dyn Disk) -> Result<(), FilesError> {
         let root = &self.root;
         let tree = self.tree.as_mut().ok_or(FilesError::ListFirst)?;
         let starts = (0..tree.paths.len()).filter(|at| tree.layout.is_empty(at + 1));
         for at in starts {
-            create(root, &mut tree.last, &tree.paths[at])?;
+            if tree.dirs[at] {
+                enter(root, &mut tree.last, &tree.paths[at])?;
+            } else {
+                create(root, &mut tree.last, &tree.paths[at])?;
+            }
         }
         self.sync(disk)
     }
@@ -144,19 +152,24 @@ fn create(
     let Some((name, dirs)) = path.split_last() else {
         return Err(FilesError::Incomplete);
     };
-    if dirs.is_empty() {
-        return root.file(name);
+    enter(root, last, dirs)?.file(name)
+}
+
+/// Opens or makes a directory below `root`, and those on the way; the last one stays open.
+fn enter<'a>(
+    root: &'a Dir,
+    last: &'a mut Option<(Vec<String>, Dir)>,
+    dirs: &[String],
+) -> Result<&'a Dir, FilesError> {
+    let Some((first, below)) = dirs.split_first() else {
+        return Ok(root);
+    };
+    if last.as_ref().is_none_or(|(known, _)| known != dirs) {
+        let mut dir = root.subdir(first)?;
+        for name in below {
+            dir = dir.subdir(name)?;
+        }
+        *last = Some((dirs.to_vec(), dir));
     }
-    if let Some((known, dir)) = last
-        && known == dirs
-    {
-        return dir.file(name);
-    }
-    let mut dir = root.subdir(&dirs[0])?;
-    for name in &dirs[1..] {
-        dir = dir.subdir(name)?;
-    }
-    let file = dir.file(name);
-    *last = Some((dirs.to_vec(), dir));
-    file
+    Ok(last.as_ref().map_or(root, |(_, dir)| dir))
 }

@@ -2,7 +2,8 @@
 //! turn into a lie.
 //!
 //! ```text
-//! 0      header, 512 bytes: whose it is, since which start of the system, a checksum
+//! 0      header, 512 bytes: what it is of, for which home, since which start of the system, a
+//!        checksum
 //! 512    `synced`: one bit for each chunk that is on the disk for good
 //! then   `written`: one bit for each chunk the system has taken
 //! ```
@@ -24,6 +25,7 @@ use std::sync::Arc;
 const HEADER_LEN: usize = 512;
 const MAGIC: &[u8; 16] = b"beeline part v1\n";
 const SUM_AT: usize = HEADER_LEN - 32;
+const OWNER_AT: usize = 80;
 const BOOT_AT: usize = 96;
 const NAME_AT: usize = 113;
 /// Nobody's start of the system: nothing written since is believed.
@@ -78,7 +80,8 @@ pub(super) struct Have {
 }
 
 impl Have {
-    /// Reads `file`, or makes it anew where it says nothing. `boot` names this start of the system.
+    /// Reads `file`, or makes it anew where it says nothing. `owner` is the home it is for, `boot`
+    /// names this start of the system.
     ///
     /// # Errors
     /// [`FilesError::Foreign`] where it belongs to another content; the disk's.
@@ -86,10 +89,11 @@ impl Have {
         file: File,
         path: &Path,
         offer: &Offer,
-        boot: [u8; 16],
+        (owner, boot): ([u8; 16], [u8; 16]),
         disk: &dyn Disk,
     ) -> Result<Self, FilesError> {
-        let fresh = header(offer);
+        let mut fresh = header(offer);
+        fresh[OWNER_AT..BOOT_AT].copy_from_slice(&owner);
         let mut have = Self {
             file: Arc::new(file),
             path: path.to_owned(),
@@ -163,6 +167,15 @@ impl Have {
         let at = index as usize / 8;
         let byte = &self.bits.bytes[at..=at];
         self.put_bits(byte, self.written_at() + at as u64, disk)
+    }
+
+    /// Whose a part is, by the file beside it; `None` where that says nothing.
+    pub(super) fn owner(file: &File) -> Option<[u8; 16]> {
+        let mut held = [0; HEADER_LEN];
+        file.read_exact_at(&mut held, 0).ok()?;
+        let sound = held[SUM_AT..] == sha256(&held[..SUM_AT]);
+        let owner = held[OWNER_AT..BOOT_AT].try_into().ok()?;
+        sound.then_some(owner)
     }
 
     /// What makes the chunks of now last, once they are synced.
@@ -249,7 +262,7 @@ impl Snapshot {
     }
 }
 
-/// The header of an offer nothing has arrived of: everything before [`BOOT_AT`] names the content.
+/// The header of an offer nothing has arrived of: everything before [`OWNER_AT`] names the content.
 fn header(offer: &Offer) -> [u8; HEADER_LEN] {
     let mut header = [0; HEADER_LEN];
     header[..16].copy_from_slice(MAGIC);

@@ -8,6 +8,7 @@ use super::limits::{FREE_MIN, PARTS_MAX};
 use super::sink::{Body, Dirs, Sink, Syncing};
 use super::{FilesError, Offer};
 use beeline_proto::id::MessageId;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -26,6 +27,7 @@ pub struct Inbox {
     dirs: Arc<Dirs>,
     disk: Arc<dyn Disk>,
     boot: [u8; 16],
+    owner: [u8; 16],
 }
 
 /// An offer that was begun.
@@ -58,7 +60,16 @@ impl Inbox {
             dirs: Arc::new(Dirs { inbox, parts }),
             disk,
             boot,
+            owner: [0; 16],
         })
+    }
+
+    /// The same for one home, named by these bytes: several may share the folder, and none sweeps
+    /// what another one still waits for.
+    #[must_use]
+    pub fn owned_by(mut self, owner: [u8; 16]) -> Self {
+        self.owner = owner;
+        self
     }
 
     /// Begins an offer that was accepted, or goes on with it after a crash. `promised` is what
@@ -66,14 +77,13 @@ impl Inbox {
     /// them.
     ///
     /// # Errors
-    /// [`FilesError::NoRoom`]; [`FilesError::Content`] for an offer that cannot be; the disk's.
+    /// [`FilesError::NoRoom`], or [`FilesError::Full`] where some of it is there already;
+    /// [`FilesError::Content`] for an offer that cannot be; the disk's.
     pub fn begin(&self, offer: &Offer, promised: u64) -> Result<Opened, FilesError> {
         let seal = offer.seal()?;
-        let (parts, disk) = (&self.dirs.parts, &*self.disk);
         let part = name(offer.id, if offer.list_len == 0 { PART } else { TREE });
         let have_name = name(offer.id, HAVE);
-        let path = parts.path().join(&have_name);
-        let mut have = Have::open(parts.file(&have_name)?, &path, offer, self.boot, disk)?;
+        let mut have = self.have(offer, &have_name)?;
         if let Some(name) = have.placing()
             && self.is_placed(&part, &name)?
         {
@@ -93,6 +103,13 @@ impl Inbox {
         };
         self.room_for(&sink, promised)?;
         Ok(Opened::Receiving(Box::new(sink)))
+    }
+
+    /// Opens what is noted of an offer.
+    fn have(&self, offer: &Offer, name: &str) -> Result<Have, FilesError> {
+        let parts = &self.dirs.parts;
+        let (path, whose) = (parts.path().join(name), (self.owner, self.boot));
+        Have::open(parts.file(name)?, &path, offer, whose, &*self.disk)
     }
 
     /// Opens what the bytes go to, and forgets of them what is not there.
@@ -141,7 +158,10 @@ impl Inbox {
         let free = self.free()?;
         if missing > 0 && need > free {
             let dir = self.dirs.inbox.path().to_owned();
-            return Err(FilesError::NoRoom { dir, need, free });
+            return Err(match sink.have_bytes() {
+                0 => FilesError::NoRoom { dir, need, free },
+                _ => FilesError::Full(dir),
+            });
         }
         Ok(())
     }
@@ -173,7 +193,29 @@ impl Inbox {
         parts.remove_tree(&name(offer, TREE))
     }
 
-    /// Offers of which something is kept: forget those that nobody waits for.
+    /// Forgets what this home keeps of offers it does not want any more: a process that was killed
+    /// left it.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn sweep(&self, wanted: &BTreeSet<MessageId>) -> Result<(), FilesError> {
+        let parts = &self.dirs.parts;
+        let kept = self.kept()?;
+        for id in kept.into_iter().filter(|id| !wanted.contains(id)) {
+            let have = name(id, HAVE);
+            let ours = match parts.inode(&have)? {
+                Some(_) => Have::owner(&parts.file(&have)?) == Some(self.owner),
+                // It goes first: somebody was about to forget the rest.
+                None => true,
+            };
+            if ours {
+                self.forget(id)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Offers of which something is kept.
     ///
     /// # Errors
     /// The disk's.

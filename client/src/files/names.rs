@@ -54,10 +54,13 @@ pub fn numbered(name: &str, n: u32) -> String {
 }
 
 /// Safe paths for all files of a folder, in their order: no two are the same, also not to a file
-/// system that ignores case, and none is a directory of another.
+/// system that ignores case, and none is a directory of another. A path that ends with `/` is a
+/// directory's, which may have others below it.
 pub fn distinct_paths<'a>(paths: impl Iterator<Item = &'a str>) -> Vec<Vec<String>> {
     let mut taken = Taken::default();
-    paths.map(|path| taken.place(safe_path(path))).collect()
+    paths
+        .map(|path| taken.place(safe_path(path), path.ends_with('/')))
+        .collect()
 }
 
 /// The names of a folder that are used, all in lower case and with those above them.
@@ -72,9 +75,9 @@ struct Taken {
 }
 
 impl Taken {
-    fn place(&mut self, mut names: Vec<String>) -> Vec<String> {
+    fn place(&mut self, mut names: Vec<String>, is_dir: bool) -> Vec<String> {
         let mut above = String::new();
-        let last = names.len().saturating_sub(1);
+        let last = names.len().saturating_sub(usize::from(!is_dir));
         for (depth, name) in names.iter_mut().enumerate() {
             let plain = below(&above, name);
             let known = self.renamed.get(&plain).filter(|_| depth < last);
@@ -88,7 +91,9 @@ impl Taken {
             }
             *name = free;
         }
-        self.files.insert(above);
+        if !is_dir {
+            self.files.insert(above);
+        }
         names
     }
 

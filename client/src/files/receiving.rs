@@ -12,7 +12,7 @@ use bytes::BytesMut;
 use client_core::files::io::FileEvent;
 use client_core::files::rows::FileInKey;
 use client_core::input::LinkId;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use tokio::sync::mpsc;
 
@@ -36,6 +36,8 @@ pub(super) enum InWork {
     Discard(FileInKey),
     /// It is in its place.
     Forget(FileInKey),
+    /// Remove what there is of any other file.
+    Sweep(BTreeSet<MessageId>),
 }
 
 /// A file that is being received.
@@ -110,7 +112,7 @@ impl Receiving {
             InWork::Prepare { key, offer } => {
                 let event = match self.prepare(key, &offer) {
                     Ok(event) => event,
-                    Err(error) => failed(key, &error),
+                    Err(error) => self.given_up(key, &error),
                 };
                 self.report(event).await;
             }
@@ -121,6 +123,12 @@ impl Receiving {
             InWork::Write { key, index, sealed } => self.on_parts(key, index, sealed).await,
             InWork::Leave(key) => self.taking.retain(|_, taking| taking.key != key),
             InWork::Finish(key) => self.finish(key).await,
+            InWork::Sweep(wanted) => {
+                let swept = self.inbox.as_ref().map(|inbox| inbox.sweep(&wanted));
+                if let Some(Err(error)) = swept {
+                    tracing::warn!(%error, "what was left of files was not removed");
+                }
+            }
             InWork::Discard(key) | InWork::Forget(key) => {
                 self.parts.remove(&key);
                 let forgotten = self.inbox.as_ref().map(|inbox| inbox.forget(key.1));
@@ -219,9 +227,19 @@ impl Receiving {
             }
             Err(error) => {
                 self.taking.remove(&at);
-                self.report(failed(key, &error)).await;
+                let event = self.given_up(key, &error);
+                self.report(event).await;
             }
         }
+    }
+
+    /// A file cannot go on. One that may later is opened anew then, which looks for room first.
+    fn given_up(&mut self, key: FileInKey, error: &FilesError) -> FileEvent {
+        let event = failed(key, error);
+        if matches!(event, FileEvent::Stuck { .. }) {
+            self.parts.remove(&key);
+        }
+        event
     }
 
     /// Says what was written of one file.

@@ -227,6 +227,20 @@ impl Sending {
         self.report(FileEvent::Unreadable { id, detail });
     }
 
+    /// A link takes no frame of this file: nothing more of it goes there.
+    fn unfit(&mut self, link: LinkId, limit: usize) {
+        let Some(lane) = self.lanes.get_mut(&link) else {
+            return;
+        };
+        lane.frame = None;
+        let Some(id) = lane.grants.front().map(|grant| grant.id) else {
+            return;
+        };
+        lane.grants.retain(|grant| grant.id != id);
+        let detail = format!("a link takes frames of {limit} bytes, and a chunk needs more");
+        self.report(FileEvent::Unfit { id, link, detail });
+    }
+
     fn report(&self, event: FileEvent) {
         // Nobody listening is how a client shuts down: the queue of work ends then.
         let _ = self.reports.blocking_send(event);
@@ -274,6 +288,10 @@ impl Sending {
                 lane.frame = Some(frame);
                 lane.blocked = true;
                 false
+            }
+            Err(SendError::TooLarge(limit)) => {
+                self.unfit(link, limit);
+                true
             }
             // It is about to close.
             Err(error) => {

@@ -10,22 +10,31 @@ use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
+/// Something in a folder.
+#[derive(Debug, Clone)]
+pub(super) struct Found {
+    /// As the list says it.
+    pub(super) entry: Entry,
+    /// Where it is below the folder, if the name is no text and the list has another one.
+    pub(super) real: Option<PathBuf>,
+}
+
 /// The bytes of a file or folder, by their place in the content.
 #[derive(Debug)]
 pub(super) struct Content {
     path: PathBuf,
-    entries: Vec<Entry>,
+    entries: Vec<Found>,
     list: Vec<u8>,
     layout: Layout,
     open: OpenFiles,
 }
 
 impl Content {
-    pub(super) fn new(path: PathBuf, entries: Vec<Entry>, list: Vec<u8>, len: u64) -> Self {
+    pub(super) fn new(path: PathBuf, entries: Vec<Found>, list: Vec<u8>, len: u64) -> Self {
         let layout = if list.is_empty() {
             Layout::new(std::iter::once(len))
         } else {
-            let files = entries.iter().map(|entry| entry.len);
+            let files = entries.iter().map(|found| found.entry.len);
             Layout::new(std::iter::once(list.len() as u64).chain(files))
         };
         Self {
@@ -72,9 +81,13 @@ impl Content {
 }
 
 /// The file of a part; that of a folder's list is the folder.
-fn path_of(path: &Path, entries: &[Entry], part: usize) -> PathBuf {
-    match part.checked_sub(1).and_then(|at| entries.get(at)) {
-        Some(entry) => path.join(&entry.path),
+fn path_of(path: &Path, entries: &[Found], part: usize) -> PathBuf {
+    let found = part.checked_sub(1).and_then(|at| entries.get(at));
+    match found {
+        Some(Found { entry, real: None }) => path.join(&entry.path),
+        Some(Found {
+            real: Some(real), ..
+        }) => path.join(real),
         None => path.to_owned(),
     }
 }

@@ -2,7 +2,7 @@
 
 use super::FilesError;
 use super::limits::HASH_READ;
-use super::source::{Content, Source};
+use super::source::{Content, Found, Source};
 use beeline_proto::file::Shape;
 use beeline_proto::file::list::{self, Entry};
 use beeline_proto::file::tree::TreeBuilder;
@@ -15,7 +15,7 @@ pub struct Survey {
     path: PathBuf,
     name: String,
     /// Of a folder; a single file has no entry.
-    entries: Vec<Entry>,
+    entries: Vec<Found>,
     list: Vec<u8>,
     len: u64,
     skipped: usize,
@@ -23,7 +23,8 @@ pub struct Survey {
 
 impl Survey {
     /// Looks at a file, or at a folder and everything below it. A symlink at `path` itself is
-    /// followed; below it, symlinks and what is neither file nor folder are left out.
+    /// followed; below it, symlinks and what is neither file nor folder are left out. Names that
+    /// are no text are offered as what can be read of them.
     ///
     /// # Errors
     /// [`FilesError::NotAFile`], [`FilesError::FolderEmpty`], [`FilesError::FolderTooLarge`], or
@@ -50,35 +51,60 @@ impl Survey {
     }
 
     fn walk(&mut self) -> Result<(), FilesError> {
-        let mut dirs = vec![(self.path.clone(), String::new(), 0)];
-        while let Some((dir, prefix, depth)) = dirs.pop() {
+        let mut found = Vec::new();
+        let mut dirs = vec![(PathBuf::new(), 0)];
+        while let Some((below, depth)) = dirs.pop() {
+            let dir = self.path.join(&below);
             let failed = |error| FilesError::disk("list", &dir, error);
+            let (before, above) = (found.len(), dirs.len());
             for entry in std::fs::read_dir(&dir).map_err(failed)? {
                 let entry = entry.map_err(failed)?;
                 // Of the entry itself, never of what a symlink leads to.
                 let meta = entry.metadata().map_err(failed)?;
-                let path = format!("{prefix}{}", entry.file_name().to_string_lossy());
+                let path = below.join(entry.file_name());
                 if meta.is_dir() && depth + 1 < FOLDER_DEPTH_MAX {
-                    dirs.push((entry.path(), format!("{path}/"), depth + 1));
-                } else if meta.is_file() && self.entries.len() < FOLDER_FILES_MAX {
-                    let len = meta.len();
-                    self.entries.push(Entry { path, len });
-                } else if meta.is_dir() || meta.is_file() {
+                    dirs.push((path, depth + 1));
+                } else if meta.is_file() {
+                    found.push((path, Some(meta.len())));
+                } else if meta.is_dir() {
                     return Err(FilesError::FolderTooLarge(self.path.clone()));
                 } else {
                     self.skipped += 1;
                 }
+                if found.len() + dirs.len() > FOLDER_FILES_MAX {
+                    return Err(FilesError::FolderTooLarge(self.path.clone()));
+                }
+            }
+            if depth > 0 && (found.len(), dirs.len()) == (before, above) {
+                found.push((below, None));
             }
         }
-        if self.entries.is_empty() {
+        if found.iter().all(|(_, len)| len.is_none()) {
             return Err(FilesError::FolderEmpty(self.path.clone()));
         }
+        self.list_all(found)
+    }
+
+    /// Makes the list of files, with their lengths, and of directories that hold nothing.
+    fn list_all(&mut self, mut found: Vec<(PathBuf, Option<u64>)>) -> Result<(), FilesError> {
         // The same folder gives the same content, after a restart too.
-        self.entries.sort_by(|a, b| a.path.cmp(&b.path));
-        self.list = list::encode(&self.entries)
-            .map_err(|_| FilesError::FolderTooLarge(self.path.clone()))?;
-        let files = self.entries.iter().map(|entry| entry.len);
-        self.len = files.fold(self.list.len() as u64, u64::saturating_add);
+        found.sort_by(|(a, _), (b, _)| a.as_os_str().cmp(b.as_os_str()));
+        let entry = |(path, len): &(PathBuf, Option<u64>)| {
+            let end = if len.is_none() { "/" } else { "" };
+            Entry {
+                path: format!("{}{end}", path.to_string_lossy()),
+                len: len.unwrap_or(0),
+            }
+        };
+        let entries: Vec<Entry> = found.iter().map(entry).collect();
+        self.list =
+            list::encode(&entries).map_err(|_| FilesError::FolderTooLarge(self.path.clone()))?;
+        let lens = entries.iter().map(|entry| entry.len);
+        self.len = lens.fold(self.list.len() as u64, u64::saturating_add);
+        let real = found.into_iter().map(|(path, _)| path);
+        let real = real.map(|path| path.to_str().is_none().then_some(path));
+        let both = entries.into_iter().zip(real);
+        self.entries = both.map(|(entry, real)| Found { entry, real }).collect();
         Ok(())
     }
 
@@ -99,7 +125,8 @@ impl Survey {
 
     /// Files in it: one, or those of the folder.
     pub fn files(&self) -> usize {
-        self.entries.len().max(1)
+        let files = self.entries.iter().filter(|found| !found.entry.is_dir());
+        files.count().max(1)
     }
 
     /// Length of the list at the front, bytes; 0 for a single file.

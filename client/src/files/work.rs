@@ -5,13 +5,14 @@
 use super::receiving::{self, InWork};
 use super::sending::{self, OutWork};
 use super::{FilesError, Inbox, Offer, Source};
+use crate::crash;
 use crate::limits::{FILE_REPORTS_QUEUE, FILE_WORK_QUEUE};
 use crate::rtc::{self, RtcPeer};
 use beeline_proto::file::{FileError, FileKey, Root, Shape};
 use beeline_proto::id::MessageId;
 use beeline_proto::pb::peer::v1::FileReason;
 use client_core::files::io::{FileCommand, FileEvent};
-use client_core::files::rows::FileInfo;
+use client_core::files::rows::{FileInKey, FileInfo};
 use std::io;
 use std::sync::Weak;
 use tokio::sync::mpsc;
@@ -91,6 +92,7 @@ impl FileWork {
                 count,
                 turn,
             } => {
+                crash::granted(turn, from, count);
                 let grant = sending::Grant {
                     id,
                     link,
@@ -114,6 +116,12 @@ impl FileWork {
             }
             FileCommand::Shut { id } => {
                 self.tell_out(OutWork::Shut(id));
+                None
+            }
+            FileCommand::Sweep { wanted } => {
+                let wanted = wanted.into_iter().map(|(_, id)| id).collect();
+                // Without room it is swept at the next start.
+                let _ = self.incoming.try_send(InWork::Sweep(wanted));
                 None
             }
             command => self.command_in(command),
@@ -168,17 +176,26 @@ fn offer_of(id: MessageId, info: &FileInfo) -> Result<Offer, FileError> {
     })
 }
 
-/// A file for us cannot go on.
-pub(super) fn failed(key: client_core::files::rows::FileInKey, error: &FilesError) -> FileEvent {
+/// A file for us cannot go on, for good or for now.
+pub(super) fn failed(key: FileInKey, error: &FilesError) -> FileEvent {
+    let detail = error.to_string();
     let reason = match error {
         error if error.is_peers_fault() => FileReason::Corrupt,
-        FilesError::NoRoom { .. } | FilesError::Full(_) => FileReason::NoRoom,
+        FilesError::Full(_) => {
+            let reason = FileReason::NoRoom;
+            return FileEvent::Stuck {
+                key,
+                reason,
+                detail,
+            };
+        }
+        FilesError::NoRoom { .. } => FileReason::NoRoom,
         _ => FileReason::NotWritten,
     };
     FileEvent::Failed {
         key,
         reason,
-        detail: error.to_string(),
+        detail,
     }
 }
 

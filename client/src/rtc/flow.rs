@@ -171,6 +171,10 @@ impl Flow {
         if bytes.abs_diff(before) > before / 8 {
             // The reader sees the channel end and reports it.
             let _ = self.set_room(bytes).await;
+            // The crate gives no word of what fell below a threshold before it knew it.
+            if let Ok(bytes) = self.stream.outstanding_bytes().await {
+                lane.outstanding.store(bytes, Ordering::Release);
+            }
         }
     }
 

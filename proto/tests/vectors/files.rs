@@ -171,13 +171,18 @@ fn lists() -> Vec<Json> {
     let good = list::encode(&[entry("a", 3), entry("b/c", 0), entry("b/d", 500)]);
     let good = good.expect("a list");
     let lying = list::encode(&[entry("a", u64::MAX), entry("b", 2)]).expect("a list");
+    let bare = list::encode(&[entry("a", 3), entry("e/", 0)]).expect("a list");
+    let full = list::encode(&[entry("a", 3), entry("e/", 1)]).expect("a list");
     let size = good.len() as u64 + 503;
+    let (bare_size, full_size) = (bare.len() as u64 + 3, full.len() as u64 + 4);
     let cases = [
         (good.clone(), size),
         (good.clone(), size - 1),
         (good, size + 1),
         (lying, 100),
         (vec![0xff; 8], 100),
+        (bare, bare_size),
+        (full, full_size),
     ];
     let case = |(bytes, size): (Vec<u8>, u64)| {
         let shape = Shape::new(size, 1_024).expect("a shape");

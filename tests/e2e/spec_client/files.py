@@ -99,4 +99,6 @@ def files_of(data: bytes, size: int) -> list[dict]:
     files = [{"path": file.path, "size": file.size} for file in read.files]
     if len(data) + sum(file["size"] for file in files) != size:
         raise Refused("LIST")
+    if any(file["path"].endswith("/") and file["size"] for file in files):
+        raise Refused("LIST")
     return files

@@ -16,6 +16,7 @@ use beeline_proto::time::Now;
 impl PeerManager {
     /// Goes on with the stored files. What a device is to be told or asked waits for a link to it.
     pub(crate) fn resume_files(&mut self, now: Now) {
+        self.sweep_files();
         self.expire_files(now);
         let keys: Vec<FileInKey> = self.files.incoming.keys().copied().collect();
         for key in keys {

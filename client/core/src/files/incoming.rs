@@ -9,7 +9,7 @@ use super::rows::{FileInKey, FileInRow, FileInState, FileOp};
 use crate::input::LinkId;
 use crate::limits::{
     FILE_AGAIN_MS, FILE_REPORT_BYTES, FILE_STALL_MS, FILE_STALL_MS_MAX, FILE_STALLS_TRUSTED,
-    FILE_TOLD_MS, FILES_ACTIVE_MAX,
+    FILE_TOLD_MS,
 };
 use crate::manager::PeerManager;
 use crate::output::Output;
@@ -57,6 +57,8 @@ pub(crate) struct Incoming {
     pub(super) stalls: u32,
     /// Of chunks that come through others.
     pub(super) parts: Parts,
+    /// Something stands in its way, and that was told.
+    pub(super) stuck: bool,
 }
 
 impl Incoming {
@@ -73,6 +75,7 @@ impl Incoming {
             due_ms: None,
             stalls: 0,
             parts: Parts::default(),
+            stuck: false,
         }
     }
 
@@ -89,6 +92,16 @@ impl Incoming {
     pub(super) fn stop(&mut self) {
         self.stage = Stage::Idle;
         self.due_ms = None;
+    }
+
+    /// How long chunks are waited for, milliseconds: each time nothing came, longer.
+    pub(super) fn stall_ms(&self) -> u64 {
+        (FILE_STALL_MS << self.stalls.min(8)).min(FILE_STALL_MS_MAX)
+    }
+
+    /// Whether it is to start as soon as it can.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.stage == Stage::Idle && self.wants_link() && self.due_ms.is_none()
     }
 
     /// Whether a link to its sender would help.
@@ -115,8 +128,7 @@ impl Incoming {
 impl PeerManager {
     /// Starts a wanted file, if there is a link to its sender and it is its turn.
     pub(super) fn start_incoming(&mut self, now: Now, key: FileInKey) {
-        let active = |i: &&Incoming| i.stage != Stage::Idle;
-        let full = self.files.incoming.values().filter(active).count() >= FILES_ACTIVE_MAX;
+        let has_turn = self.has_turn(key);
         let Some(incoming) = self.files.incoming.get_mut(&key) else {
             return;
         };
@@ -125,7 +137,8 @@ impl PeerManager {
         let Some(way) = may.then(|| self.way_in(now, key)).flatten() else {
             return;
         };
-        let Some(incoming) = self.files.incoming.get_mut(&key).filter(|_| !full) else {
+        let incoming = self.files.incoming.get_mut(&key);
+        let Some(incoming) = incoming.filter(|_| has_turn) else {
             return;
         };
         incoming.stage = Stage::Preparing(way);
@@ -140,8 +153,8 @@ impl PeerManager {
 
     /// Others may have waited for their turn.
     pub(super) fn start_waiting(&mut self, now: Now) {
-        let waiting = self.files.incoming.values().filter(|i| i.wants_link());
-        for key in waiting.map(|i| i.key()).collect::<Vec<_>>() {
+        let waiting = self.files.incoming.values().filter(|i| i.is_waiting());
+        for key in waiting.map(Incoming::key).collect::<Vec<_>>() {
             self.start_incoming(now, key);
         }
     }
@@ -176,8 +189,7 @@ impl PeerManager {
     /// Chunks are expected by then.
     pub(super) fn expect_chunks(&mut self, now: Now, key: FileInKey) {
         if let Some(incoming) = self.files.incoming.get_mut(&key) {
-            let wait_ms = FILE_STALL_MS << incoming.stalls.min(8);
-            let at_ms = now.mono_ms + wait_ms.min(FILE_STALL_MS_MAX);
+            let at_ms = now.mono_ms + incoming.stall_ms();
             incoming.due_ms = Some(at_ms);
             self.timers.arm_by(Timer::Files, at_ms);
         }
@@ -197,7 +209,9 @@ impl PeerManager {
                 let direct = way.direct().is_some();
                 let doubtful = direct && incoming.stalls >= FILE_STALLS_TRUSTED;
                 self.out.counters.count("file-stalled");
-                self.ask_again(now, key);
+                if !self.yield_turn(now, key) {
+                    self.ask_again(now, key);
+                }
                 if doubtful {
                     self.doubt_path(now, key.0);
                 }
@@ -233,7 +247,7 @@ impl PeerManager {
             return;
         }
         incoming.written = incoming.written.saturating_add(chunks);
-        incoming.stalls = 0;
+        (incoming.stalls, incoming.stuck) = (0, false);
         if left == 0 {
             self.out.push(Output::File(FileCommand::Leave { key }));
             return self.finish(key);

@@ -3,7 +3,7 @@
 //! ```text
 //!   sending    Open ─▶ Opened      Send ─▶ Sent …      Stop, Shut
 //!   receiving  Prepare ─▶ Prepared   Take ─▶ Written …   Finish ─▶ Finished
-//!              Leave, Discard, Forget
+//!              Leave, Discard, Forget; Sweep
 //! ```
 //!
 //! Where there is no link between the two devices it sees sealed chunks: `Seal` ─▶ `Sealed` on one
@@ -107,6 +107,12 @@ pub enum FileCommand {
         /// The file.
         key: FileInKey,
     },
+    /// Remove what this home has of any other file that is not in its place: an earlier process
+    /// ended before it could.
+    Sweep {
+        /// The files that are still wanted.
+        wanted: Vec<FileInKey>,
+    },
 }
 
 /// What came of it.
@@ -136,6 +142,15 @@ pub enum FileEvent {
         index: u64,
         /// The sealed chunk.
         sealed: Vec<u8>,
+    },
+    /// The link takes no frame as long as one with a chunk of this file.
+    Unfit {
+        /// The file.
+        id: MessageId,
+        /// The link.
+        link: LinkId,
+        /// For people.
+        detail: String,
     },
     /// The content cannot be read, or is not what was offered any more.
     Unreadable {
@@ -168,6 +183,15 @@ pub enum FileEvent {
         key: FileInKey,
         /// Where.
         path: String,
+    },
+    /// A file for us cannot go on now. What there is of it is kept, and it must be prepared anew.
+    Stuck {
+        /// The file.
+        key: FileInKey,
+        /// Why.
+        reason: FileReason,
+        /// For people.
+        detail: String,
     },
     /// A file for us cannot go on.
     Failed {
@@ -289,6 +313,13 @@ pub enum FileStage {
     Paused {
         /// By us, not by the other side.
         by_us: bool,
+    },
+    /// Something stands in its way at the receiver, who tries again by itself.
+    Waiting {
+        /// What.
+        reason: FileReason,
+        /// For people, where more is known here.
+        detail: Option<String>,
     },
     /// The link is gone; it goes on when there is a new one.
     Interrupted,

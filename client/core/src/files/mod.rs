@@ -15,7 +15,8 @@
 //! receiving side, [`relaying`] on the sending one), and over a link again once there is one.
 //!
 //! The receiver leads: on every new link it asks for what is missing, and what was asked before is
-//! void. So a crash of either side, another link, a pause and a loss are all the same case.
+//! void. So a crash of either side, another link, a pause, a full disk and a loss are all the same
+//! case.
 
 pub mod io;
 pub mod ranges;
@@ -32,6 +33,7 @@ mod reports;
 mod seek;
 mod share;
 mod speak;
+mod turns;
 
 use crate::bounded::Bucket;
 use crate::limits::{
@@ -118,6 +120,7 @@ pub fn reason_text(reason: FileReason) -> &'static str {
         FileReason::NotWritten => "the receiver could not write it",
         FileReason::UnknownOffer => "the sender does not offer it any more",
         FileReason::Expired => "nobody took it for a month",
+        FileReason::SmallFrames => "the receiver's link carries only smaller pieces",
     }
 }
 
@@ -127,12 +130,12 @@ mod tests {
 
     #[test]
     fn every_reason_has_words() {
-        for number in 0..=10 {
+        for number in 0..=11 {
             let reason = FileReason::try_from(number).expect("a reason");
             assert!(!reason_text(reason).is_empty());
         }
         assert!(
-            FileReason::try_from(11).is_err(),
+            FileReason::try_from(12).is_err(),
             "a new reason wants words"
         );
     }

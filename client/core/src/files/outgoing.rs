@@ -35,6 +35,8 @@ pub(crate) struct Outgoing {
     content: Content,
     /// Held back by us.
     pub(super) paused: bool,
+    /// Something stands in its way at the receiver, and that was told.
+    pub(super) stuck: bool,
 }
 
 impl Outgoing {
@@ -43,6 +45,7 @@ impl Outgoing {
             row,
             content: Content::Shut,
             paused: false,
+            stuck: false,
         }
     }
 
@@ -192,6 +195,7 @@ impl PeerManager {
         if outgoing.paused || others.count() >= FILE_UPLOADS_MAX {
             return self.say_paused(link, id, true);
         }
+        outgoing.stuck = false;
         let left = wanted.len();
         let chunk_size = outgoing.row.info.chunk_size;
         let to = ((id, device), (link, turn));
@@ -320,7 +324,13 @@ impl PeerManager {
     }
 
     /// A device does not want a file of ours. Another one may.
-    fn on_declined(&mut self, now: Now, id: MessageId, device: DeviceFp, reason: FileReason) {
+    pub(super) fn on_declined(
+        &mut self,
+        now: Now,
+        id: MessageId,
+        device: DeviceFp,
+        reason: FileReason,
+    ) {
         self.stop_sending(id, device);
         let state = self.files.out.get(&id).map(|o| o.row.state);
         let others = !self.getters(id).is_empty();
@@ -442,20 +452,6 @@ impl PeerManager {
         for id in self.files.share.end_link(link) {
             self.tell_out(id, FileStage::Interrupted);
             self.shut_if_idle(id);
-        }
-    }
-
-    /// A receiver holds a file of ours back; it asks again when it wants it.
-    pub(super) fn on_out_paused(&mut self, id: MessageId, device: DeviceFp) {
-        if self
-            .files
-            .share
-            .of_file(id)
-            .iter()
-            .any(|(d, _)| *d == device)
-        {
-            self.stop_sending(id, device);
-            self.tell_out(id, FileStage::Paused { by_us: false });
         }
     }
 

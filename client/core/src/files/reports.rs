@@ -1,7 +1,7 @@
 //! What is heard of files: from the driver, from the other side, and of links that come and go.
 
 use super::incoming::Incoming;
-use super::io::FileEvent;
+use super::io::{FileEvent, FileStage};
 use super::rows::FileInKey;
 use crate::input::LinkId;
 use crate::intake::Opened;
@@ -27,6 +27,7 @@ impl PeerManager {
                 self.files.share.sent(id, link, count, turn);
                 self.feed_files(link);
             }
+            FileEvent::Unfit { id, link, detail } => self.on_out_unfit(now, (id, link), detail),
             FileEvent::Unreadable { id, detail } => {
                 self.end_out(now, id, FileReason::SourceChanged, Some(detail));
             }
@@ -38,6 +39,11 @@ impl PeerManager {
                 left,
             } => self.on_chunks_written(now, (key, link), chunks, left),
             FileEvent::Finished { key, path } => self.on_finished(key, path),
+            FileEvent::Stuck {
+                key,
+                reason,
+                detail,
+            } => self.on_file_stuck(now, key, reason, detail),
             FileEvent::Failed {
                 key,
                 reason,
@@ -81,10 +87,48 @@ impl PeerManager {
         }
         self.on_in_paused(now, key, state.paused);
         if state.paused {
-            self.on_out_paused(id, device);
+            let reason = FileReason::try_from(state.reason).unwrap_or(FileReason::Unspecified);
+            self.on_out_paused(id, device, reason);
         } else {
             self.on_file_written(now, (id, device), state.written);
         }
+    }
+
+    /// A receiver holds a file of ours back, or cannot take it now; it asks again.
+    fn on_out_paused(&mut self, id: MessageId, device: DeviceFp, reason: FileReason) {
+        let gets = self.files.share.of_file(id);
+        let gets = gets.iter().any(|(other, _)| *other == device);
+        if gets {
+            self.stop_sending(id, device);
+        }
+        if reason == FileReason::Unspecified {
+            if gets {
+                self.tell_out(id, FileStage::Paused { by_us: false });
+            }
+            return;
+        }
+        let Some(label) = self.contacts.of_device(device).map(|c| &c.row.label) else {
+            return;
+        };
+        let outgoing = self.files.out.get_mut(&id);
+        let outgoing = outgoing.filter(|o| o.row.to == *label && !o.stuck);
+        if let Some(outgoing) = outgoing {
+            outgoing.stuck = true;
+            let detail = None;
+            self.tell_out(id, FileStage::Waiting { reason, detail });
+        }
+    }
+
+    /// A link carries no chunk of a file of ours: another device's may.
+    fn on_out_unfit(&mut self, now: Now, (id, link): (MessageId, LinkId), detail: String) {
+        let sent_there = |(_, on): &(DeviceFp, LinkId)| *on == link;
+        let Some((device, _)) = self.files.share.of_file(id).into_iter().find(sent_there) else {
+            return;
+        };
+        self.out.warn(now, "file-frames-small", detail);
+        let reason = FileReason::SmallFrames;
+        self.say_done(now, device, id, Some(reason));
+        self.on_declined(now, id, device, reason);
     }
 
     /// A link to a device is open.

@@ -12,6 +12,9 @@ pub const FILES_IN_PER_USER_MAX: usize = 256;
 /// Files for us written at once; more wait for their turn. Each has two open files.
 pub const FILES_ACTIVE_MAX: usize = 16;
 
+/// The same from one user: no one has all the turns.
+pub const FILES_ACTIVE_PER_USER_MAX: usize = 8;
+
 /// Devices one file of ours is sent to at once: every device a user may have.
 pub const FILE_UPLOADS_MAX: usize = 16;
 
@@ -44,6 +47,10 @@ pub const FILE_STALLS_TRUSTED: u32 = 2;
 
 /// Longest wait before it is asked for again, milliseconds.
 pub const FILE_STALL_MS_MAX: u64 = 5 * 60 * 1_000;
+
+/// How soon a file is tried again for which our disk had no room, milliseconds: soon after somebody
+/// made some, and it costs next to nothing.
+pub const FILE_STUCK_AGAIN_MS: u64 = 10_000;
 
 /// How soon an offer that could not be finished or written down is tried again, milliseconds.
 pub const FILE_AGAIN_MS: u64 = 2_000;

@@ -229,13 +229,18 @@ impl World {
     /// Puts a frame on the open connection between two nodes, as one that lies would; whether there
     /// is one that takes it.
     pub fn say(&mut self, from: NodeId, to: NodeId, frame: Vec<u8>) -> bool {
-        let ends = self.node(from).ends.iter();
-        let open = |end: &End| end.open && end.remote.is_some_and(|(node, ..)| node == to);
-        let mut link = ends.filter(|(_, end)| open(end)).map(|(link, _)| *link);
-        match link.next_back() {
+        match self.link_between(from, to) {
             Some(link) => self.transmit(from, link, frame).is_none(),
             None => false,
         }
+    }
+
+    /// The open connection from one node to another, as the one names it.
+    pub fn link_between(&self, from: NodeId, to: NodeId) -> Option<LinkId> {
+        let ends = self.node(from).ends.iter();
+        let open = |end: &End| end.open && end.remote.is_some_and(|(node, ..)| node == to);
+        let mut links = ends.filter(|(_, end)| open(end)).map(|(link, _)| *link);
+        links.next_back()
     }
 
     /// Every connection between two nodes is gone; each end notices in its time.

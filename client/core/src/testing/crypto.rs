@@ -42,6 +42,17 @@ pub(super) fn peek(parcel: &Parcel) -> Option<Content> {
     })
 }
 
+/// A cheaply sealed parcel with another envelope in it.
+pub(super) fn with_envelope(parcel: &Parcel, envelope: Vec<u8>) -> Option<Vec<u8>> {
+    let mut pb = pb::Parcel::decode(parcel.bytes()).ok()?;
+    let chain = peek(parcel)?.chain;
+    let body = pb::ParcelContent { envelope, chain }.encode_to_vec();
+    let sealed = [&[0; 8], body.as_slice()].concat();
+    let tag = checksum(&pb.header, &pb.enc, &sealed);
+    pb.ciphertext = [tag.as_slice(), &sealed].concat();
+    Some(pb.encode_to_vec())
+}
+
 impl Crypto for CheapCrypto {
     fn sign(&mut self, key: &SigningKey, kind: pb::PayloadType, payload: &[u8]) -> Vec<u8> {
         sign_bytes(key, kind, payload)

@@ -142,6 +142,20 @@ impl Disk {
         self.stopped.clear();
     }
 
+    /// Chunks of unfinished files that are kept.
+    pub fn kept(&self) -> u64 {
+        let parts = self.parts.values();
+        parts
+            .map(|part| part.info.chunks() - part.missing.len())
+            .sum()
+    }
+
+    /// A part of a file nobody waits for, as a process leaves that ends too early.
+    pub fn leave_part(&mut self, key: FileInKey, info: FileInfo) {
+        let missing = Ranges::all(info.chunks());
+        self.parts.insert(key, Part { info, missing });
+    }
+
     /// Whether nothing unfinished lies about.
     pub fn is_tidy(&self) -> bool {
         self.parts.is_empty()
@@ -241,6 +255,7 @@ impl World {
                 disk.unsaid.remove(&key);
             }
             FileCommand::Forget { .. } => {}
+            FileCommand::Sweep { wanted } => disk.parts.retain(|key, _| wanted.contains(key)),
         }
     }
 
@@ -300,6 +315,8 @@ impl World {
             FileEvent::Finished { key, path }
         } else if disk.fault.is_some() && !disk.parts.contains_key(&key) {
             failed(key, disk.fault)
+        } else if disk.fault == Some(Fault::Full) {
+            stuck(key)
         } else {
             // What is not said to be written counts as missing.
             disk.unsaid.remove(&key);
@@ -350,7 +367,10 @@ impl World {
         }
         if disk.fault.is_some() {
             disk.taking.remove(&(key, link));
-            let event = failed(key, disk.fault);
+            let event = match disk.fault {
+                Some(Fault::Full) => stuck(key),
+                fault => failed(key, fault),
+            };
             return self.report(id, 0, event);
         }
         let (_, unsaid) = disk.unsaid.entry(key).or_insert((link, Ranges::default()));
@@ -404,6 +424,14 @@ fn sealed(info: &FileInfo, index: u64) -> Vec<u8> {
     let tag = sha256(&[info.root.as_slice(), &index.to_be_bytes()].concat());
     let byte = |at: usize| tag[at % tag.len()] ^ (at / tag.len()) as u8;
     (0..len.unwrap_or(0)).map(byte).collect()
+}
+
+fn stuck(key: FileInKey) -> FileEvent {
+    FileEvent::Stuck {
+        key,
+        reason: FileReason::NoRoom,
+        detail: "the disk is full".to_owned(),
+    }
 }
 
 fn failed(key: FileInKey, fault: Option<Fault>) -> FileEvent {

@@ -73,6 +73,8 @@ pub struct Node {
     pub can_store: bool,
     /// How much of it.
     pub keep: Keep,
+    /// The longest frame it takes, bytes; `None` for what a client takes.
+    pub frame_len_max: Option<usize>,
     /// Which files it takes.
     pub files: Option<FilePolicy>,
     /// The bytes of files, as its driver has them.
@@ -107,6 +109,7 @@ impl Node {
             relay_files_per_s: crate::limits::RELAY_FILE_BYTES_PER_S,
             can_store: false,
             keep: Keep::default(),
+            frame_len_max: None,
             files: None,
             disk: Disk::default(),
             wall_skew_ms: 0,
@@ -159,6 +162,7 @@ impl Node {
         } else {
             Box::new(CheapCrypto::new(seed))
         };
+        let usual = Config::new(network, &self.signal_addr);
         let config = Config {
             coordinator: self.coordinator,
             unlisted: self.unlisted,
@@ -168,7 +172,8 @@ impl Node {
             can_store: self.can_store,
             keep: self.keep,
             files: self.files.clone(),
-            ..Config::new(network, &self.signal_addr)
+            frame_len_max: self.frame_len_max.unwrap_or(usual.frame_len_max),
+            ..usual
         };
         let manager = PeerManager::new(config, identity, loaded, crypto, now);
         self.manager = Some(manager.expect("its own chain is good"));

@@ -50,6 +50,23 @@ pub fn sign_as<T: Payload>(user: &User, payload: &T) -> Vec<u8> {
     sign(&user.devices[0].1, payload)
 }
 
+/// A cheaply sealed parcel whose payload its sender changed; `None` where it holds another one.
+pub fn reword<T: Payload>(
+    user: &User,
+    parcel: &[u8],
+    change: impl FnOnce(&mut T),
+) -> Option<Vec<u8>> {
+    let parcel = Parcel::parse(parcel).ok()?;
+    let content = cheaply_sealed(&parcel)?;
+    let raw = split(&content.envelope).ok()?;
+    if raw.payload_type != T::TYPE {
+        return None;
+    }
+    let mut said = payload::<T>(&content.envelope);
+    change(&mut said);
+    super::crypto::with_envelope(&parcel, sign_as(user, &said))
+}
+
 /// A context for a user's first device on a link.
 ///
 /// # Panics

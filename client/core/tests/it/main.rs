@@ -11,6 +11,8 @@ mod devices;
 mod files;
 mod files_apart;
 mod files_chance;
+mod files_lies;
+mod files_stuck;
 mod first;
 mod flood;
 mod glare;

@@ -4,6 +4,7 @@ use super::disk::TestDisk;
 use super::{Place, Sender, content, receiving};
 use crate::files::{FilesError, Inbox, Offer, Opened, Sink};
 use proptest::prelude::*;
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 
@@ -200,6 +201,51 @@ fn a_full_disk_costs_a_chunk_and_the_transfer_goes_on_when_there_is_room() {
     disk.refuse_writes(None);
     drop(sink);
     complete(&place, &mut sender, &inbox, false);
+}
+
+#[test]
+fn a_file_that_no_longer_fits_keeps_what_is_there() {
+    let place = Place::new();
+    let mut sender = sender(&place, false);
+    let inbox = inbox(&place, &TestDisk::new(), BOOT);
+    let mut sink = receiving(&inbox, &sender.offer);
+    sender.give(&mut sink, 0).expect("accepted");
+    drop(sink);
+    let refused = inbox.begin(&sender.offer, u64::MAX).map(|_| ());
+    assert!(matches!(refused, Err(FilesError::Full(_))), "{refused:?}");
+    let sink = receiving(&inbox, &sender.offer);
+    assert!(sink.has(0));
+    drop(sink);
+    complete(&place, &mut sender, &inbox, false);
+}
+
+#[test]
+fn what_nobody_waits_for_is_swept_and_nothing_of_other_homes() {
+    for folder in [false, true] {
+        let place = Place::new();
+        let mut sender = sender(&place, folder);
+        let disk = TestDisk::new();
+        let ours = inbox(&place, &disk, BOOT).owned_by([1; 16]);
+        let theirs = inbox(&place, &disk, BOOT).owned_by([2; 16]);
+        let mut sink = receiving(&ours, &sender.offer);
+        sender.give(&mut sink, 0).expect("accepted");
+        drop(sink);
+        let refused = theirs.begin(&sender.offer, 0).map(|_| ());
+        assert!(matches!(refused, Err(FilesError::Foreign(_))));
+        theirs.sweep(&BTreeSet::new()).expect("swept");
+        let wanted = BTreeSet::from([sender.offer.id]);
+        ours.sweep(&wanted).expect("swept");
+        assert!(receiving(&ours, &sender.offer).has(0));
+        ours.sweep(&BTreeSet::new()).expect("swept");
+        assert!(ours.kept().expect("listed").is_empty());
+        // A part alone: somebody was killed who removed it.
+        let part = format!("inbox/.beeline-parts/{}.part", sender.offer.id);
+        place.file(&part, b"left");
+        ours.sweep(&wanted).expect("swept");
+        assert_eq!(ours.kept().expect("listed"), [sender.offer.id]);
+        ours.sweep(&BTreeSet::new()).expect("swept");
+        assert!(ours.kept().expect("listed").is_empty());
+    }
 }
 
 #[test]

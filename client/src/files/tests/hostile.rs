@@ -107,9 +107,10 @@ fn hostile_paths_of_a_folder_stay_in_it() {
 fn a_list_that_lies_is_refused_and_nothing_is_made() {
     let good = list::encode(&[entry("a", 2_000), entry("b", 3_000)]).expect("a list");
     let too_long = list::encode(&[entry("a", 2_000), entry("b", 3_001)]).expect("a list");
+    let dir = list::encode(&[entry("a/", 2_000), entry("b", 3_000)]).expect("a list");
     let huge = list::encode(&[entry("a", u64::MAX), entry("b", 3)]).expect("a list");
     let garbage = vec![0xff; good.len()];
-    for list in [too_long, huge, garbage] {
+    for list in [too_long, dir, huge, garbage] {
         let place = Place::new();
         let (offer, mut chunks) = forged(&[entry("a", 2_000), entry("b", 3_000)], list);
         let mut sink = receiving(&place.inbox(), &offer);

@@ -76,6 +76,7 @@ fn a_folder_arrives_as_it_was_under_names_of_ours() {
     for (at, (name, len)) in files.iter().enumerate() {
         place.file(name, &content(*len, at));
     }
+    std::fs::create_dir_all(place.path("album/sub/bare/of all")).expect("made");
     std::os::unix::fs::symlink("/etc/hostname", place.path("album/link")).expect("linked");
     let survey = Survey::of(&place.path("album")).expect("there");
     assert_eq!(
@@ -95,6 +96,26 @@ fn a_folder_arrives_as_it_was_under_names_of_ours() {
     assert_eq!(mode(&at), 0o700);
     assert_eq!(mode(&at.join("sub/deep")), 0o700);
     assert!(!at.join("link").exists());
+    assert_eq!(mode(&at.join("sub/bare/of all")), 0o700);
+}
+
+#[test]
+fn names_that_are_no_text_arrive_under_what_can_be_read_of_them() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let place = Place::new();
+    place.file("odd/plain", &content(10, 0));
+    let odd = [b"odd/caf\xe9".as_slice(), b"odd/caf\xff", b"odd/\xfe/x"];
+    for (at, name) in odd.iter().enumerate() {
+        let path = place.path("").join(std::ffi::OsStr::from_bytes(name));
+        std::fs::create_dir_all(path.parent().expect("below")).expect("made");
+        std::fs::write(path, content(2_000, at + 1)).expect("written");
+    }
+    let at = send(&place, &place.path("odd"));
+    let names = ["caf\u{fffd}", "caf\u{fffd} (2)", "\u{fffd}/x"];
+    for (number, name) in names.iter().enumerate() {
+        let got = std::fs::read(at.join(name)).expect("there");
+        assert!(got == content(2_000, number + 1), "{name}");
+    }
 }
 
 #[test]
@@ -243,7 +264,7 @@ fn what_is_no_file_is_not_offered() {
         matches!(missing, Err(FilesError::Disk { .. })),
         "{missing:?}"
     );
-    std::fs::create_dir(place.path("empty")).expect("made");
+    std::fs::create_dir_all(place.path("empty/too")).expect("made");
     let empty = Survey::of(&place.path("empty")).map(|_| ());
     assert!(
         matches!(empty, Err(FilesError::FolderEmpty(_))),
