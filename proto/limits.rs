@@ -154,6 +154,9 @@ pub const FILE_CHUNK_LEN_MAX: u32 = 64 * 1024;
 /// Hashes of 32 bytes that prove one chunk, at most: the depth of a tree of [`FILE_CHUNKS_MAX`].
 pub const FILE_PROOF_MAX: usize = 24;
 
+/// Bytes of a sealed chunk in one KIND_FILE parcel: with its framing it fills the largest parcel.
+pub const FILE_PART_LEN: usize = 15_600;
+
 /// A frame with one file chunk, bytes: the largest chunk, its proof, 16 bytes of tag and at most 64
 /// of framing. More than [`FRAME_LEN_MAX`], so a link announces it in its description.
 pub const FILE_FRAME_LEN_MAX: usize = FILE_CHUNK_LEN_MAX as usize + FILE_PROOF_MAX * 32 + 16 + 64;

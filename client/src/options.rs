@@ -35,6 +35,9 @@ pub struct Options {
     /// How much is kept for members that are away; nothing if `None`. For a client that stays: one
     /// that passes through should not promise it.
     pub keep: Option<Keep>,
+    /// Bytes of files handed on per second from one member to another, as
+    /// [`client_core::Config::relay_files_per_s`]; its default if `None`.
+    pub relay_files_per_s: Option<u64>,
     /// Where files are received, and which; none are if `None`, and their offers wait.
     pub files: Option<FilesOptions>,
     /// Links taken at once; as many as `client_core::limits::LINKS_MAX` if `None`.

@@ -90,6 +90,7 @@ fn limits() -> BTreeMap<String, u128> {
         FILE_CHUNK_LEN_MAX,
         FILE_PROOF_MAX,
         FILE_FRAME_LEN_MAX,
+        FILE_PART_LEN,
         FILE_NAME_LEN_MAX,
         FOLDER_FILES_MAX,
         FOLDER_LIST_LEN_MAX,

@@ -2,6 +2,7 @@
 //! users that never met.
 
 use super::client::Client;
+use super::file::carry;
 use super::hide::Hide;
 use super::kind::Kind;
 use super::program::Wrong;
@@ -44,6 +45,8 @@ pub(crate) struct Try {
     pub(crate) again: Option<(Duration, String)>,
     /// From the end of the trouble to a proof that came directly.
     pub(crate) back: Option<Duration>,
+    /// How long the file took that met no trouble, and which way it came.
+    pub(crate) file: Option<(Duration, String)>,
     /// Which of the two had a link to the coordinator before.
     pub(crate) coordinator: [bool; 2],
     /// What went wrong.
@@ -224,9 +227,12 @@ async fn play_pair(
     let (talked, troubled) =
         futures::future::join(talk(pair.alice, pair.carol, must_link, done), early).await;
     talked.and(troubled)?;
-    match trouble.filter(|trouble| !trouble.comes_early() && must_link) {
-        Some(trouble) => trouble.late(held, pair, done).await,
-        None => Ok(()),
+    match (trouble, held.file_mib) {
+        (None, Some(mib)) => carry(None, held, pair, mib, done).await,
+        (Some(trouble), _) if !trouble.comes_early() && must_link => {
+            trouble.late(held, pair, done).await
+        }
+        _ => Ok(()),
     }
 }
 

@@ -22,7 +22,8 @@ pub(crate) struct Scenario {
     pub(crate) hide: Hide,
     pub(crate) conditions: Conditions,
     pub(crate) trouble: Option<Trouble>,
-    /// Size of a file that is on its way when the trouble comes, MiB.
+    /// Size of a file that follows the first message, and is on its way when the trouble comes,
+    /// MiB.
     pub(crate) file_mib: Option<u64>,
     /// Fresh processes per pair.
     pub(crate) tries: usize,

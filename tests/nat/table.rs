@@ -71,6 +71,7 @@ pub(crate) fn line(row: &Row) -> String {
         }
     }
     text += &again(row);
+    text += &files(row);
     let alone = |side: usize| {
         let missed = row
             .tries
@@ -81,6 +82,16 @@ pub(crate) fn line(row: &Row) -> String {
             .then(|| format!("    {missed} × no link to the coordinator before, on side {side}\n"))
     };
     text + &alone(0).unwrap_or_default() + &alone(1).unwrap_or_default()
+}
+
+/// The files that met no trouble, where there were any.
+fn files(row: &Row) -> String {
+    let all = row.tries.iter().filter_map(|done| done.file.as_ref());
+    let each = |(took, way): &(Duration, String)| {
+        let seconds = took.as_secs_f64();
+        format!("    a file arrived the same after {seconds:.1} s, {way}\n")
+    };
+    all.map(each).collect()
 }
 
 /// How it went on after trouble, where there was any.

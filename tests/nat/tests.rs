@@ -51,6 +51,28 @@ async fn two_symmetric_nats_talk_through_a_peer_without_turn_and_have_a_link_wit
     once("symmetric+symmetric", Ice::Turn).await;
 }
 
+/// Plays a pair of the scenario `file`: how its file came.
+async fn file(names: &str) -> String {
+    let scenario = named("file").expect("it is there");
+    let pair = pair(names).expect("a pair");
+    assert!(scenario.pairs.contains(&pair), "{names}");
+    let mut row = play(&scenario, pair).await.expect("played");
+    let tried = row.tries.pop().expect("one try");
+    assert_eq!(tried.wrong, None, "{names}");
+    tried.file.expect("a file").1
+}
+
+#[tokio::test]
+async fn a_file_between_two_symmetric_nats_goes_through_the_coordinator() {
+    let way = file("symmetric+symmetric").await;
+    assert!(way.starts_with("relay coordinator"), "{way}");
+}
+
+#[tokio::test]
+async fn a_file_from_a_host_without_udp_goes_by_signalling() {
+    assert_eq!(file("udp-blocked+none").await, "relay");
+}
+
 #[tokio::test]
 async fn two_of_one_lan_need_no_hairpin() {
     once("same-lan+same-lan", Ice::Stun).await;

@@ -96,7 +96,7 @@ impl Trouble {
         done: &mut Try,
     ) -> Result<(), Wrong> {
         if let Some(mib) = held.file_mib {
-            return carry(self, held, pair, mib, done).await;
+            return carry(Some(self), held, pair, mib, done).await;
         }
         match self {
             Self::Parted => return joined(held, pair, done).await,

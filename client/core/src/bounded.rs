@@ -98,6 +98,12 @@ impl Bucket {
         }
         take
     }
+
+    /// Gives back what was taken for nothing.
+    pub(crate) fn give_back(&mut self, count: u64) {
+        let millis = self.millis.saturating_add(count.saturating_mul(1_000));
+        self.millis = millis.min(self.burst * 1_000);
+    }
 }
 
 /// How often each kind of thing happened.

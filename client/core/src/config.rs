@@ -4,7 +4,7 @@ use crate::error::StartError;
 use crate::files::io::FilePolicy;
 use crate::limits::{
     KEEP_BYTES_MAX, KEEP_PARCELS_MAX, KEEP_PER_S, KEEP_PER_S_MAX, KEEP_RECIPIENT_BYTES_MAX,
-    KEEP_RECIPIENT_PARCELS_MAX, LINKS_MAX,
+    KEEP_RECIPIENT_PARCELS_MAX, LINKS_MAX, RELAY_FILE_BYTES_PER_S, RELAY_FILES_PER_S_MAX,
 };
 use beeline_proto::id::NetworkFp;
 use beeline_proto::limits::{FRAME_LEN_DEFAULT, FRAME_LEN_MAX, ORIGIN_LEN_MAX};
@@ -56,6 +56,9 @@ pub struct Config {
     pub unlisted: bool,
     /// Whether we carry parcels for others.
     pub can_relay: bool,
+    /// Bytes of files we carry per second from one user to another, and a few times that for all of
+    /// them; 0 for none. At most [`RELAY_FILES_PER_S_MAX`].
+    pub relay_files_per_s: u64,
     /// Whether we keep parcels for members that are away. For homes that stay online; one that
     /// passes through should not promise it.
     pub can_store: bool,
@@ -80,6 +83,7 @@ impl Config {
             signal_addr: signal_addr.to_owned(),
             unlisted: false,
             can_relay: true,
+            relay_files_per_s: RELAY_FILE_BYTES_PER_S,
             can_store: false,
             keep: Keep::default(),
             files: None,
@@ -101,6 +105,9 @@ impl Config {
         }
         if self.keep.per_s > KEEP_PER_S_MAX {
             return Err(StartError::Config("keep.per_s is above 1,000,000"));
+        }
+        if self.relay_files_per_s > RELAY_FILES_PER_S_MAX {
+            return Err(StartError::Config("relay_files_per_s is above a gibibyte"));
         }
         if !(FRAME_LEN_DEFAULT..=FRAME_LEN_MAX).contains(&self.frame_len_max) {
             return Err(StartError::Config(

@@ -1,6 +1,6 @@
 //! Frames of one link: many small items share one, up to what the other side takes.
 
-use crate::limits::LINK_QUEUE_MAX;
+use crate::limits::{FILE_PART_BEHIND_MAX, LINK_QUEUE_MAX};
 use beeline_proto::limits::{FRAME_ITEMS_MAX, FRAME_LEN_DEFAULT, FRAME_LEN_MAX};
 use beeline_proto::pb::peer::v1::hello::Limits;
 use beeline_proto::pb::peer::v1::peer_item::Kind;
@@ -96,6 +96,11 @@ impl SendQueue {
         LINK_QUEUE_MAX - self.items.len()
     }
 
+    /// Whether a part of a file may wait as well: it is last, and what comes after it goes soon.
+    pub(crate) fn is_light(&self) -> bool {
+        !self.blocked && self.refused.is_empty() && self.items.len() < FILE_PART_BEHIND_MAX
+    }
+
     /// The next frame to send, unless the link is full.
     pub(crate) fn next_frame(&mut self) -> Option<Vec<u8>> {
         if self.blocked {
@@ -177,6 +182,22 @@ mod tests {
             std::iter::from_fn(|| queue.next_frame()).collect::<Vec<_>>(),
             sent
         );
+    }
+
+    #[test]
+    fn a_part_of_a_file_finds_room_only_where_little_waits() {
+        let mut queue = queue(0, 1);
+        assert!(queue.is_light());
+        while queue.is_light() {
+            assert!(queue.push(Kind::Ack(vec![1])));
+        }
+        assert_eq!(queue.len(), FILE_PART_BEHIND_MAX);
+        let frame = queue.next_frame().expect("an item");
+        assert!(queue.is_light());
+        queue.refuse(vec![frame]);
+        assert!(!queue.is_light());
+        queue.writable();
+        assert!(!queue.is_light(), "it is the next to go");
     }
 
     #[test]

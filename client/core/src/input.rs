@@ -109,6 +109,11 @@ pub enum Command {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LinkId(pub u64);
 
+impl LinkId {
+    /// No link: for chunks of files that come in parts, through others.
+    pub const RELAYED: Self = Self(u64::MAX);
+}
+
 /// What a WebRTC connection reports.
 #[derive(Debug, Clone, PartialEq)]
 pub enum RtcEvent {

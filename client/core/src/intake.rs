@@ -106,8 +106,10 @@ impl PeerManager {
 
     /// Takes a parcel for us, whichever way it came; `said` is what a gateway says of its sender.
     pub(crate) fn take_parcel(&mut self, now: Now, said: Option<&str>, parcel: &Parcel, way: Way) {
-        if parcel.header().kind == Kind::Message {
-            return self.on_message_parcel(now, parcel, way);
+        match parcel.header().kind {
+            Kind::Message => return self.on_message_parcel(now, parcel, way),
+            Kind::File => return self.on_file_parcel(now, said, parcel, way),
+            Kind::Control | Kind::Unspecified => {}
         }
         let Some(opened) = self.open_control(now, parcel, way) else {
             return;

@@ -3,10 +3,12 @@
 mod files;
 mod keeping;
 mod placing;
+mod relayed;
 
 pub use files::*;
 pub use keeping::*;
 pub use placing::*;
+pub use relayed::*;
 
 pub use beeline_proto::limits::CUSTODIANS_MAX;
 

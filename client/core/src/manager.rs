@@ -330,6 +330,7 @@ impl PeerManager {
                 Timer::LetGo => self.let_go_of_custodians(now),
                 Timer::Expire => self.expire_kept(now),
                 Timer::Files => self.on_files_timer(now),
+                Timer::FileParts => self.on_parts_timer(now),
                 Timer::Lazy => self.out.flush_lazy(),
                 Timer::Rewrite => self.rewrite(),
                 Timer::Sweep => self.sweep(now),

@@ -7,8 +7,8 @@ use crate::custodian::NotTaken;
 use crate::event::{DeliveryState, Event, Fabric};
 use crate::input::{LinkId, SocketId};
 use crate::limits::{
-    RELAY_BYTES_BURST, RELAY_BYTES_PER_S, RELAY_PAIRS_MAX, RELAY_PAUSE_MS_MIN, RELAY_REQUEST_BATCH,
-    ROUTE_DEMOTED_MS,
+    FILE_PART_BUSY_MS, RELAY_BYTES_BURST, RELAY_BYTES_PER_S, RELAY_FILE_BURST_S,
+    RELAY_FILES_FACTOR, RELAY_PAIRS_MAX, RELAY_PAUSE_MS_MIN, RELAY_REQUEST_BATCH, ROUTE_DEMOTED_MS,
 };
 use crate::manager::PeerManager;
 use crate::outbox::{Entry, Phase};
@@ -18,6 +18,7 @@ use crate::timer::Timer;
 use crate::ways::Way;
 use beeline_proto::code::ErrorCode;
 use beeline_proto::id::{DeviceFp, Label, MessageId, ParcelId, UserFp};
+use beeline_proto::limits::PARCEL_LEN_MAX;
 use beeline_proto::parcel::{Kind as ParcelKind, Parcel};
 use beeline_proto::pb::peer::v1::Refusal;
 use beeline_proto::pb::peer::v1::peer_item::Kind;
@@ -28,32 +29,79 @@ use std::collections::BTreeMap;
 #[derive(Debug, Default)]
 pub(crate) struct Carried {
     pairs: BTreeMap<(UserFp, UserFp), Bucket>,
+    /// Parts of files are counted apart, so that they take nothing from chat.
+    files: CarriedFiles,
+}
+
+/// Bytes of files carried lately.
+#[derive(Debug, Default)]
+struct CarriedFiles {
+    pairs: BTreeMap<(UserFp, UserFp), Bucket>,
+    /// Of all pairs together.
+    all: Option<Bucket>,
 }
 
 impl Carried {
     /// Takes the bytes of one parcel, or says how many milliseconds to wait.
     fn take(&mut self, pair: (UserFp, UserFp), bytes: usize, now_ms: u64) -> Result<(), u64> {
-        if !self.pairs.contains_key(&pair) && self.pairs.len() >= RELAY_PAIRS_MAX {
-            self.pairs.retain(|_, bucket| !bucket.is_full(now_ms));
-            if self.pairs.len() >= RELAY_PAIRS_MAX {
-                return Err(1_000);
-            }
+        let usual = || Bucket::new(RELAY_BYTES_PER_S, RELAY_BYTES_BURST, now_ms);
+        let bucket = bucket_of(&mut self.pairs, pair, usual, now_ms).ok_or(1_000u64)?;
+        take_from(bucket, bytes as u64, now_ms)
+    }
+
+    /// The same for a part of a file, where a pair has `per_s`.
+    fn take_part(
+        &mut self,
+        pair: (UserFp, UserFp),
+        bytes: usize,
+        per_s: u64,
+        now_ms: u64,
+    ) -> Result<(), u64> {
+        let new = |per_s: u64| {
+            let least = 2 * PARCEL_LEN_MAX as u64;
+            Bucket::new(per_s, (per_s * RELAY_FILE_BURST_S).max(least), now_ms)
+        };
+        let bucket = bucket_of(&mut self.files.pairs, pair, || new(per_s), now_ms);
+        let (bucket, bytes) = (bucket.ok_or(1_000u64)?, bytes as u64);
+        let all = self
+            .files
+            .all
+            .get_or_insert_with(|| new(per_s * RELAY_FILES_FACTOR));
+        take_from(bucket, bytes, now_ms)?;
+        let taken = take_from(all, bytes, now_ms);
+        if taken.is_err() {
+            bucket.give_back(bytes);
         }
-        let bucket = self
-            .pairs
-            .entry(pair)
-            .or_insert_with(|| Bucket::new(RELAY_BYTES_PER_S, RELAY_BYTES_BURST, now_ms));
-        let bytes = bytes as u64;
-        if bucket.take_many(bytes, now_ms) {
-            return Ok(());
-        }
-        Err(bucket.wait_ms(bytes).max(1))
+        taken
     }
 
     /// Pairs counted.
     pub(crate) fn len(&self) -> usize {
-        self.pairs.len()
+        self.pairs.len() + self.files.pairs.len()
     }
+}
+
+/// The bucket of a pair; `None` where too many others are in use.
+fn bucket_of(
+    pairs: &mut BTreeMap<(UserFp, UserFp), Bucket>,
+    pair: (UserFp, UserFp),
+    new: impl FnOnce() -> Bucket,
+    now_ms: u64,
+) -> Option<&mut Bucket> {
+    if !pairs.contains_key(&pair) && pairs.len() >= RELAY_PAIRS_MAX {
+        pairs.retain(|_, bucket| !bucket.is_full(now_ms));
+        if pairs.len() >= RELAY_PAIRS_MAX {
+            return None;
+        }
+    }
+    Some(pairs.entry(pair).or_insert_with(new))
+}
+
+fn take_from(bucket: &mut Bucket, bytes: u64, now_ms: u64) -> Result<(), u64> {
+    if bucket.take_many(bytes, now_ms) {
+        return Ok(());
+    }
+    Err(bucket.wait_ms(bytes).max(1))
 }
 
 impl PeerManager {
@@ -126,6 +174,9 @@ impl PeerManager {
             from.unwrap_or(UserFp([0; 32])),
             to.unwrap_or(UserFp([0; 32])),
         );
+        if header.kind == ParcelKind::File {
+            return self.carry_part(now, (out, pair), bytes);
+        }
         if let Err(wait_ms) = self.carried.take(pair, bytes.len(), now.mono_ms) {
             // Both ends are told, so that neither wonders.
             let both = (ErrorCode::RateLimited, wait_ms);
@@ -143,6 +194,31 @@ impl PeerManager {
             to,
             bytes: len,
         }));
+        Ok(())
+    }
+
+    /// Hands a part of a file on, behind all else and within its own quota. Only its sender is told
+    /// where it does not go: the recipient asks again anyway.
+    fn carry_part(
+        &mut self,
+        now: Now,
+        (out, pair): (LinkId, (UserFp, UserFp)),
+        bytes: Vec<u8>,
+    ) -> Result<(), NotTaken> {
+        let per_s = self.me.config.relay_files_per_s;
+        if per_s == 0 {
+            return Err((ErrorCode::PermissionDenied, 0));
+        }
+        let ready = self.links.get(out).and_then(|link| link.ready());
+        if !ready.is_some_and(|ready| ready.queue.is_light()) {
+            return Err((ErrorCode::Full, FILE_PART_BUSY_MS));
+        }
+        let carried = &mut self.carried;
+        if let Err(wait_ms) = carried.take_part(pair, bytes.len(), per_s, now.mono_ms) {
+            return Err((ErrorCode::RateLimited, wait_ms));
+        }
+        self.out.counters.count("file-part-carried");
+        self.say(out, Kind::Relay(bytes));
         Ok(())
     }
 
@@ -169,7 +245,7 @@ impl PeerManager {
         if self.on_fetch_refused(now, id, refusal) || self.on_deposit_refused(now, id, refusal) {
             return;
         }
-        if planted!(NoRouteIgnored) {
+        if planted!(NoRouteIgnored) || self.on_part_refused(now, id, refusal) {
             return;
         }
         // Whoever is not linked to it says so anew when that changes; whoever is busy, later.
@@ -345,6 +421,26 @@ mod tests {
             "others are not touched"
         );
         assert_eq!(carried.take(pair(1), 1_024, wait_ms), Ok(()));
+    }
+
+    #[test]
+    fn files_have_a_share_of_their_own_in_each_pair_and_in_all() {
+        let (mut carried, per_s) = (Carried::default(), 64 * 1_024);
+        let mut part = |n, now_ms| carried.take_part(pair(n), 16_000, per_s, now_ms);
+        let sent = |n, part: &mut dyn FnMut(u64, u64) -> Result<(), u64>| {
+            (0..100).take_while(|_| part(n, 0).is_ok()).count()
+        };
+        assert_eq!(sent(1, &mut part), 12, "three seconds");
+        assert_eq!(sent(2, &mut part), 12);
+        // What one pair could still have, all together have not.
+        assert_eq!(sent(3, &mut part), 0);
+        assert_eq!(
+            part(3, 10_000),
+            Ok(()),
+            "and it did not cost the pair anything"
+        );
+        let burst = RELAY_BYTES_BURST as usize;
+        assert_eq!(carried.take(pair(1), burst, 0), Ok(()), "chat has its own");
     }
 
     #[test]

@@ -50,7 +50,7 @@ impl PeerManager {
         sealed.ok()
     }
 
-    fn header(&self, to: DeviceFp, kind: Kind, key_id: KeyId, ttl_s: u32) -> Header {
+    pub(crate) fn header(&self, to: DeviceFp, kind: Kind, key_id: KeyId, ttl_s: u32) -> Header {
         Header {
             network: self.me.network(),
             from: self.me.device,

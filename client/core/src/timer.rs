@@ -52,6 +52,8 @@ pub(crate) enum Timer {
     Expire,
     /// Files that wait for a link, or for chunks, are looked at.
     Files,
+    /// The next part of a file goes through others.
+    FileParts,
     /// What a burst queued has waited long enough to be sealed.
     Seal,
     /// Operations that waited for a write to ride on are written.

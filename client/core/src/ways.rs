@@ -160,7 +160,7 @@ impl PeerManager {
     }
 
     /// Hands a parcel to its device's own socket, in a RELAY_REQUEST.
-    fn request_relay_of(
+    pub(crate) fn request_relay_of(
         &mut self,
         now: Now,
         socket: SocketId,

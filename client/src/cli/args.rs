@@ -6,7 +6,7 @@ use beeline_proto::id::Label;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use client_core::Keep;
 use client_core::files::io::FilePolicy;
-use client_core::limits::LINKS_MAX;
+use client_core::limits::{LINKS_MAX, RELAY_FILES_PER_S_MAX};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -128,6 +128,10 @@ pub(crate) struct KeepArgs {
     /// Keep no sealed messages for members that are away
     #[arg(long)]
     pub(crate) no_keep: bool,
+    /// Bytes a second of files to hand on from one member to another where the two have no link;
+    /// twice that for all; 0B for none [default: 64KiB]
+    #[arg(long, value_name = "SIZE", value_parser = relayed)]
+    pub(crate) relay_files: Option<u64>,
 }
 
 impl KeepArgs {
@@ -135,6 +139,15 @@ impl KeepArgs {
     pub(crate) fn keep(&self) -> Option<Keep> {
         (!self.no_keep).then(Keep::default)
     }
+}
+
+/// A size within what can be handed on in a second.
+fn relayed(text: &str) -> Result<u64, String> {
+    let size = units::size(text)?;
+    if size > RELAY_FILES_PER_S_MAX {
+        return Err("at most 1GiB".to_owned());
+    }
+    Ok(size)
 }
 
 /// `join`.

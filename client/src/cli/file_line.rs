@@ -3,7 +3,7 @@
 use super::human::{Style, safe};
 use super::units;
 use beeline_proto::pb::peer::v1::FileReason;
-use client_core::files::io::{FileStage, FileTold};
+use client_core::files::io::{FileStage, FileTold, Through};
 use client_core::files::reason_text;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
@@ -11,6 +11,9 @@ use std::time::Instant;
 
 /// Marks of progress a speed is worked out from: three seconds, at four a second.
 const MARKS: usize = 12;
+
+/// State of the line that tells people once that others hand a file on.
+pub(crate) const RELAYED: &str = "relayed";
 
 /// How far a file is. `done` and what follows from it are there while it moves.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -37,6 +40,12 @@ pub(crate) struct FileLine {
     /// Bytes per second, lately.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) bytes_per_s: Option<u64>,
+    /// How it moves: `direct`, over a link between the two devices, or `relay`, in others' hands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) way: Option<String>,
+    /// Whose device hands it on, where it is a member's and not a signalling server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) through: Option<String>,
     /// Milliseconds left at that speed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) left_ms: Option<u64>,
@@ -63,6 +72,10 @@ impl From<&FileTold> for FileLine {
             name: told.name.clone(),
             size: told.size,
             files: (told.files > 0).then_some(told.files),
+            through: match &told.through {
+                Some(Through::Peer(user)) => Some(user.to_string()),
+                Some(Through::Server) | None => None,
+            },
             ..Self::default()
         };
         let state = |state: &str| state.to_owned();
@@ -78,6 +91,7 @@ impl From<&FileTold> for FileLine {
             FileStage::Moving { done } => Self {
                 state: state("moving"),
                 done: Some(*done),
+                way: Some(way_name(told.through.as_ref()).to_owned()),
                 ..line
             },
             FileStage::Paused { by_us } => Self {
@@ -181,6 +195,25 @@ impl Meter {
     }
 }
 
+/// How a file moves.
+fn way_name(through: Option<&Through>) -> &'static str {
+    match through {
+        Some(_) => "relay",
+        None => "direct",
+    }
+}
+
+/// What a person reads of who hands a file on, and of the time that takes.
+fn through(line: &FileLine) -> String {
+    if line.way.as_deref() != Some("relay") {
+        return String::new();
+    }
+    let whose = line.through.as_deref().unwrap_or("the signalling server");
+    let left = line.left_ms.map(units::left);
+    let left = left.map_or_else(String::new, |left| format!("; {left} left"));
+    format!(", through {whose}{left}")
+}
+
 /// The reason's name on the wire without its prefix.
 fn reason_name(reason: FileReason) -> String {
     let name = reason.as_str_name();
@@ -205,7 +238,13 @@ pub(crate) fn render(line: &FileLine, style: Style) -> String {
             let percent = line.done.unwrap_or(0).saturating_mul(100) / line.size.max(1);
             let speed = line.bytes_per_s.map(units::bytes);
             let speed = speed.map_or_else(String::new, |speed| format!(", {speed}/s"));
-            format!("{percent:>3} % of {what} {way} {user}{speed}")
+            let through = through(line);
+            format!("{percent:>3} % of {what} {way} {user}{speed}{through}")
+        }
+        RELAYED => {
+            let through = through(line);
+            let until = "until the two devices have a link";
+            format!("Slowly: {what} {way} {user}{through}, {until}")
         }
         "paused" => format!("Held back: {what} {way} {user}"),
         "waiting" => format!(
@@ -243,6 +282,7 @@ mod tests {
             size: 2_000,
             files: 0,
             stage,
+            through: None,
         }
     }
 
@@ -271,6 +311,32 @@ mod tests {
         let line = FileLine::from(&told(true, ended));
         assert_eq!(line.reason.as_deref(), Some("NO_ROOM"));
         assert!(render(&line, Style { color: false }).contains("has no room"));
+    }
+
+    #[test]
+    fn who_hands_it_on_is_named_with_the_time_it_takes() {
+        let moving = FileStage::Moving { done: 500 };
+        let direct = FileLine::from(&told(true, moving.clone()));
+        assert_eq!(direct.way.as_deref(), Some("direct"));
+        let bob = Through::Peer(Label::new("bob").expect("a label"));
+        for (through, whose) in [(bob, "bob"), (Through::Server, "the signalling server")] {
+            let told = FileTold {
+                through: Some(through),
+                ..told(true, moving.clone())
+            };
+            let mut line = FileLine::from(&told);
+            assert_eq!(line.way.as_deref(), Some("relay"));
+            (line.bytes_per_s, line.left_ms) = (Some(65_536), Some(12 * 60_000));
+            let text = render(&line, Style { color: false });
+            let end = format!("to carol, 64.0 KiB/s, through {whose}; 12 min left");
+            assert!(text.ends_with(&end), "{text}");
+            line.state = RELAYED.to_owned();
+            let text = render(&line, Style { color: false });
+            assert!(
+                text.starts_with("Slowly: ") && text.contains(whose),
+                "{text}"
+            );
+        }
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! Lines beside moving files: bars on a terminal, lines everywhere else.
 
 use super::fail::Failure;
+use super::file_line::RELAYED;
 use super::human::safe;
 use super::line::{FileLine, Line};
 use super::print::Printer;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{IsTerminal as _, Write as _};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -17,6 +18,8 @@ const TEMPLATE: &str =
 pub(crate) struct View {
     printer: Printer,
     bars: Option<Bars>,
+    /// Files of which it was said that others hand them on.
+    relayed: BTreeSet<String>,
 }
 
 /// The bars of a terminal. They are drawn off the runtime: a terminal may stand still.
@@ -31,11 +34,37 @@ impl View {
     pub(crate) fn new(printer: Printer) -> Self {
         let watched = std::io::stderr().is_terminal() && std::io::stdout().is_terminal();
         let bars = (watched && !printer.is_json()).then(Bars::default);
-        Self { printer, bars }
+        Self {
+            printer,
+            bars,
+            relayed: BTreeSet::new(),
+        }
     }
 
-    /// Shows one line.
+    /// Shows one line, and once for people where a file goes through others.
     pub(crate) async fn show(&mut self, line: Line) -> Result<(), Failure> {
+        if let Line::File(file) = &line
+            && self.is_newly_relayed(file)
+            && !self.printer.is_json()
+        {
+            let relayed = FileLine {
+                state: RELAYED.to_owned(),
+                ..file.clone()
+            };
+            self.show_one(Line::File(relayed)).await?;
+        }
+        self.show_one(line).await
+    }
+
+    fn is_newly_relayed(&mut self, file: &FileLine) -> bool {
+        if file.way.as_deref() == Some("relay") {
+            return self.relayed.insert(file.id.clone());
+        }
+        self.relayed.remove(&file.id);
+        false
+    }
+
+    async fn show_one(&mut self, line: Line) -> Result<(), Failure> {
         let moving = matches!(&line, Line::File(file) if file.state == "moving");
         let Some(bars) = self.bars.clone() else {
             // Without a terminal nobody watches it move; scripts may.

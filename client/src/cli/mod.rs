@@ -72,6 +72,7 @@ async fn in_home(context: &Context, command: Command) -> Result<Exit, Failure> {
             let mut options = context.options("listen", &args.link);
             options.files = args.files.options();
             options.keep = args.keep.keep();
+            options.relay_files_per_s = args.keep.relay_files;
             let show = Show::Messages {
                 left: args.count,
                 read: args.read,
@@ -84,6 +85,7 @@ async fn in_home(context: &Context, command: Command) -> Result<Exit, Failure> {
             options.files = args.files.options();
             options.links_max = Some(args.links);
             options.keep = args.keep.keep();
+            options.relay_files_per_s = args.keep.relay_files;
             listen::stay(context, options, Show::Nothing).await
         }
         Command::Status => look::status(context).await,

@@ -56,6 +56,16 @@ pub(crate) fn bytes(count: u64) -> String {
     }
 }
 
+/// A time that is left, as people read it: `40 s`, `12 min`, `3 h`.
+pub(crate) fn left(ms: u64) -> String {
+    let seconds = ms.div_ceil(1_000);
+    match seconds {
+        0..100 => format!("{seconds} s"),
+        100..6_000 => format!("{} min", seconds.div_ceil(60)),
+        _ => format!("{} h", seconds.div_ceil(3_600)),
+    }
+}
+
 /// Reads a size: `500B`, `10KiB`, `20MiB`, `4GiB` or `1TiB`.
 pub(crate) fn size(text: &str) -> Result<u64, String> {
     let advice = || "write a number and a unit: 500B, 10KiB, 20MiB, 4GiB or 1TiB".to_owned();
@@ -137,6 +147,15 @@ mod tests {
             ["0 B", "1023 B", "1.0 KiB", "1.5 KiB", "5.0 MiB", "1.0 TiB"]
         );
         assert!(bytes(u64::MAX).ends_with("TiB"));
+    }
+
+    #[test]
+    fn times_left_are_rounded_up() {
+        let texts = [0, 1, 99_000, 99_001, 720_000, 5_999_000, 6_000_000].map(left);
+        assert_eq!(
+            texts,
+            ["0 s", "1 s", "99 s", "2 min", "12 min", "100 min", "2 h"]
+        );
     }
 
     #[test]

@@ -200,8 +200,10 @@ fn config(
     let own = served.map(|served| served.signal_addr.clone());
     let signal_addr = own.or_else(at_gateway).unwrap_or_default();
     let config = Config::new(identity.network, &signal_addr);
+    let relay_files_per_s = options.relay_files_per_s;
     Config {
         coordinator: served.is_some(),
+        relay_files_per_s: relay_files_per_s.unwrap_or(config.relay_files_per_s),
         can_store: options.keep.is_some(),
         keep: options.keep.unwrap_or_default(),
         files: options.files.as_ref().map(|files| files.policy.clone()),

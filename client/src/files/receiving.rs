@@ -23,6 +23,12 @@ pub(super) enum InWork {
     Prepare { key: FileInKey, offer: Box<Offer> },
     /// Write what comes on this link.
     Take { key: FileInKey, link: LinkId },
+    /// Write a chunk that came in parts.
+    Write {
+        key: FileInKey,
+        index: u64,
+        sealed: Vec<u8>,
+    },
     /// Drop what comes.
     Leave(FileInKey),
     /// Put it in its place.
@@ -130,6 +136,7 @@ impl Receiving {
                 let new = Taking { key, unsaid: 0 };
                 self.taking.entry((link, key.1)).or_insert(new).key = key;
             }
+            InWork::Write { key, index, sealed } => self.on_parts(key, index, sealed).await,
             InWork::Leave(key) => self.taking.retain(|_, taking| taking.key != key),
             InWork::Finish(key) => self.finish(key).await,
             InWork::Sweep(wanted) => {
@@ -192,6 +199,24 @@ impl Receiving {
             return tracing::debug!(link = link.0, "a frame without a chunk");
         };
         let at = (link, chunk.offer);
+        let sealed = &mut bytes[chunk.sealed];
+        self.on_chunk(at, chunk.index, sealed).await;
+    }
+
+    /// A chunk came in parts, through others.
+    async fn on_parts(&mut self, key: FileInKey, index: u64, mut sealed: Vec<u8>) {
+        let at = (LinkId::RELAYED, key.1);
+        let taken = self.taking.get(&at).is_some_and(|taking| taking.key == key);
+        if let Ok(index) = u32::try_from(index)
+            && taken
+        {
+            self.on_chunk(at, index, &mut sealed).await;
+            // These come slowly: each of them is told.
+            self.say_all().await;
+        }
+    }
+
+    async fn on_chunk(&mut self, at: (LinkId, MessageId), index: u32, sealed: &mut [u8]) {
         let Some(taking) = self.taking.get_mut(&at) else {
             return;
         };
@@ -199,7 +224,7 @@ impl Receiving {
         let Some(part) = self.parts.get_mut(&key) else {
             return;
         };
-        match part.sink.accept(chunk.index, &mut bytes[chunk.sealed]) {
+        match part.sink.accept(index, sealed) {
             Ok(accepted) => {
                 if accepted.new_bytes > 0 {
                     taking.unsaid += 1;

@@ -5,7 +5,7 @@ use super::work::thread;
 use super::{FilesError, Offer, Source, Survey};
 use crate::limits::FILE_SOURCES_KEPT;
 use crate::rtc::{RtcPeer, SendError};
-use beeline_proto::file::Seal;
+use beeline_proto::file::{Seal, frame};
 use beeline_proto::id::MessageId;
 use bytes::Bytes;
 use client_core::files::io::FileEvent;
@@ -30,6 +30,8 @@ pub(super) enum OutWork {
     },
     /// Send chunks.
     Send { grant: Grant, peer: Weak<RtcPeer> },
+    /// Seal one chunk, to go through others.
+    Seal { id: MessageId, index: u32 },
     /// Send no more of a file on a link.
     Stop { id: MessageId, link: LinkId },
     /// Close a file.
@@ -149,6 +151,7 @@ impl Sending {
                 let lane = self.lanes.entry(grant.link).or_insert_with(new);
                 lane.grants.push_back(grant);
             }
+            OutWork::Seal { id, index } => self.seal(id, index),
             OutWork::Stop { id, link } => {
                 if let Some(lane) = self.lanes.get_mut(&link) {
                     lane.grants.retain(|grant| grant.id != id);
@@ -191,6 +194,27 @@ impl Sending {
                 self.report(FileEvent::Opened { id });
             }
             Err(error) => self.unreadable(id, &error.into()),
+        }
+    }
+
+    /// Seals a chunk and hands it back.
+    fn seal(&mut self, id: MessageId, index: u32) {
+        let Some(open) = self.open.get_mut(&id) else {
+            return;
+        };
+        let frame = open.source.frame(&open.seal, id, index);
+        let sealed = frame.and_then(|mut frame| {
+            let sealed = frame::parse(&frame)?.sealed;
+            frame.truncate(sealed.end);
+            Ok(frame.split_off(sealed.start))
+        });
+        match sealed {
+            Ok(sealed) => self.report(FileEvent::Sealed {
+                id,
+                index: u64::from(index),
+                sealed,
+            }),
+            Err(error) => self.unreadable(id, &error),
         }
     }
 

@@ -105,6 +105,11 @@ impl FileWork {
                 self.tell_out(OutWork::Send { grant, peer });
                 None
             }
+            FileCommand::Seal { id, index } => {
+                let index = u32::try_from(index).unwrap_or(u32::MAX);
+                self.tell_out(OutWork::Seal { id, index });
+                None
+            }
             FileCommand::Stop { id, link } => {
                 self.tell_out(OutWork::Stop { id, link });
                 None
@@ -133,6 +138,9 @@ impl FileWork {
                 Err(error) => return Some(failed(key, &error.into())),
             },
             FileCommand::Take { key, link } => (InWork::Take { key, link }, key),
+            FileCommand::Write { key, index, sealed } => {
+                (InWork::Write { key, index, sealed }, key)
+            }
             FileCommand::Leave { key } => (InWork::Leave(key), key),
             FileCommand::Finish { key } => (InWork::Finish(key), key),
             FileCommand::Discard { key } => (InWork::Discard(key), key),

@@ -115,6 +115,7 @@ fn options(context: &Context, args: &ServeArgs) -> Options {
         ca: args.ca.clone().or_else(|| args.tls_cert.clone()),
         coordinator: Some(coordinator),
         keep: args.keep.keep(),
+        relay_files_per_s: args.keep.relay_files,
         ..context.options("serve", &args.link)
     }
 }

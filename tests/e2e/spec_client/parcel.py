@@ -38,7 +38,7 @@ def parse(data: bytes):
         raise Refused("wrong_version")
     fps = (header.network, header.from_device, header.to_device)
     sizes = all(len(fp) == 32 for fp in fps) and len(header.key_id) == 16
-    if not sizes or header.kind not in (1, 2):
+    if not sizes or header.kind not in (1, 2, 3):
         raise Refused("malformed")
     if len(parts.enc) != 32 or len(parts.ciphertext) < TAG_LEN + 4:
         raise Refused("malformed")

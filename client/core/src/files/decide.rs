@@ -22,6 +22,7 @@ impl PeerManager {
         for key in keys {
             self.decide(now, key);
             self.start_incoming(now, key);
+            self.resume_end(now, key);
         }
         self.seek_receivers(now);
     }

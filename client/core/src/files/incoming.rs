@@ -1,10 +1,11 @@
 //! Files for us: what is missing is asked for on each new link, and what came is committed before
 //! the sender hears that we have it.
 
-use super::io::{FileCommand, FileStage, FileTold};
+use super::io::{FileCommand, FileStage, FileTold, Through};
+use super::parts::Parts;
 use super::ranges::Ranges;
+use super::relaying::window;
 use super::rows::{FileInKey, FileInRow, FileInState, FileOp};
-use crate::event::Event;
 use crate::input::LinkId;
 use crate::limits::{
     FILE_AGAIN_MS, FILE_REPORT_BYTES, FILE_STALL_MS, FILE_STALL_MS_MAX, FILE_STALLS_TRUSTED,
@@ -15,6 +16,7 @@ use crate::output::Output;
 use crate::outputs::Write;
 use crate::state::StoreOp;
 use crate::timer::Timer;
+use crate::ways::Way;
 use beeline_proto::id::DeviceFp;
 use beeline_proto::limits::MESSAGE_EXPIRY_MS;
 use beeline_proto::pb::peer::v1::{FileReason, FileState};
@@ -26,9 +28,9 @@ pub(super) enum Stage {
     /// Nothing: there is no link, or it is another file's turn.
     Idle,
     /// The driver looks for what is missing.
-    Preparing(LinkId),
+    Preparing(Way),
     /// Chunks were asked for and come.
-    Taking(LinkId),
+    Taking(Way),
     /// All are there; the driver puts the file in its place.
     Finishing,
     /// It is in its place; that is being written down.
@@ -55,6 +57,8 @@ pub(crate) struct Incoming {
     pub(super) stalls: u32,
     /// What stands in its way, as was told.
     pub(super) stuck: Option<FileReason>,
+    /// Of chunks that come through others.
+    pub(super) parts: Parts,
 }
 
 impl Incoming {
@@ -71,6 +75,7 @@ impl Incoming {
             due_ms: None,
             stalls: 0,
             stuck: None,
+            parts: Parts::default(),
         }
     }
 
@@ -78,12 +83,15 @@ impl Incoming {
         (self.row.device, self.row.id)
     }
 
-    /// The link it comes on.
+    /// The link to its sender that it comes on.
     pub(super) fn link(&self) -> Option<LinkId> {
-        match self.stage {
-            Stage::Preparing(link) | Stage::Taking(link) => Some(link),
-            Stage::Idle | Stage::Finishing | Stage::Recording => None,
-        }
+        self.way().and_then(Way::direct)
+    }
+
+    /// Nothing is done about it any more.
+    pub(super) fn stop(&mut self) {
+        self.stage = Stage::Idle;
+        self.due_ms = None;
     }
 
     /// How long chunks are waited for, milliseconds: each time nothing came, longer.
@@ -93,16 +101,17 @@ impl Incoming {
 
     /// Whether it is to start as soon as it can.
     pub(super) fn is_waiting(&self) -> bool {
-        self.wants_link() && self.due_ms.is_none()
+        self.stage == Stage::Idle && self.wants_link() && self.due_ms.is_none()
     }
 
     /// Whether a link to its sender would help.
     pub(super) fn wants_link(&self) -> bool {
-        let wanted = self.row.state == FileInState::Accepted;
-        wanted && self.stage == Stage::Idle && !self.paused && !self.theirs
+        let wanted = self.row.state == FileInState::Accepted && !self.paused && !self.theirs;
+        let apart = self.way().is_some_and(|way| way.direct().is_none());
+        wanted && (self.stage == Stage::Idle || apart)
     }
 
-    fn told(&self, stage: FileStage) -> FileTold {
+    pub(super) fn told(&self, stage: FileStage, through: Option<Through>) -> FileTold {
         FileTold {
             id: self.row.id,
             user: self.row.from.clone(),
@@ -111,36 +120,32 @@ impl Incoming {
             size: self.row.info.size,
             files: self.row.info.files,
             stage,
+            through,
         }
     }
 }
 
 impl PeerManager {
-    pub(super) fn tell_in(&mut self, key: &FileInKey, stage: FileStage) {
-        if let Some(incoming) = self.files.incoming.get(key) {
-            let told = incoming.told(stage);
-            self.out.event(Event::File(told));
-        }
-    }
-
     /// Starts a wanted file, if there is a link to its sender and it is its turn.
     pub(super) fn start_incoming(&mut self, now: Now, key: FileInKey) {
         let has_turn = self.has_turn(key);
         let Some(incoming) = self.files.incoming.get_mut(&key) else {
             return;
         };
-        let may = incoming.wants_link() && self.me.config.files.is_some() && !self.draining;
-        if !may {
+        let idle = incoming.stage == Stage::Idle && incoming.wants_link();
+        let may = idle && self.me.config.files.is_some() && !self.draining;
+        let Some(way) = may.then(|| self.way_in(now, key)).flatten() else {
             return;
-        }
-        let Some(link) = self.links.ready_to(key.0) else {
-            return self.seek(now, key.0);
         };
-        if !has_turn {
+        let incoming = self.files.incoming.get_mut(&key);
+        let Some(incoming) = incoming.filter(|_| has_turn) else {
             return;
-        }
-        incoming.stage = Stage::Preparing(link);
+        };
+        incoming.stage = Stage::Preparing(way);
         incoming.due_ms = None;
+        if way.direct().is_some() {
+            incoming.parts.clear();
+        }
         let info = incoming.row.info.clone();
         let prepare = FileCommand::Prepare { key, info };
         self.out.push(Output::File(prepare));
@@ -159,7 +164,7 @@ impl PeerManager {
         let Some(incoming) = self.files.incoming.get_mut(&key) else {
             return self.out.push(Output::File(FileCommand::Discard { key }));
         };
-        let Stage::Preparing(link) = incoming.stage else {
+        let Stage::Preparing(way) = incoming.stage else {
             return;
         };
         let missing: Ranges = missing.into_iter().collect();
@@ -167,17 +172,22 @@ impl PeerManager {
             return self.finish(key);
         }
         let (ranges, asked) = missing.to_pb();
-        (incoming.asked, incoming.written, incoming.said) = (asked, 0, 0);
-        incoming.stage = Stage::Taking(link);
+        let window = match way.direct() {
+            Some(_) => u64::MAX,
+            None => window(incoming.row.info.chunk_size),
+        };
+        (incoming.asked, incoming.written, incoming.said) = (asked.min(window), 0, 0);
+        incoming.stage = Stage::Taking(way);
+        let link = way.direct().unwrap_or(LinkId::RELAYED);
         let done = incoming.row.info.done(missing.len());
         self.out.push(Output::File(FileCommand::Take { key, link }));
         self.tell_in(&key, FileStage::Moving { done });
-        self.say_accept(now, key, link, ranges);
+        self.say_accept(now, key, way, ranges);
         self.expect_chunks(now, key);
     }
 
     /// Chunks are expected by then.
-    fn expect_chunks(&mut self, now: Now, key: FileInKey) {
+    pub(super) fn expect_chunks(&mut self, now: Now, key: FileInKey) {
         if let Some(incoming) = self.files.incoming.get_mut(&key) {
             let at_ms = now.mono_ms + incoming.stall_ms();
             incoming.due_ms = Some(at_ms);
@@ -192,10 +202,12 @@ impl PeerManager {
         };
         incoming.due_ms = None;
         match incoming.stage {
+            Stage::Idle if incoming.row.state.is_over() => self.say_end_again(now, key),
             Stage::Idle => self.start_incoming(now, key),
-            Stage::Taking(_) => {
+            Stage::Taking(way) => {
                 incoming.stalls = incoming.stalls.saturating_add(1);
-                let doubtful = incoming.stalls >= FILE_STALLS_TRUSTED;
+                let direct = way.direct().is_some();
+                let doubtful = direct && incoming.stalls >= FILE_STALLS_TRUSTED;
                 self.out.counters.count("file-stalled");
                 if !self.yield_turn(now, key) {
                     self.ask_again(now, key);
@@ -214,8 +226,7 @@ impl PeerManager {
     /// Asks anew for what is missing.
     fn ask_again(&mut self, now: Now, key: FileInKey) {
         if let Some(incoming) = self.files.incoming.get_mut(&key) {
-            incoming.stage = Stage::Idle;
-            incoming.due_ms = None;
+            incoming.stop();
         }
         self.start_incoming(now, key);
     }
@@ -231,7 +242,10 @@ impl PeerManager {
         let Some(incoming) = self.files.incoming.get_mut(&key) else {
             return;
         };
-        if incoming.stage != Stage::Taking(link) {
+        let Stage::Taking(way) = incoming.stage else {
+            return;
+        };
+        if way.direct().unwrap_or(LinkId::RELAYED) != link {
             return;
         }
         incoming.written = incoming.written.saturating_add(chunks);
@@ -247,7 +261,8 @@ impl PeerManager {
         }
         let (written, all) = (incoming.written, incoming.written >= incoming.asked);
         let unsaid = written.saturating_sub(incoming.said);
-        let report = unsaid * u64::from(incoming.row.info.chunk_size) >= FILE_REPORT_BYTES;
+        let bytes = unsaid * u64::from(incoming.row.info.chunk_size);
+        let report = bytes >= FILE_REPORT_BYTES && way.direct().is_some();
         if report {
             incoming.said = written;
         }
@@ -338,8 +353,7 @@ impl PeerManager {
             false => FileInState::Declined,
         };
         incoming.row.reason = reason;
-        incoming.stage = Stage::Idle;
-        incoming.due_ms = None;
+        incoming.stop();
         let op = StoreOp::File(FileOp::SetIn {
             key,
             state: incoming.row.state,
@@ -387,9 +401,8 @@ impl PeerManager {
             return;
         }
         let link = incoming.link();
-        if on && link.is_some() {
-            incoming.stage = Stage::Idle;
-            incoming.due_ms = None;
+        if on && incoming.way().is_some() {
+            incoming.stop();
             self.out.push(Output::File(FileCommand::Leave { key }));
         }
         if let Some(link) = link.filter(|_| on) {
@@ -411,9 +424,8 @@ impl PeerManager {
         if incoming.row.state.is_over() || std::mem::replace(&mut incoming.theirs, on) == on {
             return;
         }
-        if on && incoming.link().is_some() {
-            incoming.stage = Stage::Idle;
-            incoming.due_ms = None;
+        if on && incoming.way().is_some() {
+            incoming.stop();
             self.out.push(Output::File(FileCommand::Leave { key }));
         }
         if on {
@@ -425,6 +437,7 @@ impl PeerManager {
     /// There is a link to a device: what it has for us goes on there, and what it does not know
     /// yet it is told.
     pub(super) fn resume_in(&mut self, now: Now, device: DeviceFp) {
+        self.leave_others(device);
         let of_device = self.files.incoming.values_mut();
         let of_device = of_device.filter(|i| i.row.device == device);
         let mut keys = Vec::new();
@@ -445,11 +458,10 @@ impl PeerManager {
     /// A link is gone: what came on it waits for the next one.
     pub(super) fn interrupt_in(&mut self, link: LinkId) {
         let on_link = self.files.incoming.values_mut();
-        let on_link = on_link.filter(|i| i.link() == Some(link));
+        let on_link = on_link.filter(|i| i.uses(link));
         let mut keys = Vec::new();
         for incoming in on_link {
-            incoming.stage = Stage::Idle;
-            incoming.due_ms = None;
+            incoming.stop();
             keys.push(incoming.key());
         }
         for key in &keys {

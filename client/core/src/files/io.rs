@@ -5,10 +5,13 @@
 //!   receiving  Prepare ─▶ Prepared   Take ─▶ Written …   Finish ─▶ Finished
 //!              Leave, Discard, Forget; Sweep
 //! ```
+//!
+//! Where there is no link between the two devices it sees sealed chunks: `Seal` ─▶ `Sealed` on one
+//! side, `Write` on the other. What is in them it does not.
 
 use super::rows::{FileInKey, FileInfo};
 use crate::input::LinkId;
-use beeline_proto::id::MessageId;
+use beeline_proto::id::{Label, MessageId};
 use beeline_proto::pb::peer::v1::FileReason;
 
 /// One thing to do with the bytes of a file.
@@ -38,6 +41,13 @@ pub enum FileCommand {
         /// Copied into the answer.
         turn: u64,
     },
+    /// Seal one chunk, with its proof. Answered by `Sealed` or `Unreadable`; by nothing after `Shut`.
+    Seal {
+        /// The file.
+        id: MessageId,
+        /// The chunk.
+        index: u64,
+    },
     /// Send nothing more of this file on this link.
     Stop {
         /// The file.
@@ -66,6 +76,15 @@ pub enum FileCommand {
         key: FileInKey,
         /// The link.
         link: LinkId,
+    },
+    /// Write a chunk that came in parts, where `Take` named [`LinkId::RELAYED`]; told as there.
+    Write {
+        /// The file.
+        key: FileInKey,
+        /// Which chunk it says it is.
+        index: u64,
+        /// The sealed chunk.
+        sealed: Vec<u8>,
     },
     /// Drop chunks of this file that come on any link.
     Leave {
@@ -114,6 +133,15 @@ pub enum FileEvent {
         count: u64,
         /// As in the command.
         turn: u64,
+    },
+    /// A chunk is sealed.
+    Sealed {
+        /// The file.
+        id: MessageId,
+        /// The chunk.
+        index: u64,
+        /// The sealed chunk.
+        sealed: Vec<u8>,
     },
     /// The link takes no frame as long as one with a chunk of this file.
     Unfit {
@@ -184,7 +212,7 @@ pub enum FileCall {
         /// Names the call.
         command: crate::input::CommandId,
         /// The recipient.
-        to: beeline_proto::id::Label,
+        to: Label,
         /// What and where.
         file: Box<FileSource>,
         /// A repeated key returns the first call's message instead of a new one.
@@ -232,7 +260,7 @@ pub struct FileSource {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FilePolicy {
     /// From whom; `None` for every contact.
-    pub from: Option<std::collections::BTreeSet<beeline_proto::id::Label>>,
+    pub from: Option<std::collections::BTreeSet<Label>>,
     /// The largest, bytes.
     pub size_max: u64,
     /// All that are wanted and not there yet together, bytes.
@@ -245,7 +273,7 @@ pub struct FileTold {
     /// The message that offers it.
     pub id: MessageId,
     /// The other user.
-    pub user: beeline_proto::id::Label,
+    pub user: Label,
     /// Whether it is ours.
     pub ours: bool,
     /// Display name.
@@ -256,6 +284,17 @@ pub struct FileTold {
     pub files: u32,
     /// How far it is.
     pub stage: FileStage,
+    /// Through whom it moves, where that is not a link between the two devices.
+    pub through: Option<Through>,
+}
+
+/// Who hands a file on, as slowly as its quota allows. It sees sealed bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Through {
+    /// A peer linked to both.
+    Peer(Label),
+    /// The signalling servers.
+    Server,
 }
 
 /// How far a file is.

@@ -11,6 +11,9 @@
 //!     FILE_STATE: closed              ─▶
 //! ```
 //!
+//! Where the two devices have no link for a while the same goes through others ([`apart`] on the
+//! receiving side, [`relaying`] on the sending one), and over a link again once there is one.
+//!
 //! The receiver leads: on every new link it asks for what is missing, and what was asked before is
 //! void. So a crash of either side, another link, a pause, a full disk and a loss are all the same
 //! case.
@@ -19,27 +22,35 @@ pub mod io;
 pub mod ranges;
 pub mod rows;
 
+mod apart;
 mod decide;
 mod incoming;
 mod outgoing;
+mod parts;
+mod relaying;
+mod relays;
 mod reports;
 mod seek;
 mod share;
 mod speak;
 mod turns;
 
-use crate::limits::{FILES_IN_MAX, FILES_IN_PER_USER_MAX, FILES_OUT_MAX};
+use crate::bounded::Bucket;
+use crate::limits::{
+    FILE_PARTS_OPENED_BURST, FILE_PARTS_PER_S, FILES_IN_MAX, FILES_IN_PER_USER_MAX, FILES_OUT_MAX,
+};
 use beeline_proto::id::{DeviceFp, Label, MessageId};
 use beeline_proto::pb::peer::v1::FileReason;
 use incoming::Incoming;
 use outgoing::Outgoing;
+use relays::Relays;
 use rows::{FileInKey, FileLoad};
 use seek::Seek;
 use share::Share;
 use std::collections::BTreeMap;
 
 /// All files on their way.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Files {
     /// Ours.
     out: BTreeMap<MessageId, Outgoing>,
@@ -47,6 +58,10 @@ pub(crate) struct Files {
     incoming: BTreeMap<FileInKey, Incoming>,
     /// Chunks of ours on links.
     share: Share,
+    /// Files of ours that go through others.
+    relays: Relays,
+    /// Parts of files for us that are opened.
+    opens: Bucket,
     /// Devices that are looked for because of files.
     seeks: BTreeMap<DeviceFp, Seek>,
 }
@@ -61,7 +76,10 @@ impl Files {
             incoming: incoming
                 .map(|row| ((row.device, row.id), Incoming::new(row)))
                 .collect(),
-            ..Self::default()
+            share: Share::default(),
+            relays: Relays::default(),
+            opens: Bucket::new(FILE_PARTS_PER_S, FILE_PARTS_OPENED_BURST, 0),
+            seeks: BTreeMap::new(),
         }
     }
 
@@ -83,8 +101,8 @@ impl Files {
 
     /// Whether a link carries files, or is about to.
     pub(crate) fn uses(&self, link: crate::input::LinkId) -> bool {
-        let taking = |incoming: &Incoming| incoming.link() == Some(link);
-        self.share.is_used(link) || self.incoming.values().any(taking)
+        let ours = self.share.is_used(link) || self.relays.is_used(link);
+        ours || self.incoming.values().any(|incoming| incoming.uses(link))
     }
 }
 

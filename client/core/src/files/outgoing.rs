@@ -1,10 +1,10 @@
 //! Files of ours: offered through the outbox, sent to the devices that ask.
 
-use super::io::{FileCommand, FileSource, FileStage, FileTold};
+use super::io::{FileCommand, FileSource, FileStage, FileTold, Through};
 use super::ranges::Ranges;
 use super::reason_text;
 use super::rows::{FileInfo, FileKey, FileOp, FileOutRow, FileOutState};
-use crate::event::{DeliveryState, Event};
+use crate::event::DeliveryState;
 use crate::input::LinkId;
 use crate::intake::Opened;
 use crate::limits::{
@@ -49,7 +49,12 @@ impl Outgoing {
         }
     }
 
-    fn told(&self, stage: FileStage) -> FileTold {
+    /// Whether its content can be read.
+    pub(super) fn is_open(&self) -> bool {
+        self.content == Content::Open
+    }
+
+    pub(super) fn told(&self, stage: FileStage, through: Option<Through>) -> FileTold {
         FileTold {
             id: self.row.id,
             user: self.row.to.clone(),
@@ -58,6 +63,7 @@ impl Outgoing {
             size: self.row.info.size,
             files: self.row.info.files,
             stage,
+            through,
         }
     }
 }
@@ -117,13 +123,6 @@ impl PeerManager {
         })
     }
 
-    pub(super) fn tell_out(&mut self, id: MessageId, stage: FileStage) {
-        if let Some(outgoing) = self.files.out.get(&id) {
-            let told = outgoing.told(stage);
-            self.out.event(Event::File(told));
-        }
-    }
-
     /// The message that offers a file is durable.
     pub(crate) fn tell_file_offered(&mut self, id: MessageId) {
         self.tell_out(id, FileStage::Offered);
@@ -140,24 +139,26 @@ impl PeerManager {
         let Ok(id) = MessageId::try_from(accept.offer_id.as_slice()) else {
             return self.out.counters.count("file-accept-refused");
         };
-        let (device, link) = (opened.from, opened.way.direct());
+        let (device, way) = (opened.from, opened.way);
         if !self.offers_to(id, &label) {
             if accept.declined {
-                return self.say_closed(link, id);
+                return self.say_closed(now, (way, device), id);
             }
             return self.say_unknown(now, device, id);
         }
         if accept.declined {
             let reason = FileReason::try_from(accept.reason).unwrap_or(FileReason::Unspecified);
-            self.say_closed(link, id);
+            self.say_closed(now, (way, device), id);
             return self.on_declined(now, id, device, reason);
         }
-        let wanted = self.asked(id, accept);
-        let (Some(link), Some(wanted)) = (link, wanted) else {
+        let Some(wanted) = self.asked(id, accept) else {
             let detail = format!("{label} asks for chunks that a file does not have");
             return self.out.warn(now, "file-accept-refused", detail);
         };
-        self.send_file_to(now, id, (device, link), wanted);
+        match way.direct() {
+            Some(link) => self.send_file_to(now, id, (device, link), wanted),
+            None => self.relay_file_to(now, (id, device), way, wanted),
+        }
     }
 
     /// Whether a file of ours is for this user, and has not ended.
@@ -203,6 +204,18 @@ impl PeerManager {
             let stop = FileCommand::Stop { id, link: before };
             self.out.push(Output::File(stop));
         }
+        self.files.relays.end((id, device));
+        self.begin_sending(id, left, true);
+        self.files.seeks.remove(&device);
+        self.feed_files(link);
+        self.arm_files(now);
+    }
+
+    /// A file of ours is asked for, `left` chunks of it: it is opened if it is not, and told.
+    pub(super) fn begin_sending(&mut self, id: MessageId, left: u64, tell: bool) {
+        let Some(outgoing) = self.files.out.get_mut(&id) else {
+            return;
+        };
         if outgoing.content == Content::Shut {
             outgoing.content = Content::Opening;
             let open = FileCommand::Open {
@@ -218,10 +231,9 @@ impl PeerManager {
             self.set_out(id);
             self.tell_out(id, FileStage::Accepted);
         }
-        self.tell_out(id, FileStage::Moving { done });
-        self.files.seeks.remove(&device);
-        self.feed_files(link);
-        self.arm_files(now);
+        if tell {
+            self.tell_out(id, FileStage::Moving { done });
+        }
     }
 
     /// Writes how far a file of ours is.
@@ -252,7 +264,7 @@ impl PeerManager {
     }
 
     /// The content of a file of ours is open: it goes wherever it was asked for.
-    pub(super) fn on_file_opened(&mut self, id: MessageId) {
+    pub(super) fn on_file_opened(&mut self, now: Now, id: MessageId) {
         let Some(outgoing) = self.files.out.get_mut(&id) else {
             return self.out.push(Output::File(FileCommand::Shut { id }));
         };
@@ -260,6 +272,7 @@ impl PeerManager {
         for (_, link) in self.files.share.of_file(id) {
             self.feed_files(link);
         }
+        self.feed_relays(now);
     }
 
     /// A receiver says how far it is.
@@ -289,12 +302,13 @@ impl PeerManager {
             self.out.push(Output::File(FileCommand::Stop { id, link }));
             self.feed_files(link);
         }
+        self.files.relays.end((id, device));
         self.files.seeks.remove(&device);
         self.shut_if_idle(id);
     }
 
-    fn shut_if_idle(&mut self, id: MessageId) {
-        let idle = self.files.share.of_file(id).is_empty();
+    pub(super) fn shut_if_idle(&mut self, id: MessageId) {
+        let idle = self.getters(id).is_empty();
         let Some(outgoing) = self.files.out.get_mut(&id).filter(|_| idle) else {
             return;
         };
@@ -319,7 +333,7 @@ impl PeerManager {
     ) {
         self.stop_sending(id, device);
         let state = self.files.out.get(&id).map(|o| o.row.state);
-        let others = !self.files.share.of_file(id).is_empty();
+        let others = !self.getters(id).is_empty();
         if !others && state.is_some_and(|state| state < FileOutState::Done) {
             self.end_out(now, id, reason, None);
         }
@@ -376,7 +390,7 @@ impl PeerManager {
         reason: FileReason,
         detail: Option<String>,
     ) -> Option<StoreOp> {
-        for (device, _) in self.files.share.of_file(id) {
+        for device in self.getters(id) {
             self.say_done(now, device, id, Some(reason));
             self.stop_sending(id, device);
         }
@@ -396,7 +410,7 @@ impl PeerManager {
 
     /// Holds a file of ours back, or lets it go on: receivers ask again then.
     pub(super) fn pause_out(&mut self, id: MessageId, on: bool) {
-        let devices = self.files.share.of_file(id);
+        let devices = self.getters(id);
         let Some(outgoing) = self.files.out.get_mut(&id) else {
             return;
         };
@@ -408,7 +422,7 @@ impl PeerManager {
         for link in linked {
             self.say_paused(link, id, on);
         }
-        for (device, _) in devices {
+        for device in devices {
             self.stop_sending(id, device);
         }
         let stage = match on {

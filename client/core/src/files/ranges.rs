@@ -94,6 +94,17 @@ impl Ranges {
         Some((from, count))
     }
 
+    /// The first `count` indexes.
+    pub fn first(&self, count: u64) -> Self {
+        let (mut first, mut left) = (Self::default(), count);
+        for (from, count) in self.iter() {
+            let count = count.min(left);
+            first.insert(from, count);
+            left -= count;
+        }
+        first
+    }
+
     /// The first ranges as they go over the wire, as many as are agreed, and how many indexes.
     pub fn to_pb(&self) -> (Vec<FileRange>, u64) {
         let first = self.iter().take(FILE_RANGES_MAX);

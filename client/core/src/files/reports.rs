@@ -14,7 +14,10 @@ impl PeerManager {
     /// The driver reports.
     pub(crate) fn on_file_event(&mut self, now: Now, event: FileEvent) {
         match event {
-            FileEvent::Opened { id } => self.on_file_opened(id),
+            FileEvent::Opened { id } => self.on_file_opened(now, id),
+            FileEvent::Sealed { id, index, sealed } => {
+                self.on_chunk_sealed(now, id, index, &sealed);
+            }
             FileEvent::Sent {
                 id,
                 link,
@@ -68,7 +71,7 @@ impl PeerManager {
         if !done.complete {
             self.on_in_done(now, (opened.from, id), reason);
         }
-        self.say_closed(opened.way.direct(), id);
+        self.say_closed(now, (opened.way, opened.from), id);
     }
 
     /// FILE_STATE came.
@@ -143,6 +146,7 @@ impl PeerManager {
         opened: bool,
     ) {
         self.interrupt_out(link);
+        self.interrupt_relays(link);
         self.interrupt_in(link);
         if !opened || !self.files_want(device) {
             return;
@@ -152,6 +156,8 @@ impl PeerManager {
         } else {
             self.seek(now, device);
         }
+        // What came through that device finds another way.
+        self.start_waiting(now);
     }
 
     /// Some time has passed.

@@ -20,6 +20,8 @@ pub(crate) struct Seek {
     attempt: u32,
     /// When next.
     due_ms: u64,
+    /// Since when it is wanted.
+    pub(super) since_ms: u64,
 }
 
 impl PeerManager {
@@ -30,7 +32,12 @@ impl PeerManager {
             return;
         }
         let due_ms = now.mono_ms + 1;
-        self.files.seeks.insert(device, Seek { attempt: 0, due_ms });
+        let seek = Seek {
+            attempt: 0,
+            due_ms,
+            since_ms: now.mono_ms,
+        };
+        self.files.seeks.insert(device, seek);
         self.timers.arm_by(Timer::Files, due_ms);
     }
 
@@ -105,10 +112,7 @@ impl PeerManager {
     pub(crate) fn seek_anew(&mut self, now: Now, user: &Label) {
         for device in self.devices_of(user) {
             if let Some(seek) = self.files.seeks.get_mut(&device) {
-                *seek = Seek {
-                    attempt: 0,
-                    due_ms: now.mono_ms + 1,
-                };
+                (seek.attempt, seek.due_ms) = (0, now.mono_ms + 1);
                 self.timers.arm_by(Timer::Files, now.mono_ms + 1);
             }
         }
@@ -117,10 +121,7 @@ impl PeerManager {
     /// A way came up: all are looked for anew.
     pub(crate) fn seek_all_anew(&mut self, now: Now) {
         for seek in self.files.seeks.values_mut() {
-            *seek = Seek {
-                attempt: 0,
-                due_ms: now.mono_ms + 1,
-            };
+            (seek.attempt, seek.due_ms) = (0, now.mono_ms + 1);
         }
         self.arm_files(now);
     }

@@ -21,12 +21,12 @@ enum Word {
 }
 
 impl PeerManager {
-    /// Asks a sender for chunks over a link.
+    /// Asks a sender for chunks, one way.
     pub(super) fn say_accept(
         &mut self,
         now: Now,
         key: FileInKey,
-        link: LinkId,
+        way: Way,
         wanted: Vec<FileRange>,
     ) {
         let said = self.sender_context(key).and_then(|context| {
@@ -39,7 +39,6 @@ impl PeerManager {
                 reason: 0,
             };
             let envelope = self.me.sign(self.crypto.as_mut(), &accept);
-            let way = Way::Direct(link);
             self.say_word(now, key.0, (Word::Accept, envelope), Some(way))
         });
         if said.is_none() {
@@ -67,9 +66,10 @@ impl PeerManager {
             return;
         };
         let (state, reason) = (incoming.row.state, incoming.row.reason);
+        let way = self.way_of_end(now, key);
         match state {
-            FileInState::Done => self.say_done(now, key.0, key.1, None),
-            FileInState::Ended => self.say_done(now, key.0, key.1, Some(reason)),
+            FileInState::Done => self.say_done_by(now, key, way, None),
+            FileInState::Ended => self.say_done_by(now, key, way, Some(reason)),
             FileInState::Declined => {
                 let Some(context) = self.sender_context(key) else {
                     return;
@@ -82,7 +82,7 @@ impl PeerManager {
                     ..FileAccept::default()
                 };
                 let envelope = self.me.sign(self.crypto.as_mut(), &accept);
-                self.say_word(now, key.0, (Word::Accept, envelope), None);
+                self.say_word(now, key.0, (Word::Accept, envelope), way);
             }
             FileInState::Offered | FileInState::Accepted => {}
         }
@@ -96,6 +96,17 @@ impl PeerManager {
         id: MessageId,
         reason: Option<FileReason>,
     ) {
+        self.say_done_by(now, (device, id), None, reason);
+    }
+
+    /// The same one way, where one is given.
+    fn say_done_by(
+        &mut self,
+        now: Now,
+        (device, id): FileInKey,
+        way: Option<Way>,
+        reason: Option<FileReason>,
+    ) {
         let Some(user) = self.contacts.of_device(device).map(|c| c.row.user) else {
             return;
         };
@@ -106,7 +117,7 @@ impl PeerManager {
             reason: reason.map_or(0, |reason| reason as i32),
         };
         let envelope = self.me.sign(self.crypto.as_mut(), &done);
-        self.say_word(now, device, (Word::Done, envelope), None);
+        self.say_word(now, device, (Word::Done, envelope), way);
     }
 
     /// A device asks for a file we do not offer it: it is told, not too often.
@@ -136,10 +147,7 @@ impl PeerManager {
     }
 
     /// What a receiver said last of a file is settled.
-    pub(super) fn say_closed(&mut self, link: Option<LinkId>, id: MessageId) {
-        let Some(link) = link else {
-            return;
-        };
+    pub(super) fn say_closed_on(&mut self, link: LinkId, id: MessageId) {
         let state = FileState {
             offer_id: id.to_vec(),
             closed: true,

@@ -11,6 +11,7 @@ use crate::files::rows::{
     FileInKey, FileInRow, FileInfo, FileLoad, FileOp, FileOutRow, FileOutState,
 };
 use crate::input::{Command, CommandId, Input, LinkId};
+use beeline_proto::file::Shape;
 use beeline_proto::id::{MessageId, sha256};
 use beeline_proto::pb::peer::v1::FileReason;
 use std::collections::{BTreeMap, BTreeSet};
@@ -120,11 +121,13 @@ pub struct Disk {
     pub fault: Option<Fault>,
     /// Chunks handed to links, over all processes.
     pub sent: u64,
+    /// Chunks sealed to go through others, over all processes.
+    pub sealed: u64,
     /// Chunks that came and were there already.
     pub repeated: u64,
     parts: BTreeMap<FileInKey, Part>,
     // What ends with the process.
-    open: BTreeMap<MessageId, [u8; 32]>,
+    open: BTreeMap<MessageId, FileInfo>,
     taking: BTreeSet<(FileInKey, LinkId)>,
     unsaid: BTreeMap<FileInKey, (LinkId, Ranges)>,
     stopped: BTreeSet<(MessageId, LinkId)>,
@@ -207,7 +210,7 @@ impl World {
             } => {
                 let good = disk.sources.get(&source) == Some(&info.root);
                 let event = if good {
-                    disk.open.insert(file, info.root);
+                    disk.open.insert(file, info);
                     FileEvent::Opened { id: file }
                 } else {
                     let detail = format!("{source} is gone");
@@ -222,6 +225,19 @@ impl World {
                 count,
                 turn,
             } => self.send_chunks(id, (file, link), (from, count), turn),
+            FileCommand::Seal { id: file, index } => {
+                if let Some(info) = disk.open.get(&file) {
+                    let sealed = sealed(info, index);
+                    disk.sealed += 1;
+                    let event = FileEvent::Sealed {
+                        id: file,
+                        index,
+                        sealed,
+                    };
+                    self.report(id, 1, event);
+                }
+            }
+            FileCommand::Write { key, index, sealed } => self.write(id, key, index, &sealed),
             FileCommand::Stop { id: file, link } => {
                 disk.stopped.insert((file, link));
             }
@@ -253,7 +269,7 @@ impl World {
         let after = self.timing.link_ms;
         let disk = &mut self.nodes[id.0].disk;
         disk.stopped.remove(&(file, link));
-        let Some(root) = disk.open.get(&file).copied() else {
+        let Some(root) = disk.open.get(&file).map(|info| info.root) else {
             return;
         };
         disk.sent += count;
@@ -313,6 +329,19 @@ impl World {
             FileEvent::Prepared { key, missing }
         };
         self.report(id, 1, event);
+    }
+
+    /// A chunk came in parts.
+    fn write(&mut self, id: NodeId, key: FileInKey, index: u64, bytes: &[u8]) {
+        let part = self.nodes[id.0].disk.parts.get(&key);
+        let good = part.is_some_and(|part| sealed(&part.info, index) == bytes);
+        let root = part.map_or([0; 32], |part| part.info.root);
+        let chunk = Chunk {
+            id: key.1,
+            root: if good { root } else { [0; 32] },
+            index,
+        };
+        self.take_chunk(id, LinkId::RELAYED, chunk);
     }
 
     /// A chunk came.
@@ -386,6 +415,15 @@ impl World {
         let path = part.info.name;
         self.report(id, 1, FileEvent::Finished { key, path });
     }
+}
+
+/// What stands for a sealed chunk: as long as that, and no other's.
+fn sealed(info: &FileInfo, index: u64) -> Vec<u8> {
+    let shape = Shape::new(info.size, info.chunk_size).ok();
+    let len = shape.and_then(|shape| shape.sealed_len(u32::try_from(index).ok()?));
+    let tag = sha256(&[info.root.as_slice(), &index.to_be_bytes()].concat());
+    let byte = |at: usize| tag[at % tag.len()] ^ (at / tag.len()) as u8;
+    (0..len.unwrap_or(0)).map(byte).collect()
 }
 
 fn stuck(key: FileInKey) -> FileEvent {

@@ -69,6 +69,8 @@ pub struct Node {
     pub links_max: usize,
     /// Whether it carries parcels for others.
     pub can_relay: bool,
+    /// Bytes of files it carries per second for a pair of users.
+    pub relay_files_per_s: u64,
     /// Whether it keeps parcels for others.
     pub can_store: bool,
     /// How much of it.
@@ -106,6 +108,7 @@ impl Node {
             unlisted: false,
             links_max: crate::limits::LINKS_MAX,
             can_relay: true,
+            relay_files_per_s: crate::limits::RELAY_FILE_BYTES_PER_S,
             can_store: false,
             keep: Keep::default(),
             frame_len_max: None,
@@ -167,6 +170,7 @@ impl Node {
             unlisted: self.unlisted,
             links_max: self.links_max,
             can_relay: self.can_relay,
+            relay_files_per_s: self.relay_files_per_s,
             can_store: self.can_store,
             keep: self.keep,
             files: self.files.clone(),

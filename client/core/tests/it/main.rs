@@ -9,6 +9,7 @@ mod crash;
 mod custody;
 mod devices;
 mod files;
+mod files_apart;
 mod files_chance;
 mod files_lies;
 mod files_stuck;
