@@ -137,7 +137,7 @@ impl PeerManager {
         self.resume_in(now, device);
     }
 
-    /// A link is gone: what went over it goes on over another that is open, or one is looked for.
+    /// A link is gone: what went over it goes on another way, or a link is looked for.
     pub(crate) fn on_file_link_ended(
         &mut self,
         now: Now,
@@ -148,15 +148,11 @@ impl PeerManager {
         self.interrupt_out(link);
         self.interrupt_relays(link);
         self.interrupt_in(link);
-        if !opened || !self.files_want(device) {
-            return;
-        }
-        if self.links.ready_to(device).is_some() {
-            self.start_waiting(now);
-        } else {
+        let linked = self.links.ready_to(device).is_some();
+        if opened && !linked && self.files_want(device) {
             self.seek(now, device);
         }
-        // What came through that device finds another way.
+        // It goes on over another link, and what came through that device finds another way.
         self.start_waiting(now);
     }
 
