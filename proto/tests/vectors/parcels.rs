@@ -5,9 +5,10 @@ use super::{array, bytes, cases, pin, text};
 use crate::envelope::sign;
 use crate::id::{DeviceFp, KeyId, NetworkFp, sha256};
 use crate::keys::{SealPublic, SealSecret};
-use crate::limits::{PARCEL_BUCKETS, PARCEL_TTL_MAX_S};
+use crate::limits::{FILE_PART_LEN, PARCEL_BUCKETS, PARCEL_TTL_MAX_S};
 use crate::parcel::{Content, Header, INFO, Kind, Parcel, SealError, seal};
 use crate::pb::envelope::v1 as pb;
+use crate::pb::peer::v1::FilePart;
 use crate::tests::json::{Json, hex, object};
 use crate::tests::samples::chat;
 use crate::tests::world::{self, fp, key, seal_secret};
@@ -109,6 +110,21 @@ fn sealed(name: &str, kind: Kind, content: &Content) -> Json {
     }
 }
 
+/// A part of a file of so many bytes.
+fn part(len: usize) -> Content {
+    let part = FilePart {
+        offer_id: vec![0xf1; 16],
+        index: (1 << 24) - 1,
+        at: 4 * FILE_PART_LEN as u32,
+        data: vec![0xda; len],
+        closed: false,
+    };
+    Content {
+        envelope: part.encode_to_vec(),
+        chain: Vec::new(),
+    }
+}
+
 fn all_sealed() -> Vec<Json> {
     let envelope = sign(&key(world::ALICE_DEVICE), &chat());
     let bare = Content {
@@ -128,6 +144,8 @@ fn all_sealed() -> Vec<Json> {
         sealed("a message with the sender's chain", Kind::Message, &first),
         sealed("a control parcel", Kind::Control, &bare),
         sealed("nothing inside", Kind::Control, &sized(0)),
+        sealed("a part of a file", Kind::File, &part(FILE_PART_LEN)),
+        sealed("the last part of a chunk", Kind::File, &part(3_312)),
     ];
     for bucket in PARCEL_BUCKETS {
         let last = last_length_in(bucket);
@@ -371,11 +389,7 @@ fn swap_secret(case: Json) -> Json {
 
 fn check_sealed(case: &Value) {
     let header = Header {
-        kind: if text(&case["header_json"], "kind") == "KIND_MESSAGE" {
-            Kind::Message
-        } else {
-            Kind::Control
-        },
+        kind: Kind::from_str_name(text(&case["header_json"], "kind")).expect("a kind"),
         ..header(Kind::Control)
     };
     let recipient = SealPublic(array(case, "recipient_public"));
