@@ -12,6 +12,7 @@ mod custody;
 mod database;
 mod devices;
 mod files;
+mod files_held;
 mod ipc;
 mod kill;
 mod kill_gateway;

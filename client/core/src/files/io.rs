@@ -166,7 +166,8 @@ pub enum FileCall {
         /// A repeated key returns the first call's message instead of a new one.
         idempotency_key: Option<String>,
     },
-    /// Hold a file back, ours or theirs, or let it go on. Answered by `Event::Done` or `Refused`.
+    /// Hold a file back, ours or theirs, or let it go on; it stays so when this process ends.
+    /// Answered by `Event::Done` once it is written down, or `Refused`.
     Pause {
         /// Names the call.
         command: crate::input::CommandId,
@@ -175,12 +176,23 @@ pub enum FileCall {
         /// Whether to hold it back.
         on: bool,
     },
-    /// Give a file up, ours or theirs. Answered by `Event::Done` or `Refused`.
+    /// Give a file up, ours or theirs. Answered by `Event::Done` once it is written down, or
+    /// `Refused`.
     Cancel {
         /// Names the call.
         command: crate::input::CommandId,
         /// The message that offers it.
         id: MessageId,
+    },
+    /// Take a file that is offered to us, whatever the policy says, or refuse it. Answered by
+    /// `Event::Done` once it is written down, or `Refused`.
+    Decide {
+        /// Names the call.
+        command: crate::input::CommandId,
+        /// The message that offers it.
+        id: MessageId,
+        /// Whether it is taken.
+        accept: bool,
     },
 }
 
@@ -239,6 +251,11 @@ pub struct FileTold {
 pub enum FileStage {
     /// It is offered.
     Offered,
+    /// It is offered to us, and waits until somebody decides.
+    Undecided {
+        /// Whether there is a folder to put it in.
+        folder: bool,
+    },
     /// It is wanted, and starts when the two are linked.
     Accepted,
     /// It moves; told at most four times a second.

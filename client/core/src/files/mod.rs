@@ -15,10 +15,12 @@
 //! void. So a crash of either side, another link, a pause and a loss are all the same case.
 
 pub mod io;
+pub mod now;
 pub mod ranges;
 pub mod rows;
 
 mod decide;
+mod held;
 mod incoming;
 mod outgoing;
 mod reports;
@@ -35,6 +37,9 @@ use rows::{FileInKey, FileLoad};
 use seek::Seek;
 use share::Share;
 use std::collections::BTreeMap;
+
+/// What the text of a message that offers a file begins with.
+pub const OFFER_PREFIX: &str = "[file] ";
 
 /// All files on their way.
 #[derive(Debug, Default)]

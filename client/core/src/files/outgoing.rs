@@ -17,8 +17,9 @@ use crate::state::{OutboxRow, StoreOp};
 use beeline_proto::code::ErrorCode;
 use beeline_proto::id::{DeviceFp, Label, MessageId};
 use beeline_proto::limits::MESSAGE_EXPIRY_MS;
-use beeline_proto::pb::peer::v1::{FileAccept, FileOffer, FileReason, FileState};
+use beeline_proto::pb::peer::v1::{FileAccept, FileOffer, FileReason};
 use beeline_proto::time::Now;
+use std::collections::BTreeSet;
 
 /// How far the content is from being readable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,8 +34,10 @@ enum Content {
 pub(crate) struct Outgoing {
     pub(super) row: FileOutRow,
     content: Content,
-    /// Held back by us.
-    pub(super) paused: bool,
+    /// Held back by the receiver, as it said last.
+    pub(super) theirs: bool,
+    /// Bytes written there, as far as that was told.
+    pub(super) done: Option<u64>,
 }
 
 impl Outgoing {
@@ -42,11 +45,12 @@ impl Outgoing {
         Self {
             row,
             content: Content::Shut,
-            paused: false,
+            theirs: false,
+            done: None,
         }
     }
 
-    fn told(&self, stage: FileStage) -> FileTold {
+    pub(super) fn told(&self, stage: FileStage) -> FileTold {
         FileTold {
             id: self.row.id,
             user: self.row.to.clone(),
@@ -87,6 +91,7 @@ impl PeerManager {
             source: file.source,
             state: FileOutState::Offered,
             reason: FileReason::Unspecified,
+            held: false,
             born_ms: row.born_ms,
         };
         self.files.out.insert(row.id, Outgoing::new(row.clone()));
@@ -115,7 +120,10 @@ impl PeerManager {
     }
 
     pub(super) fn tell_out(&mut self, id: MessageId, stage: FileStage) {
-        if let Some(outgoing) = self.files.out.get(&id) {
+        if let Some(outgoing) = self.files.out.get_mut(&id) {
+            if let FileStage::Moving { done } = stage {
+                outgoing.done = Some(done);
+            }
             let told = outgoing.told(stage);
             self.out.event(Event::File(told));
         }
@@ -158,7 +166,7 @@ impl PeerManager {
     }
 
     /// Whether a file of ours is for this user, and has not ended.
-    fn offers_to(&self, id: MessageId, label: &Label) -> bool {
+    pub(super) fn offers_to(&self, id: MessageId, label: &Label) -> bool {
         let outgoing = self.files.out.get(&id);
         outgoing.is_some_and(|o| o.row.to == *label && o.row.state != FileOutState::Ended)
     }
@@ -185,10 +193,12 @@ impl PeerManager {
         let others = self.files.share.of_file(id);
         let others = others.iter().filter(|(other, _)| *other != device);
         let turn = self.out.fresh_turn();
+        let busy = others.count() >= FILE_UPLOADS_MAX;
+        self.note_wanted(id);
         let Some(outgoing) = self.files.out.get_mut(&id) else {
             return;
         };
-        if outgoing.paused || others.count() >= FILE_UPLOADS_MAX {
+        if outgoing.row.held || busy {
             return self.say_paused(link, id, true);
         }
         let left = wanted.len();
@@ -209,15 +219,26 @@ impl PeerManager {
             self.out.push(Output::File(open));
         }
         let done = outgoing.row.info.done(left);
-        if outgoing.row.state == FileOutState::Offered {
-            outgoing.row.state = FileOutState::Wanted;
-            self.set_out(id);
-            self.tell_out(id, FileStage::Accepted);
-        }
         self.tell_out(id, FileStage::Moving { done });
         self.files.seeks.remove(&device);
         self.feed_files(link);
         self.arm_files(now);
+    }
+
+    /// A device wants a file of ours.
+    fn note_wanted(&mut self, id: MessageId) {
+        let Some(outgoing) = self.files.out.get_mut(&id) else {
+            return;
+        };
+        outgoing.theirs = false;
+        if outgoing.row.state == FileOutState::Offered {
+            outgoing.row.state = FileOutState::Wanted;
+            let held = outgoing.row.held;
+            self.set_out(id);
+            if !held {
+                self.tell_out(id, FileStage::Accepted);
+            }
+        }
     }
 
     /// Writes how far a file of ours is.
@@ -311,7 +332,8 @@ impl PeerManager {
         let state = self.files.out.get(&id).map(|o| o.row.state);
         let others = !self.files.share.of_file(id).is_empty();
         if !others && state.is_some_and(|state| state < FileOutState::Done) {
-            self.end_out(now, id, reason, None);
+            let detail = self.who_gave_up(device, reason);
+            self.end_out(now, id, reason, detail);
         }
     }
 
@@ -366,9 +388,15 @@ impl PeerManager {
         reason: FileReason,
         detail: Option<String>,
     ) -> Option<StoreOp> {
+        let to = self.files.out.get(&id)?.row.to.clone();
         for (device, _) in self.files.share.of_file(id) {
-            self.say_done(now, device, id, Some(reason));
             self.stop_sending(id, device);
+        }
+        // Devices that are not linked hear of it when they ask.
+        let linked = self.links.of_user(&to).filter(|link| link.is_ready());
+        let linked: BTreeSet<DeviceFp> = linked.map(|link| link.device).collect();
+        for device in linked {
+            self.say_done(now, device, id, Some(reason));
         }
         let outgoing = self.files.out.get_mut(&id)?;
         let ends = outgoing.row.state < FileOutState::Done;
@@ -382,30 +410,6 @@ impl PeerManager {
             state: FileOutState::Ended,
             reason,
         }))
-    }
-
-    /// Holds a file of ours back, or lets it go on: receivers ask again then.
-    pub(super) fn pause_out(&mut self, id: MessageId, on: bool) {
-        let devices = self.files.share.of_file(id);
-        let Some(outgoing) = self.files.out.get_mut(&id) else {
-            return;
-        };
-        if std::mem::replace(&mut outgoing.paused, on) == on {
-            return;
-        }
-        let to = outgoing.row.to.clone();
-        let linked: Vec<LinkId> = self.links.of_user(&to).map(|link| link.id).collect();
-        for link in linked {
-            self.say_paused(link, id, on);
-        }
-        for (device, _) in devices {
-            self.stop_sending(id, device);
-        }
-        let stage = match on {
-            true => FileStage::Paused { by_us: true },
-            false => FileStage::Accepted,
-        };
-        self.tell_out(id, stage);
     }
 
     /// Files of ours that nobody took for a month.
@@ -429,30 +433,6 @@ impl PeerManager {
             self.tell_out(id, FileStage::Interrupted);
             self.shut_if_idle(id);
         }
-    }
-
-    /// A receiver holds a file of ours back; it asks again when it wants it.
-    pub(super) fn on_out_paused(&mut self, id: MessageId, device: DeviceFp) {
-        if self
-            .files
-            .share
-            .of_file(id)
-            .iter()
-            .any(|(d, _)| *d == device)
-        {
-            self.stop_sending(id, device);
-            self.tell_out(id, FileStage::Paused { by_us: false });
-        }
-    }
-
-    /// Says on a link that a file is held back, or not any more.
-    pub(super) fn say_paused(&mut self, link: LinkId, id: MessageId, paused: bool) {
-        let state = FileState {
-            offer_id: id.to_vec(),
-            paused,
-            ..FileState::default()
-        };
-        self.say_file_state(link, state);
     }
 }
 

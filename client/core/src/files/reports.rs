@@ -76,9 +76,11 @@ impl PeerManager {
         if state.closed {
             return self.close_in(now, key);
         }
-        self.on_in_paused(now, key, state.paused);
+        if self.files.incoming.contains_key(&key) {
+            return self.on_in_paused(now, key, state.paused);
+        }
         if state.paused {
-            self.on_out_paused(id, device);
+            self.on_out_paused(now, id, link);
         } else {
             self.on_file_written(now, (id, device), state.written);
         }

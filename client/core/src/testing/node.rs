@@ -73,6 +73,8 @@ pub struct Node {
     pub keep: Keep,
     /// Which files it takes.
     pub files: Option<FilePolicy>,
+    /// Whether a person is asked about the others.
+    pub files_ask: bool,
     /// The bytes of files, as its driver has them.
     pub disk: Disk,
     /// How far its clock is off, milliseconds; may change at any time.
@@ -105,6 +107,7 @@ impl Node {
             can_store: false,
             keep: Keep::default(),
             files: None,
+            files_ask: false,
             disk: Disk::default(),
             wall_skew_ms: 0,
             boot: 0,
@@ -164,6 +167,7 @@ impl Node {
             can_store: self.can_store,
             keep: self.keep,
             files: self.files.clone(),
+            files_ask: self.files_ask,
             ..Config::new(network, &self.signal_addr)
         };
         let manager = PeerManager::new(config, identity, loaded, crypto, now);

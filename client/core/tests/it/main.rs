@@ -10,6 +10,7 @@ mod custody;
 mod devices;
 mod files;
 mod files_chance;
+mod files_held;
 mod first;
 mod flood;
 mod glare;
