@@ -13,6 +13,7 @@ const PROTOS: &[&str] = &[
     "proto/beeline/envelope/v1/envelope.proto",
     "proto/beeline/identity/v1/device_link.proto",
     "proto/beeline/identity/v1/identity.proto",
+    "proto/beeline/peer/v1/file.proto",
     "proto/beeline/peer/v1/folder.proto",
     "proto/beeline/peer/v1/peer.proto",
     "proto/beeline/registry/v1/registry.proto",

@@ -33,6 +33,7 @@ use crate::socket::{Credentials, SocketEvent, Sockets};
 use crate::store::{Answer, NotTaken, Store, Write};
 use beeline_proto::id::{Label, MessageId, UserFp};
 use client_core::files::io::FileSource;
+use client_core::files::now::FileNow;
 use client_core::input::{Command, CommandId, SignalInput, SocketId, StoreFailure};
 use client_core::status::{PeerInfo, RouteInfo, Status};
 use client_core::{Input, PeerManager};
@@ -77,6 +78,11 @@ pub(crate) enum DriverCommand {
         id: MessageId,
         answer: oneshot::Sender<Result<(), SendError>>,
     },
+    DecideFile {
+        id: MessageId,
+        accept: bool,
+        answer: oneshot::Sender<Result<(), SendError>>,
+    },
     MarkRead(Vec<(UserFp, MessageId)>),
     SetReadReceipts {
         user: Label,
@@ -97,6 +103,7 @@ pub(crate) enum Picture {
     Peers(oneshot::Sender<Vec<PeerInfo>>),
     Routes(oneshot::Sender<Vec<RouteInfo>>),
     Reports(oneshot::Sender<Reports>),
+    Files(oneshot::Sender<Vec<FileNow>>),
 }
 
 /// What each link will say of itself; one that is gone says nothing.
@@ -368,7 +375,8 @@ impl Driver {
             }
             DriverCommand::SendFile { .. }
             | DriverCommand::PauseFile { .. }
-            | DriverCommand::CancelFile { .. } => self.on_file_command(command),
+            | DriverCommand::CancelFile { .. }
+            | DriverCommand::DecideFile { .. } => self.on_file_command(command),
             DriverCommand::MarkRead(messages) => self.command(Command::MarkRead { messages }),
             DriverCommand::Connect(to) => self.command(Command::Connect { to }),
             DriverCommand::Picture(picture) => self.draw(picture),
@@ -401,6 +409,7 @@ impl Driver {
             Picture::Peers(to) => to.send(self.manager.peers(now)).is_ok(),
             Picture::Routes(to) => to.send(self.manager.routes(now)).is_ok(),
             Picture::Reports(to) => to.send(self.links.reports()).is_ok(),
+            Picture::Files(to) => to.send(self.manager.files()).is_ok(),
         };
     }
 

@@ -9,6 +9,7 @@
 //!   ballast        0600  room for deleting on a full disk
 //!   beeline.sock   0600  where other commands reach the owner
 //!   coordinator.port     the port a coordinator was served at
+//!   files.dir      0600  the folder files were received into last
 //! ```
 
 use crate::error::HomeError;
@@ -66,6 +67,11 @@ impl Home {
     /// Where a coordinator remembers the port it serves at.
     pub fn coordinator_port(&self) -> PathBuf {
         self.dir.join("coordinator.port")
+    }
+
+    /// Where the folder that files were received into last is remembered.
+    pub fn files_dir(&self) -> PathBuf {
+        self.dir.join("files.dir")
     }
 
     fn lock_file(&self) -> PathBuf {

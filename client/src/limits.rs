@@ -196,6 +196,9 @@ pub const HUB_UNPROVEN_MAX: usize = 256;
 /// The file that remembers a coordinator's port, bytes.
 pub const PORT_FILE_LEN_MAX: u64 = 16;
 
+/// Longest remembered folder for files, bytes: as long as a path may be.
+pub const FILES_DIR_LEN_MAX: u64 = 4_096;
+
 /// An identity file, bytes: keys, names and a chain of at most 6 KiB, in text.
 pub const IDENTITY_LEN_MAX: u64 = 64 * 1024;
 

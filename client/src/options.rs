@@ -51,6 +51,8 @@ pub struct FilesOptions {
     pub dir: PathBuf,
     /// Which are taken without asking.
     pub policy: FilePolicy,
+    /// Whether the others wait until somebody decides, instead of being declined.
+    pub ask: bool,
 }
 
 impl Options {

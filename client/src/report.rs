@@ -3,7 +3,9 @@
 
 use crate::rtc::IceMode;
 use beeline_proto::id::{DeviceFp, Label, MessageId, NetworkFp, UserFp};
+use beeline_proto::pb::peer::v1::FileReason;
 use client_core::event::{DeliveryState, Event, Kept, Path, Rung};
+use client_core::files::rows::FileInState;
 use client_core::output::SignalKind;
 pub use client_core::status::{CoordinatorInfo, LinkInfo, PeerInfo, RouteInfo};
 use std::time::Instant;
@@ -215,6 +217,27 @@ pub struct HistoryItem {
     pub sent_by: Option<DeviceFp>,
     /// Earlier messages of theirs that are missing right before it.
     pub missing: u64,
+    /// The file it offers.
+    pub file: Option<FilePast>,
+}
+
+/// What became of the file that a message offers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FilePast {
+    /// Its name as its sender calls it.
+    pub name: String,
+    /// Bytes.
+    pub size: u64,
+    /// Files of a folder; 0 for a file.
+    pub files: u32,
+    /// How far it is.
+    pub state: FileInState,
+    /// Held back by us.
+    pub held: bool,
+    /// Why it was declined or ended.
+    pub reason: FileReason,
+    /// Where it is, once it is here; empty for one of ours.
+    pub path: String,
 }
 
 /// What happened to a message.

@@ -15,6 +15,8 @@ CREATE TABLE files_out (
     -- offered, wanted, done, ended
     state      TEXT    NOT NULL,
     reason     INTEGER NOT NULL,
+    -- Held back by us.
+    held       INTEGER NOT NULL,
     -- On the steady clock.
     born_ms    INTEGER NOT NULL
 ) STRICT;
@@ -39,6 +41,8 @@ CREATE TABLE files_in (
     reason       INTEGER NOT NULL,
     -- Where it is, once it is done.
     path         TEXT    NOT NULL,
+    -- Held back by us.
+    held         INTEGER NOT NULL,
     -- Whether its sender knows what came of it.
     told         INTEGER NOT NULL,
     -- On the steady clock.

@@ -105,6 +105,7 @@ pub(crate) fn play(args: &[String], desk: &mut Desk) -> Result<(), String> {
                 size_max: TAKEN,
                 total_max: TAKEN,
             },
+            ask: false,
         }),
         ..Options::default()
     };

@@ -13,6 +13,7 @@ mod database;
 mod devices;
 mod files;
 mod files_disk;
+mod files_held;
 mod files_whole;
 mod ipc;
 mod kill;

@@ -223,6 +223,7 @@ impl PeerManager {
                 self.on_queued(now, id, result);
             }
             Write::FileDone(key) => self.on_file_recorded(now, key, detail),
+            Write::FileCall(command) => self.on_file_called(command, detail),
             Write::Seal(ids) => self.on_sealed(now, &ids, detail),
             Write::Stored(ids) => {
                 self.on_stored_written(now, &ids, detail.is_none());
@@ -271,6 +272,7 @@ impl PeerManager {
                 // Another write has recorded what came after it.
                 StoreOp::SetState { id, state, .. } if self.outbox.is_beyond(&id, state) => None,
                 StoreOp::SetIncarnation(_) => Some(StoreOp::SetIncarnation(self.me.incarnation)),
+                StoreOp::File(op) => self.file_op_now(op).map(StoreOp::File),
                 StoreOp::SetAcked { id, .. } if self.outbox.get(&id).is_none() => None,
                 other => Some(other),
             });

@@ -177,6 +177,7 @@ impl PeerManager {
             state: FileInState::Offered,
             reason: FileReason::Unspecified,
             path: String::new(),
+            held: false,
             told: false,
             born_ms,
         });

@@ -66,6 +66,8 @@ pub struct Config {
     pub keep: Keep,
     /// Which files are taken; `None` where there is nowhere to put them.
     pub files: Option<FilePolicy>,
+    /// Whether offers that `files` does not take wait for a person, instead of being declined.
+    pub files_ask: bool,
     /// Whether we act as a coordinator: our membership must have the role, and `signal_addr` be
     /// the address we serve the signalling socket at.
     pub coordinator: bool,
@@ -87,6 +89,7 @@ impl Config {
             can_store: false,
             keep: Keep::default(),
             files: None,
+            files_ask: false,
             coordinator: false,
             links_max: LINKS_MAX,
             frame_len_max: FRAME_LEN_MAX,

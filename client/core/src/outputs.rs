@@ -28,6 +28,8 @@ pub(crate) enum Write {
     Inbox,
     /// A file for us is in its place.
     FileDone(FileInKey),
+    /// What a person wanted with a file.
+    FileCall(CommandId),
     /// A copy of what another device of ours said.
     Copy(Box<Copied>),
     /// A list of our own devices was put in force.

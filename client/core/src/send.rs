@@ -1,6 +1,7 @@
 //! Sending: a call becomes a durable row; only then does anything of it touch the network.
 
 use crate::event::{DeliveryState, Event, REMOVED};
+use crate::files::OFFER_PREFIX;
 use crate::files::io::FileSource;
 use crate::input::CommandId;
 use crate::limits::{KEYED_WAIT_MAX, STORE_IN_FLIGHT_MAX};
@@ -321,5 +322,5 @@ impl PeerManager {
 
 /// What the history says of an offer.
 pub(crate) fn offer_text(name: &str, size: u64) -> String {
-    format!("[file] {name}, {size} bytes")
+    format!("{OFFER_PREFIX}{name}, {size} bytes")
 }

@@ -1,12 +1,15 @@
 //! Answers to `peers`, `routes`, `history`, `why`, `verify` and `status`, from a running client or,
 //! where nobody runs it, from its store: whoever asks, by command line or socket, gets these lines.
 
+mod files;
 mod story;
 
+use super::args::FileAction;
 use super::device_line::DeviceLine;
 use super::fail::Failure;
 use super::line::{
-    CoordinatorPart, HistoryLine, Line, LinkPart, PeerLine, RouteLine, StatusLine, VerifyLine,
+    CoordinatorPart, FilePart, HistoryLine, Line, LinkPart, PeerLine, RouteLine, StatusLine,
+    VerifyLine,
 };
 use beeline::Client;
 use beeline::error::QueryError;
@@ -54,6 +57,10 @@ pub(crate) enum Question {
     PutDeviceList(Vec<u8>),
     /// The life of a message.
     Why(MessageId),
+    /// The files under way and waiting.
+    Files,
+    /// Do something with one of them.
+    ChangeFile(FileAction),
     /// The safety number with a user.
     Verify {
         /// The user.
@@ -67,9 +74,12 @@ impl Question {
     /// Whether the answer changes something, so that only the owner of the home may give it.
     pub(crate) fn changes(&self) -> bool {
         match self {
-            Self::Forget(_) | Self::ReadReceipts { .. } | Self::PutDeviceList(_) => true,
+            Self::Forget(_)
+            | Self::ReadReceipts { .. }
+            | Self::PutDeviceList(_)
+            | Self::ChangeFile(_) => true,
             Self::Verify { accept, .. } => *accept,
-            Self::Peers | Self::Routes | Self::History(_) | Self::Why(_) => false,
+            Self::Peers | Self::Routes | Self::History(_) | Self::Why(_) | Self::Files => false,
         }
     }
 
@@ -88,6 +98,11 @@ impl Question {
             Self::ReadReceipts { user, on } => ("read-receipts", user.to_string(), *on),
             Self::PutDeviceList(list) => (PUT_LIST, HEXLOWER.encode(list), false),
             Self::Why(id) => ("why", id.to_text(), false),
+            Self::Files => ("files", String::new(), false),
+            Self::ChangeFile(action) => {
+                let (name, id) = files::to_wire(*action);
+                (name, id.to_text(), false)
+            }
             Self::Verify { user, accept } => ("verify", user.to_string(), *accept),
         }
     }
@@ -118,12 +133,19 @@ impl Question {
                 user: user()?,
                 accept,
             }),
-            _ => {
-                let text = format!("{name:?} is no question this beeline knows: restart it");
-                Err(Failure::coded(ErrorCode::Unimplemented, text))
-            }
+            "files" => Ok(Self::Files),
+            _ => match files::action_of(name) {
+                Some(action) => Ok(Self::ChangeFile(action(message_id(subject)?))),
+                None => Err(unknown(name)),
+            },
         }
     }
+}
+
+/// What a beeline of another version asks.
+fn unknown(name: &str) -> Failure {
+    let text = format!("{name:?} is no question this beeline knows: restart it");
+    Failure::coded(ErrorCode::Unimplemented, text)
 }
 
 /// Reads a message id as people type it.
@@ -167,6 +189,8 @@ pub(crate) async fn answer(client: &Client, question: &Question) -> Result<Vec<L
             })]
         }
         Question::Why(id) => story_lines(&client.why(*id).await.map_err(failure)?),
+        Question::Files => files::lines(client.files().await.map_err(failure)?),
+        Question::ChangeFile(action) => vec![files::change(client, *action).await?],
         Question::Verify { user, accept } => {
             verify_lines(&client.verify(user, *accept).await.map_err(failure)?)
         }
@@ -184,10 +208,14 @@ pub(crate) fn answer_at_rest(reader: &Reader, question: &Question) -> Result<Vec
             history_lines(reader.history(user, HISTORY_LINES_MAX).map_err(failure)?)
         }
         Question::Why(id) => story_lines(&reader.why(*id).map_err(failure)?),
+        Question::Files => files::lines(reader.files().map_err(failure)?),
         Question::Verify { user, .. } => {
             verify_lines(&reader.safety_number(user).map_err(failure)?)
         }
-        Question::Forget(_) | Question::ReadReceipts { .. } | Question::PutDeviceList(_) => {
+        Question::Forget(_)
+        | Question::ReadReceipts { .. }
+        | Question::PutDeviceList(_)
+        | Question::ChangeFile(_) => {
             let text = "only a process that owns the home can do that";
             return Err(Failure::coded(ErrorCode::Unavailable, text));
         }
@@ -303,6 +331,7 @@ fn history_lines(items: Vec<HistoryItem>) -> Vec<Line> {
             reason: item.reason,
             sent_at: at(item.sent_at_ms),
             at: at(item.at_ms),
+            file: item.file.as_ref().map(FilePart::from),
         });
         gap.into_iter().chain([line])
     };
@@ -334,6 +363,7 @@ pub(crate) async fn status(client: &Client) -> Result<Line, Failure> {
     line.links = status.core.links_open as u64;
     line.connecting = status.core.links_pending as u64;
     line.coordinators = status.core.coordinators.iter().map(coordinator).collect();
+    line.files = files::summary(&client.files().await.map_err(failure)?);
     line.kept = status.core.kept.parcels;
     line.kept_bytes = status.core.kept.bytes;
     if status.core.keeps {
@@ -360,6 +390,7 @@ pub(crate) fn status_at_rest(reader: &Reader) -> Result<Line, Failure> {
     let counts = reader.counts().map_err(failure)?;
     let mut line = status_line(reader.who(), counts);
     line.removed = reader.removed().map_err(failure)?.map(str::to_owned);
+    line.files = files::summary(&reader.files().map_err(failure)?);
     Ok(Line::Status(Box::new(line)))
 }
 
@@ -396,6 +427,7 @@ mod tests {
                 on: false,
             },
             Question::Why(MessageId([9; 16])),
+            Question::Files,
             Question::Verify {
                 user: carol,
                 accept: true,

@@ -1,11 +1,12 @@
 //! The command line as clap reads it. Scripts rely on every name here: add, never rename.
 
+use super::file_args::FilesArgs;
+pub(crate) use super::file_args::{FileAction, FileArgs, FileId, SendFileArgs};
 use super::units;
-use beeline::{CoordinatorOptions, FilesOptions};
+use beeline::CoordinatorOptions;
 use beeline_proto::id::Label;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use client_core::Keep;
-use client_core::files::io::FilePolicy;
 use client_core::limits::{LINKS_MAX, RELAY_FILES_PER_S_MAX};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -57,6 +58,8 @@ pub(crate) enum Command {
     Send(SendArgs),
     /// Send files and folders, fast and verified; what is interrupted goes on where it was
     SendFile(SendFileArgs),
+    /// List the files under way and waiting; hold back, give up, take or refuse one
+    Files(FileArgs),
     /// Stay online and print messages as they come
     Listen(ListenArgs),
     /// Stay online without a terminal
@@ -227,74 +230,6 @@ pub(crate) struct SendArgs {
     pub(crate) link: LinkArgs,
 }
 
-/// `send-file`.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  beeline send-file carol holiday.mov
-  beeline send-file carol letter.pdf photos/
-  beeline --json send-file carol backup.tar --timeout 10m
-
-The recipient decides before anything is sent: it runs `listen --files DIR` or `run --files DIR`.
-Each file is checked piece by piece as it arrives and gets its name when it is whole; nothing is
-overwritten. A folder is sent as one. What is interrupted, by either side, goes on where it was
-whenever this home is online; leave the file where it is, and as it is, until then. Files travel
-only over a link between the two devices, and nobody on the way can read them.
-
-Exit codes: 0 all arrived; 1 one was refused or came to nothing; when nothing moved for the timeout,
-3 if all that is left is offered and its offer stored with other members, else 4.")]
-pub(crate) struct SendFileArgs {
-    /// The recipient's user id
-    #[arg(value_name = "USER", value_parser = units::label)]
-    pub(crate) user: Label,
-    /// Files and folders; symlinks inside a folder are left out
-    #[arg(value_name = "PATH", required = true)]
-    pub(crate) paths: Vec<PathBuf>,
-    /// How long to wait while nothing moves: a number and ms, s, m, h or d
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = units::duration)]
-    pub(crate) timeout: Duration,
-    #[command(flatten)]
-    pub(crate) link: LinkArgs,
-}
-
-/// Where files are received, and which.
-#[derive(Debug, Clone, Default, Args)]
-pub(crate) struct FilesArgs {
-    /// Receive files into this folder; without it their offers wait
-    #[arg(long, value_name = "DIR")]
-    pub(crate) files: Option<PathBuf>,
-    /// Take files from this user only; may be repeated [default: from every contact]
-    #[arg(long, value_name = "USER", requires = "files", value_parser = units::label)]
-    pub(crate) files_from: Vec<Label>,
-    /// Take no file larger than this: a number and B, KiB, MiB, GiB or TiB [default: 64GiB]
-    #[arg(long, value_name = "SIZE", requires = "files", value_parser = units::size)]
-    pub(crate) file_max: Option<u64>,
-    /// Take no more than this at a time, all together [default: 256GiB]
-    #[arg(long, value_name = "SIZE", requires = "files", value_parser = units::size)]
-    pub(crate) files_max: Option<u64>,
-}
-
-/// The largest file taken unless told otherwise, bytes: an image of a disk.
-const FILE_MAX: u64 = 64 << 30;
-
-/// The same of all files together.
-const FILES_MAX: u64 = 256 << 30;
-
-impl FilesArgs {
-    /// Where to put which files, where that was asked for.
-    pub(crate) fn options(&self) -> Option<FilesOptions> {
-        let from = self.files_from.iter().cloned();
-        Some(FilesOptions {
-            dir: self.files.clone()?,
-            policy: FilePolicy {
-                from: (!self.files_from.is_empty()).then(|| from.collect()),
-                size_max: self.file_max.unwrap_or(FILE_MAX),
-                total_max: self.files_max.unwrap_or(FILES_MAX),
-            },
-        })
-    }
-}
-
 /// `listen`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -302,6 +237,7 @@ Examples:
   beeline listen
   beeline --json listen --count 1
   beeline listen --files ~/Downloads --files-from alice
+  beeline listen --files ~/Downloads --files-from alice --files-ask
 
 Messages are printed in the order they were sent, each once. Where some are missing a line says so,
 and each is printed when it comes, with \"late\":true. A line that a killed process may or may not

@@ -4,13 +4,9 @@ use super::human::{Style, safe};
 use super::units;
 use beeline_proto::pb::peer::v1::FileReason;
 use client_core::files::io::{FileStage, FileTold, Through};
+use client_core::files::now::FileNow;
 use client_core::files::reason_text;
 use serde::{Deserialize, Serialize};
-use std::collections::VecDeque;
-use std::time::Instant;
-
-/// Marks of progress a speed is worked out from: three seconds, at four a second.
-const MARKS: usize = 12;
 
 /// State of the line that tells people once that others hand a file on.
 pub(crate) const RELAYED: &str = "relayed";
@@ -32,7 +28,8 @@ pub(crate) struct FileLine {
     /// How many files a folder holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) files: Option<u32>,
-    /// `offered`, `accepted`, `moving`, `paused`, `waiting`, `interrupted`, `done` or `ended`.
+    /// `offered`, `undecided`, `accepted`, `moving`, `paused`, `waiting`, `interrupted`, `done` or
+    /// `ended`.
     pub(crate) state: String,
     /// Bytes the receiver has written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -52,6 +49,10 @@ pub(crate) struct FileLine {
     /// Who holds it back: `us` or `them`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) paused_by: Option<String>,
+    /// What it waits for: `offer` (to be delivered), `decision`, `folder` (to put it in), `link`,
+    /// `turn` (after others) or `owner` (a process that runs the home).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) waits_for: Option<String>,
     /// Where it is now, for one for us.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) path: Option<String>,
@@ -82,6 +83,11 @@ impl From<&FileTold> for FileLine {
         match &told.stage {
             FileStage::Offered => Self {
                 state: state("offered"),
+                ..line
+            },
+            FileStage::Undecided { folder } => Self {
+                state: state("undecided"),
+                waits_for: Some(state(if *folder { "decision" } else { "folder" })),
                 ..line
             },
             FileStage::Accepted => Self {
@@ -120,13 +126,42 @@ impl From<&FileTold> for FileLine {
             FileStage::Ended { reason, detail } => Self {
                 state: state("ended"),
                 reason: Some(reason_name(*reason)),
-                detail: detail
-                    .clone()
-                    .or_else(|| Some(reason_text(*reason).to_owned())),
+                detail: detail.clone().or_else(|| Some(in_words(told, *reason))),
                 ..line
             },
         }
     }
+}
+
+impl From<&FileNow> for FileLine {
+    fn from(now: &FileNow) -> Self {
+        let line = Self::from(&now.told);
+        let waits_for = now.waits.map(|waits| waits.name().to_owned());
+        Self {
+            done: now.done.or(line.done),
+            waits_for: waits_for.or(line.waits_for),
+            ..line
+        }
+    }
+}
+
+/// Why a file came to nothing; of one that our own rules did not take, what to do about it.
+fn in_words(told: &FileTold, reason: FileReason) -> String {
+    let user = &told.user;
+    let rule = match reason {
+        FileReason::NotWanted => format!("files of {user} are not taken"),
+        FileReason::TooLarge => "it is larger than --file-max takes".to_owned(),
+        FileReason::NoRoom => "with it, more than --files-max would be under way".to_owned(),
+        other => return reason_text(other).to_owned(),
+    };
+    if told.ours {
+        return reason_text(reason).to_owned();
+    }
+    let change = match reason {
+        FileReason::NotWanted => format!("--files-from {user} takes them"),
+        _ => "a higher one takes it".to_owned(),
+    };
+    format!("{rule}; {change}, --files-ask asks you, and {user} must send it again")
 }
 
 /// What became of all files of one `send-file`.
@@ -165,36 +200,6 @@ pub(crate) fn render_all(line: &FilesLine, style: Style) -> String {
     parts.join("; ")
 }
 
-/// How fast a file moves: what came in the last few seconds.
-#[derive(Debug, Default)]
-pub(crate) struct Meter {
-    /// When so many bytes were there, the oldest first.
-    marks: VecDeque<(Instant, u64)>,
-}
-
-impl Meter {
-    /// Adds to the line of a moving file how fast it is and how long it takes.
-    pub(crate) fn measure(&mut self, line: &mut FileLine, now: Instant) {
-        let Some(done) = line.done.filter(|_| line.state == "moving") else {
-            return self.marks.clear();
-        };
-        self.marks.push_back((now, done));
-        if self.marks.len() > MARKS {
-            self.marks.pop_front();
-        }
-        let Some((first, before)) = self.marks.front() else {
-            return;
-        };
-        let ms = now.saturating_duration_since(*first).as_millis();
-        let ms = u64::try_from(ms).unwrap_or(u64::MAX);
-        let speed = done.saturating_sub(*before).saturating_mul(1_000) / ms.max(1);
-        if ms > 0 && speed > 0 {
-            line.bytes_per_s = Some(speed);
-            line.left_ms = Some(line.size.saturating_sub(done).saturating_mul(1_000) / speed);
-        }
-    }
-}
-
 /// How a file moves.
 fn way_name(through: Option<&Through>) -> &'static str {
     match through {
@@ -215,12 +220,12 @@ fn through(line: &FileLine) -> String {
 }
 
 /// The reason's name on the wire without its prefix.
-fn reason_name(reason: FileReason) -> String {
+pub(super) fn reason_name(reason: FileReason) -> String {
     let name = reason.as_str_name();
     name.strip_prefix("FILE_REASON_").unwrap_or(name).to_owned()
 }
 
-/// A file as people read of it.
+/// A file as people read of it; with its id while something can be done about it.
 pub(crate) fn render(line: &FileLine, style: Style) -> String {
     let name = style.strong(&safe(&line.name));
     let size = units::bytes(line.size);
@@ -228,43 +233,83 @@ pub(crate) fn render(line: &FileLine, style: Style) -> String {
         Some(files) => format!("{name} ({files} files, {size})"),
         None => format!("{name} ({size})"),
     };
-    let (ours, user) = (line.direction == "out", &line.user);
+    let (ours, user) = (line.direction == "out", safe(&line.user));
     let way = if ours { "to" } else { "from" };
-    match line.state.as_str() {
+    let text = match line.state.as_str() {
         "offered" if ours => format!("Offered {what} to {user}"),
-        "offered" => format!("{user} offers {what}"),
+        "offered" | "undecided" => format!("{user} offers {what}"),
         "accepted" => format!("Accepted: {what} {way} {user}"),
         "moving" => {
-            let percent = line.done.unwrap_or(0).saturating_mul(100) / line.size.max(1);
+            let percent = percent(line);
             let speed = line.bytes_per_s.map(units::bytes);
             let speed = speed.map_or_else(String::new, |speed| format!(", {speed}/s"));
             let through = through(line);
-            format!("{percent:>3} % of {what} {way} {user}{speed}{through}")
+            return format!("{percent:>3} % of {what} {way} {user}{speed}{through}");
         }
         RELAYED => {
             let through = through(line);
             let until = "until the two devices have a link";
-            format!("Slowly: {what} {way} {user}{through}, {until}")
+            return format!("Slowly: {what} {way} {user}{through}, {until}");
         }
-        "paused" => format!("Held back: {what} {way} {user}"),
+        "paused" => {
+            let by = match line.paused_by.as_deref() {
+                Some("us") => "you".to_owned(),
+                _ => user.clone(),
+            };
+            format!("Held back by {by}: {what} {way} {user}")
+        }
         "waiting" => format!(
             "Waiting: {what} {way} {user}: {}",
             safe(line.detail.as_deref().unwrap_or("no reason is known")),
         ),
         "interrupted" => format!("Interrupted: {what} {way} {user}; it goes on by itself"),
-        "done" => match &line.path {
-            Some(path) => format!(
-                "{} {what} from {user}: {}",
-                style.good("Received"),
-                safe(path)
-            ),
-            None => format!("{} {what} {way} {user}", style.good("Sent")),
-        },
-        _ => format!(
-            "{} {what} {way} {user}: {}",
-            style.bad("Not sent:"),
-            safe(line.detail.as_deref().unwrap_or("no reason is known")),
+        "done" => return render_done(line, &what, style),
+        _ => {
+            let not = if ours { "Not sent:" } else { "Not received:" };
+            let why = safe(line.detail.as_deref().unwrap_or("no reason is known"));
+            return format!("{} {what} {way} {user}: {why}", style.bad(not));
+        }
+    };
+    let through = match line.done {
+        Some(done) if done > 0 => format!(", {} % through", percent(line)),
+        _ => String::new(),
+    };
+    let id = style.dim(&format!("({})", line.id));
+    format!("{text}{through}{} {id}", waits_for(line, &user))
+}
+
+fn percent(line: &FileLine) -> u64 {
+    let done = u128::from(line.done.unwrap_or(0)) * 100 / u128::from(line.size.max(1));
+    u64::try_from(done).unwrap_or(100)
+}
+
+fn render_done(line: &FileLine, what: &str, style: Style) -> String {
+    let user = safe(&line.user);
+    match &line.path {
+        Some(path) => format!(
+            "{} {what} from {user}: {}",
+            style.good("Received"),
+            safe(path)
         ),
+        None if line.direction == "out" => format!("{} {what} to {user}", style.good("Sent")),
+        None => format!("{} {what} from {user}", style.good("Received")),
+    }
+}
+
+/// What it waits for, as the end of a sentence.
+fn waits_for(line: &FileLine, user: &str) -> String {
+    let decide = "; `beeline files accept ID` takes it, `beeline files reject ID` refuses it";
+    let folder = "once this home runs with --files DIR";
+    match (line.waits_for.as_deref(), line.state.as_str()) {
+        (Some("offer"), _) => format!("; {user} has not heard of it yet"),
+        (Some("decision"), "undecided") => decide.to_owned(),
+        (Some("decision"), _) => format!("; {user} has not decided yet"),
+        (Some("folder"), "undecided") => format!("{decide}; it comes {folder}"),
+        (Some("folder"), _) => format!("; it comes {folder}"),
+        (Some("link"), _) => format!("; it goes on when {user} is linked again"),
+        (Some("turn"), _) => "; others come first".to_owned(),
+        (Some("owner"), _) => "; it goes on when this home is online".to_owned(),
+        _ => String::new(),
     }
 }
 
@@ -272,6 +317,7 @@ pub(crate) fn render(line: &FileLine, style: Style) -> String {
 mod tests {
     use super::*;
     use beeline_proto::id::{Label, MessageId};
+    use client_core::files::now::FileWait;
 
     fn told(ours: bool, stage: FileStage) -> FileTold {
         FileTold {
@@ -340,24 +386,46 @@ mod tests {
     }
 
     #[test]
-    fn speed_is_that_of_the_last_seconds() {
-        let (mut meter, start) = (Meter::default(), tokio::time::Instant::now().into_std());
-        let mut last = FileLine::default();
-        for n in 0..40u64 {
-            let mut line = FileLine {
-                state: "moving".to_owned(),
-                size: 100_000,
-                done: Some(n * 1_000),
-                ..FileLine::default()
-            };
-            let at = start + std::time::Duration::from_millis(250 * n);
-            meter.measure(&mut line, at);
-            last = line;
-        }
-        assert_eq!(
-            (last.bytes_per_s, last.left_ms),
-            (Some(4_000), Some(15_250))
+    fn what_waits_says_for_what_and_how_to_name_it() {
+        let now = |stage, waits, done| FileNow {
+            told: told(false, stage),
+            done,
+            waits,
+            born_ms: 0,
+        };
+        let text = |now: &FileNow| render(&FileLine::from(now), Style { color: false });
+        let held = text(&now(FileStage::Paused { by_us: true }, None, Some(500)));
+        assert!(held.starts_with("Held back by you: a"), "{held}");
+        let id = MessageId([1; 16]).to_text();
+        assert!(
+            held.ends_with(&format!("from carol, 25 % through ({id})")),
+            "{held}"
         );
+        let theirs = text(&now(FileStage::Paused { by_us: false }, None, None));
+        assert!(theirs.starts_with("Held back by carol: a"), "{theirs}");
+        let folder = FileStage::Undecided { folder: false };
+        let undecided = text(&now(folder, Some(FileWait::Folder), None));
+        assert!(undecided.contains("beeline files accept ID"), "{undecided}");
+        assert!(undecided.contains("--files DIR"), "{undecided}");
+        for wait in [FileWait::Link, FileWait::Turn, FileWait::Owner] {
+            let line = now(FileStage::Accepted, Some(wait), None);
+            assert!(text(&line).contains("; "), "{}", text(&line));
+        }
+    }
+
+    #[test]
+    fn what_our_rules_do_not_take_says_what_to_change() {
+        let ended = |reason, detail: Option<&str>| FileStage::Ended {
+            reason,
+            detail: detail.map(str::to_owned),
+        };
+        let text = |stage| text(false, stage);
+        let declined = text(ended(FileReason::NotWanted, None));
+        assert!(declined.starts_with("Not received: a"), "{declined}");
+        assert!(declined.contains("--files-from carol"), "{declined}");
+        assert!(text(ended(FileReason::TooLarge, None)).contains("--file-max"));
+        let by_hand = text(ended(FileReason::NotWanted, Some("you refused it")));
+        assert!(by_hand.ends_with("you refused it"), "{by_hand}");
     }
 
     #[test]

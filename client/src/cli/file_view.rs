@@ -20,6 +20,43 @@ pub(crate) struct View {
     bars: Option<Bars>,
     /// Files of which it was said that others hand them on.
     relayed: BTreeSet<String>,
+    tally: Tally,
+}
+
+/// What was shown of files of ours.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    /// On their way, by their ids.
+    pub(crate) open: BTreeSet<String>,
+    /// How many arrived.
+    pub(crate) sent: u64,
+    /// Bytes of those.
+    pub(crate) bytes: u64,
+    /// How many came to nothing.
+    pub(crate) failed: u64,
+}
+
+impl Tally {
+    fn note(&mut self, line: &Line) {
+        let Line::File(file) = line else {
+            return;
+        };
+        if file.direction != "out" {
+            return;
+        }
+        match file.state.as_str() {
+            "done" => {
+                self.sent += 1;
+                self.bytes = self.bytes.saturating_add(file.size);
+            }
+            "ended" => self.failed += 1,
+            _ => {
+                self.open.insert(file.id.clone());
+                return;
+            }
+        }
+        self.open.remove(&file.id);
+    }
 }
 
 /// The bars of a terminal. They are drawn off the runtime: a terminal may stand still.
@@ -34,11 +71,18 @@ impl View {
     pub(crate) fn new(printer: Printer) -> Self {
         let watched = std::io::stderr().is_terminal() && std::io::stdout().is_terminal();
         let bars = (watched && !printer.is_json()).then(Bars::default);
+        let tally = Tally::default();
         Self {
             printer,
             bars,
             relayed: BTreeSet::new(),
+            tally,
         }
+    }
+
+    /// What was shown of files of ours.
+    pub(crate) fn tally(&self) -> &Tally {
+        &self.tally
     }
 
     /// Shows one line, and once for people where a file goes through others.
@@ -65,6 +109,7 @@ impl View {
     }
 
     async fn show_one(&mut self, line: Line) -> Result<(), Failure> {
+        self.tally.note(&line);
         let moving = matches!(&line, Line::File(file) if file.state == "moving");
         let Some(bars) = self.bars.clone() else {
             // Without a terminal nobody watches it move; scripts may.
@@ -121,6 +166,28 @@ mod tests {
     #[test]
     fn the_template_is_one() {
         assert!(ProgressStyle::with_template(TEMPLATE).is_ok());
+    }
+
+    #[test]
+    fn what_was_shown_is_counted() {
+        let mut tally = Tally::default();
+        for (id, state) in [
+            ("a", "offered"),
+            ("b", "offered"),
+            ("c", "moving"),
+            ("a", "done"),
+            ("b", "ended"),
+        ] {
+            tally.note(&Line::File(FileLine {
+                id: id.to_owned(),
+                direction: "out".to_owned(),
+                state: state.to_owned(),
+                size: 9,
+                ..FileLine::default()
+            }));
+        }
+        assert_eq!((tally.sent, tally.bytes, tally.failed), (1, 9, 1));
+        assert!(tally.open.len() == 1 && tally.open.contains("c"));
     }
 
     #[test]

@@ -7,11 +7,11 @@ mod status;
 
 use super::device_line::DeviceLine;
 pub(crate) use super::file_line::{FileLine, FilesLine};
-pub(crate) use super::past::{AboutPart, HistoryLine, WhyLine};
+pub(crate) use super::past::{AboutPart, FilePart, HistoryLine, WhyLine};
 pub(crate) use check::CheckLine;
 pub(crate) use keeper::KeeperPart;
 use serde::{Deserialize, Serialize};
-pub(crate) use status::{CoordinatorPart, StatusLine};
+pub(crate) use status::{CoordinatorPart, FilesPart, StatusLine};
 
 /// One line of output. The tag is `"event"`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

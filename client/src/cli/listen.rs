@@ -3,7 +3,8 @@
 use super::answer;
 use super::events::{line_of_event, online};
 use super::fail::{Exit, Failure};
-use super::file_line::{FileLine, Meter};
+use super::file_line::FileLine;
+use super::file_meter::Meter;
 use super::file_view::View;
 use super::line::{Line, MessageLine};
 use super::plain;
@@ -86,6 +87,7 @@ impl Session<'_> {
     async fn run(&mut self) -> Result<(), Failure> {
         let mut events = self.owned.client.subscribe();
         self.look_around().await?;
+        self.show_undecided().await?;
         // What an earlier process left, before anything new.
         if self.show_waiting().await? == Next::Enough {
             return Ok(());
@@ -160,6 +162,17 @@ impl Session<'_> {
             return Err(removed(detail));
         }
         self.tell_online(status.core.online).await
+    }
+
+    /// Offers that wait for a person since an earlier process.
+    async fn show_undecided(&mut self) -> Result<(), Failure> {
+        let files = self.owned.client.files().await.map_err(answer::failure)?;
+        for file in files {
+            if matches!(file.told.stage, FileStage::Undecided { .. }) {
+                self.view.show(Line::File(FileLine::from(&file))).await?;
+            }
+        }
+        Ok(())
     }
 
     async fn tell_online(&mut self, is_online: bool) -> Result<(), Failure> {

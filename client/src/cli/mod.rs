@@ -10,7 +10,10 @@ mod device_line;
 pub(crate) mod doctor;
 pub(crate) mod events;
 pub(crate) mod fail;
+mod file_args;
 pub(crate) mod file_line;
+mod file_meter;
+mod file_past;
 pub(crate) mod file_view;
 mod human;
 mod ice_args;
@@ -68,6 +71,13 @@ async fn in_home(context: &Context, command: Command) -> Result<Exit, Failure> {
         Command::Join(args) => join::join(context, args).await,
         Command::Send(args) => send::send(context, args).await,
         Command::SendFile(args) => send_file::send_file(context, args).await,
+        Command::Files(args) => {
+            let question = match args.action {
+                None => Question::Files,
+                Some(action) => Question::ChangeFile(action),
+            };
+            look::ask(context, question).await
+        }
         Command::Listen(args) => {
             let mut options = context.options("listen", &args.link);
             options.files = args.files.options();

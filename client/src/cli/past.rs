@@ -1,5 +1,7 @@
 //! Lines of what was said: history, what is missing in it, the life of a message.
 
+use super::file_past;
+pub(crate) use super::file_past::FilePart;
 use super::human::{Style, safe};
 use super::line::{KeeperPart, Line};
 use super::reason::{by_path, in_words};
@@ -33,6 +35,9 @@ pub(crate) struct HistoryLine {
     pub(crate) sent_at: String,
     /// When it was queued or received here, RFC 3339.
     pub(crate) at: String,
+    /// The file it offers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) file: Option<FilePart>,
 }
 
 /// One step of a message's life.
@@ -100,6 +105,9 @@ pub(crate) struct AboutPart {
     pub(crate) reason: Option<String>,
     /// When it was queued or received here, RFC 3339.
     pub(crate) at: String,
+    /// The file it offers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) file: Option<FilePart>,
 }
 
 /// What is said of conversations as a whole.
@@ -133,6 +141,9 @@ pub(super) fn render_upkeep(line: &Line, style: Style) -> String {
 
 /// Where a message stands and how it travelled, in a few words.
 fn standing(line: &HistoryLine) -> String {
+    if let Some(file) = &line.file {
+        return file_past::standing(file, &line.user);
+    }
     let way = line.path.as_deref().map(by_path);
     let way = way.map_or_else(String::new, |way| format!(" {way}"));
     match (line.direction.as_str(), line.state.as_str()) {
@@ -154,7 +165,9 @@ pub(super) fn render_history(line: &HistoryLine, style: Style) -> String {
     let by = line.device.as_deref();
     facts.extend(by.map(|device| format!("sent by our device {device}")));
     let why = |reason: &str| in_words(reason, &line.user).unwrap_or_else(|| safe(reason));
-    facts.extend(line.reason.as_deref().map(why));
+    // A file's standing says why itself.
+    let reason = line.reason.as_deref().filter(|_| line.file.is_none());
+    facts.extend(reason.map(why));
     if line.direction != "sent" {
         facts.push(format!("here since {}", line.at));
     }
@@ -162,11 +175,11 @@ pub(super) fn render_history(line: &HistoryLine, style: Style) -> String {
     let state = format!("({})", facts.join(", "));
     let at = style.dim(&line.sent_at);
     let user = style.strong(&line.user);
-    format!(
-        "{at} {arrow} {user}: {} {}",
-        safe(&line.text),
-        style.dim(&state)
-    )
+    let what = match &line.file {
+        Some(file) => file_past::what(file, style),
+        None => safe(&line.text),
+    };
+    format!("{at} {arrow} {user}: {what} {}", style.dim(&state))
 }
 
 #[cfg(test)]

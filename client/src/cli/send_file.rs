@@ -3,7 +3,8 @@
 
 use super::args::SendFileArgs;
 use super::fail::{Exit, Failure};
-use super::file_line::{FileLine, FilesLine, Meter};
+use super::file_line::{FileLine, FilesLine};
+use super::file_meter::Meter;
 use super::file_view::View;
 use super::line::Line;
 use super::reach::{Context, Way, as_hidden};
@@ -67,16 +68,20 @@ pub(crate) async fn send_file(context: &Context, args: SendFileArgs) -> Result<E
     order.check()?;
     let options = context.options("send-file", &args.link);
     let mut view = View::new(context.printer);
-    let mut resumed = false;
+    let (mut resumed, began) = (false, Instant::now());
     loop {
         match context.reach(options.clone()).await? {
             Way::Own(owned) => {
                 let mut sink = FileSink::View(&mut view);
                 let mut stop = Stop::listen()?;
                 let sent = tokio::select! {
-                    sent = deliver_files(&owned.client, &order, &mut sink) => sent,
-                    // What is committed stays committed.
-                    () = stop.asked() => Ok(Exit::Queued),
+                    sent = deliver_files(&owned.client, &order, &mut sink) => sent.map_err(Some),
+                    () = stop.asked() => Err(None),
+                };
+                let sent = match sent {
+                    Ok(exit) => Ok(exit),
+                    Err(Some(failure)) => Err(failure),
+                    Err(None) => interrupted(context, &order, &mut view, began).await,
                 };
                 owned.shutdown().await;
                 return sent;
@@ -88,7 +93,9 @@ pub(crate) async fn send_file(context: &Context, args: SendFileArgs) -> Result<E
                         as_hidden(context, &mut caller).await?;
                         caller.send_file(&order, &mut view).await
                     } => sent,
-                    () = stop.asked() => return Ok(Exit::Queued),
+                    () = stop.asked() => {
+                        return interrupted(context, &order, &mut view, began).await;
+                    }
                 };
                 match sent {
                     Ok(exit) => return Ok(exit),
@@ -100,6 +107,42 @@ pub(crate) async fn send_file(context: &Context, args: SendFileArgs) -> Result<E
             }
         }
     }
+}
+
+/// Ctrl-C: what is offered stays so. Says what that means, and how to end it.
+async fn interrupted(
+    context: &Context,
+    order: &FileOrder,
+    view: &mut View,
+    began: Instant,
+) -> Result<Exit, Failure> {
+    let tally = view.tally();
+    let (left, first) = (tally.open.len(), tally.open.first().cloned());
+    let known = left as u64 + tally.sent + tally.failed;
+    let unoffered = (order.paths.len() as u64).saturating_sub(known);
+    let line = FilesLine {
+        sent: tally.sent,
+        bytes: tally.bytes,
+        failed: tally.failed,
+        waiting: left as u64,
+        elapsed_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+    };
+    view.show(Line::Files(line)).await?;
+    if let Some(id) = first {
+        context.printer.notice(&format!(
+            "Interrupted: what is offered waits in the outbox, and goes on by itself whenever this \
+             home is online, as with `beeline run`. `beeline files` lists it; to give one up: \
+             beeline files cancel {id}"
+        ));
+    }
+    if unoffered > 0 {
+        let text = format!("Interrupted: {unoffered} of the files named were not offered.");
+        context.printer.notice(&text);
+    }
+    Ok(match left {
+        0 => Exit::Error,
+        _ => Exit::Queued,
+    })
 }
 
 /// Another process may do the work, and it stands elsewhere.

@@ -1,6 +1,7 @@
 //! `why` as a person reads it: what the message is, where it stands, and how it came there, rung by
 //! rung. Everything `why` shows is worded here.
 
+use super::file_past;
 use super::human::{Style, safe};
 use super::line::{AboutPart, WhyLine};
 use super::reason::{by_path, in_words};
@@ -41,12 +42,19 @@ fn heading(about: &AboutPart, style: Style) -> String {
     } else {
         "From"
     };
-    let text = if about.text.is_empty() {
-        style.dim("(deleted)")
-    } else {
-        shortened(&about.text)
+    let text = match &about.file {
+        Some(file) => file_past::what(file, style),
+        None if about.text.is_empty() => style.dim("(deleted)"),
+        None => shortened(&about.text),
     };
-    let now = standing(about);
+    let now = match &about.file {
+        Some(file) => {
+            let ours = about.direction == "sent";
+            let said = file_past::sentence(file, &about.user, ours);
+            format!("{said} Its offer, step by step:")
+        }
+        None => standing(about),
+    };
     format!("{way} {user}: {text}\n{now}\n{}", style.dim(&about.at))
 }
 
@@ -203,6 +211,7 @@ mod tests {
             device: None,
             reason: reason.map(str::to_owned),
             at: "2026-11-25T22:08:03.120Z".into(),
+            file: None,
         })
     }
 

@@ -32,6 +32,11 @@ impl Driver {
                 command: self.await_outcome(Waiting::Done(answer)),
                 id,
             },
+            DriverCommand::DecideFile { id, accept, answer } => FileCall::Decide {
+                command: self.await_outcome(Waiting::Done(answer)),
+                id,
+                accept,
+            },
             _ => return,
         };
         self.command(Command::File(call));

@@ -7,7 +7,7 @@ use super::registry::Registry;
 use crate::clock;
 use crate::coordinator::Served;
 use crate::error::StartError;
-use crate::files::{FileWork, Inbox};
+use crate::files::{FileWork, place};
 use crate::handle::Inner;
 use crate::home::Home;
 use crate::identity::{Identity, random};
@@ -58,7 +58,7 @@ pub(crate) async fn start(options: Options) -> Result<Inner, StartError> {
     let (credentials, credentials_rx) = watch::channel(sign_in);
     let mut sockets = sockets(&identity, boot_id, credentials_rx.clone(), &tls);
     keep_sockets(&mut sockets, &options, credentials_rx, served.as_ref());
-    let files = file_work(&options, identity.who().device)?;
+    let files = file_work(&options, &home, identity.who().device)?;
     let (rtc_tx, rtc_events) = mpsc::channel(RTC_QUEUE);
     let (command_tx, commands) = mpsc::channel(COMMAND_QUEUE);
     let (events, _) = broadcast::channel(EVENT_QUEUE);
@@ -101,11 +101,10 @@ pub(crate) async fn start(options: Options) -> Result<Inner, StartError> {
 }
 
 /// The threads for files, and the folder they are received into.
-fn file_work(options: &Options, device: DeviceFp) -> Result<FileWork, StartError> {
+fn file_work(options: &Options, home: &Home, device: DeviceFp) -> Result<FileWork, StartError> {
     let problem = |error: String| StartError::Option(format!("--files: {error}"));
-    let inbox = options.files.as_ref();
-    let inbox = inbox.map(|files| Inbox::open(&files.dir));
-    let inbox = inbox.transpose().map_err(|e| problem(e.to_string()))?;
+    let inbox = place::open(home, options.files.as_ref());
+    let inbox = inbox.map_err(|e| problem(e.to_string()))?;
     let mut owner = [0; 16];
     owner.copy_from_slice(&device.0[..16]);
     let inbox = inbox.map(|inbox| inbox.owned_by(owner));
@@ -207,6 +206,7 @@ fn config(
         can_store: options.keep.is_some(),
         keep: options.keep.unwrap_or_default(),
         files: options.files.as_ref().map(|files| files.policy.clone()),
+        files_ask: options.files.as_ref().is_some_and(|files| files.ask),
         links_max: options.links_max.unwrap_or(config.links_max),
         ..config
     }

@@ -72,6 +72,11 @@ impl Inbox {
         self
     }
 
+    /// Whether a folder was one, so that opening it makes nothing.
+    pub fn is_at(path: &Path) -> bool {
+        path.join(PARTS).is_dir()
+    }
+
     /// Begins an offer that was accepted, or goes on with it after a crash. `promised` is what
     /// other accepted offers have yet to write, bytes: nothing is begun that will not fit beside
     /// them.

@@ -1,12 +1,13 @@
 //! Files, for whoever holds a [`Client`].
 
 use super::{Client, Sent};
-use crate::driver::DriverCommand;
+use crate::driver::{DriverCommand, Picture};
 use crate::error::{FileSendError, QueryError, SendError};
 use crate::files::{FilesError, Source, Survey};
 use beeline_proto::id::{Label, MessageId};
 use beeline_proto::limits::FILE_FRAME_LEN_MAX;
 use client_core::files::io::FileSource;
+use client_core::files::now::FileNow;
 use client_core::files::rows::FileOutState;
 use std::path::Path;
 use tokio::sync::oneshot;
@@ -52,7 +53,16 @@ impl Client {
         self.ask(move |reader| reader.file_sent(id)).await
     }
 
-    /// Holds a file back, ours or theirs, or lets it go on. Forgotten when the process ends.
+    /// The files under way and waiting, ours and theirs, the oldest first.
+    ///
+    /// # Errors
+    /// [`QueryError::Stopped`].
+    pub async fn files(&self) -> Result<Vec<FileNow>, QueryError> {
+        self.picture(Picture::Files).await
+    }
+
+    /// Holds a file back, ours or theirs, or lets it go on; the other side is told. It stays so
+    /// when the process ends.
     ///
     /// # Errors
     /// [`QueryError::Refused`] where no such file is on its way; [`QueryError::Stopped`].
@@ -69,6 +79,18 @@ impl Client {
     pub async fn cancel_file(&self, id: MessageId) -> Result<(), QueryError> {
         let (answer, done) = oneshot::channel();
         let command = DriverCommand::CancelFile { id, answer };
+        self.carry_out(command, done).await
+    }
+
+    /// Takes a file that is offered to us, whatever the policy says, or refuses it. Without a
+    /// folder it comes once there is one.
+    ///
+    /// # Errors
+    /// [`QueryError::Refused`] where no such file is on its way, or it is ours;
+    /// [`QueryError::Stopped`].
+    pub async fn decide_file(&self, id: MessageId, accept: bool) -> Result<(), QueryError> {
+        let (answer, done) = oneshot::channel();
+        let command = DriverCommand::DecideFile { id, accept, answer };
         self.carry_out(command, done).await
     }
 }

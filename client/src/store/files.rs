@@ -19,7 +19,16 @@ pub(super) fn apply(conn: &Connection, op: &FileOp) -> Result<(), OpError> {
             let set = params![id.0, state.name(), *reason as i32];
             conn.prepare_cached(sql)?.execute(set)?;
         }
+        FileOp::HoldOut { id, on } => {
+            let sql = "UPDATE files_out SET held = ?2 WHERE id = ?1";
+            conn.prepare_cached(sql)?.execute(params![id.0, on])?;
+        }
         FileOp::AddIn(row) => add_in(conn, row)?,
+        FileOp::HoldIn { key, on } => {
+            let sql = "UPDATE files_in SET held = ?3 WHERE device_fp = ?1 AND id = ?2";
+            conn.prepare_cached(sql)?
+                .execute(params![key.0.0, key.1.0, on])?;
+        }
         FileOp::SetIn {
             key,
             state,
@@ -43,8 +52,8 @@ pub(super) fn apply(conn: &Connection, op: &FileOp) -> Result<(), OpError> {
 fn add_out(conn: &Connection, row: &FileOutRow) -> Result<(), OpError> {
     // A repeated call was answered with an earlier message: its file is here.
     let sql = "INSERT INTO files_out (id, to_user_id, source, name, size, root, file_key,
-                   chunk_size, list_len, files, state, reason, born_ms)
-               SELECT id, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13 FROM outbox
+                   chunk_size, list_len, files, state, reason, held, born_ms)
+               SELECT id, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14 FROM outbox
                WHERE id = ?1";
     let info = &row.info;
     conn.prepare_cached(sql)?.execute(params![
@@ -60,6 +69,7 @@ fn add_out(conn: &Connection, row: &FileOutRow) -> Result<(), OpError> {
         info.files,
         row.state.name(),
         row.reason as i32,
+        row.held,
         to_db(row.born_ms),
     ])?;
     Ok(())
@@ -67,10 +77,10 @@ fn add_out(conn: &Connection, row: &FileOutRow) -> Result<(), OpError> {
 
 fn add_in(conn: &Connection, row: &FileInRow) -> Result<(), OpError> {
     let sql = "INSERT OR IGNORE INTO files_in (device_fp, id, user_fp, from_user_id, hash, name,
-                   size, root, file_key, chunk_size, list_len, files, state, reason, path, told,
-                   born_ms)
+                   size, root, file_key, chunk_size, list_len, files, state, reason, path, held,
+                   told, born_ms)
                SELECT device_fp, id, ?3, ?4, hash, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15,
-                   ?16, ?17 FROM inbox
+                   ?16, ?17, ?18 FROM inbox
                WHERE device_fp = ?1 AND id = ?2 AND hash = ?5";
     let info = &row.info;
     conn.prepare_cached(sql)?.execute(params![
@@ -89,6 +99,7 @@ fn add_in(conn: &Connection, row: &FileInRow) -> Result<(), OpError> {
         row.state.name(),
         row.reason as i32,
         row.path,
+        row.held,
         row.told,
         to_db(row.born_ms),
     ])?;
@@ -98,12 +109,13 @@ fn add_in(conn: &Connection, row: &FileInRow) -> Result<(), OpError> {
 /// Reads what is on its way.
 pub(super) fn load(conn: &Connection) -> Result<FileLoad, StoreError> {
     let out = "SELECT name, size, root, file_key, chunk_size, list_len, files, id, to_user_id,
-                   source, state, reason, born_ms
+                   source, state, reason, held, born_ms
                FROM files_out
                WHERE state IN ('offered', 'wanted')
                    OR (state = 'done' AND id IN (SELECT message FROM outbox_acks))";
     let incoming = "SELECT name, size, root, file_key, chunk_size, list_len, files, device_fp, id,
-                        user_fp, from_user_id, hash, state, reason, path, born_ms
+                        user_fp, from_user_id, hash, state, reason, path, held,
+                        born_ms
                     FROM files_in WHERE told = 0";
     Ok(FileLoad {
         out: rows(conn, out, [], out_row)?,
@@ -151,7 +163,8 @@ fn out_row(row: &Row<'_>) -> rusqlite::Result<FileOutRow> {
         source: row.get(9)?,
         state: FileOutState::from_name(state).unwrap_or(FileOutState::Ended),
         reason: reason(row, 11)?,
-        born_ms: unsigned(row, 12)?,
+        held: row.get(12)?,
+        born_ms: unsigned(row, 13)?,
     })
 }
 
@@ -167,8 +180,9 @@ fn in_row(row: &Row<'_>) -> rusqlite::Result<FileInRow> {
         state: FileInState::from_name(state).unwrap_or(FileInState::Ended),
         reason: reason(row, 13)?,
         path: row.get(14)?,
+        held: row.get(15)?,
         told: false,
-        born_ms: unsigned(row, 15)?,
+        born_ms: unsigned(row, 16)?,
     })
 }
 

@@ -32,6 +32,7 @@ fn ours(n: u8) -> FileOutRow {
         source: "/films/holiday.mov".to_owned(),
         state: FileOutState::Offered,
         reason: FileReason::Unspecified,
+        held: false,
         born_ms: 7,
     }
 }
@@ -47,6 +48,7 @@ fn theirs(n: u8) -> FileInRow {
         state: FileInState::Offered,
         reason: FileReason::Unspecified,
         path: String::new(),
+        held: false,
         told: false,
         born_ms: 8,
     }
@@ -82,7 +84,14 @@ fn a_file_of_ours_is_there_until_it_ended() {
     };
     done(&db, &[set(FileOutState::Wanted, FileReason::Unspecified)]);
     assert_eq!(on_disk(&place).out[0].state, FileOutState::Wanted);
+    for on in [true, false] {
+        let id = MessageId([1; 16]);
+        done(&db, &[file(FileOp::HoldOut { id, on })]);
+        assert_eq!(on_disk(&place).out[0].held, on);
+        assert_eq!(reader(&place).files().expect("read").len(), 1);
+    }
     done(&db, &[set(FileOutState::Ended, FileReason::NoRoom)]);
+    assert!(reader(&place).files().expect("read").is_empty());
     assert!(on_disk(&place).out.is_empty());
 }
 
@@ -111,6 +120,10 @@ fn a_file_for_us_is_there_until_its_sender_knows_what_became_of_it() {
         ],
     );
     assert_eq!(on_disk(&place).incoming, [theirs(1)]);
+    for on in [true, false] {
+        done(&db, &[file(FileOp::HoldIn { key, on })]);
+        assert_eq!(on_disk(&place).incoming[0].held, on);
+    }
     let set = |state, reason, path: &str| {
         let path = path.to_owned();
         file(FileOp::SetIn {

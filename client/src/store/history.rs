@@ -1,6 +1,7 @@
 //! Conversations as people see them: in the order things were said, with what is missing where it
 //! is missing, and what came late in its place.
 
+use super::files_read;
 use super::load::{label, path, rows, unsigned};
 use super::names;
 use super::ops::{fixed, message_id};
@@ -9,6 +10,7 @@ use crate::limits::{HISTORY_MAX, UNSHOWN_MAX};
 use crate::report::{HistoryItem, InboxKey, Unshown};
 use beeline_proto::id::{DeviceFp, Label, MessageId};
 use client_core::event::DeliveryState;
+use client_core::files::OFFER_PREFIX;
 use rusqlite::{Connection, Row, params};
 use std::collections::BTreeMap;
 
@@ -30,6 +32,17 @@ struct Placed {
     /// the seq.
     stream: Option<(DeviceFp, u64)>,
     order: u64,
+}
+
+impl Placed {
+    /// Finds the file it offers, if it does.
+    fn find_file(&mut self, conn: &Connection) -> Result<(), StoreError> {
+        let sender = self.stream.map(|(device, _)| device);
+        if self.item.sent_by.is_none() && self.item.text.starts_with(OFFER_PREFIX) {
+            self.item.file = files_read::past(conn, sender, self.item.id)?;
+        }
+        Ok(())
+    }
 }
 
 /// The last `limit` messages with a user, oldest first.
@@ -55,9 +68,12 @@ pub(super) fn history(
          ORDER BY received_ms DESC, rowid DESC LIMIT ?2"
     );
     placed.extend(rows(conn, &copies, of, copied_item)?);
-    let placed = in_place(conn, placed)?;
-    let mut items: Vec<HistoryItem> = placed.into_iter().map(|one| one.item).collect();
-    Ok(items.split_off(items.len().saturating_sub(limit)))
+    let mut placed = in_place(conn, placed)?;
+    let mut last = placed.split_off(placed.len().saturating_sub(limit));
+    for one in &mut last {
+        one.find_file(conn)?;
+    }
+    Ok(last.into_iter().map(|one| one.item).collect())
 }
 
 /// Puts lines in order. Within a stream the numbers decide, whatever the clocks said; between
@@ -129,6 +145,9 @@ pub(super) fn find(conn: &Connection, id: MessageId) -> Result<Option<HistoryIte
         let copies = format!("{COPIES} WHERE id = ?1 ORDER BY received_ms LIMIT 1");
         found = rows(conn, &copies, of, copied_item)?.pop();
     }
+    if let Some(one) = &mut found {
+        one.find_file(conn)?;
+    }
     Ok(found.map(|one| one.item))
 }
 
@@ -183,6 +202,7 @@ fn our_item(row: &Row<'_>) -> rusqlite::Result<Placed> {
             path: path.and_then(|name| names::path(&name)),
             reason: row.get(6)?,
             missing: 0,
+            file: None,
             sent_by: None,
         },
         stream: None,
@@ -203,6 +223,7 @@ fn their_item(row: &Row<'_>) -> rusqlite::Result<Placed> {
             path: Some(path(row, 5)?),
             reason: None,
             missing: 0,
+            file: None,
             sent_by: None,
         },
         stream: Some((DeviceFp(fixed(row, 6)?), unsigned(row, 7)?)),
@@ -225,6 +246,7 @@ fn copied_item(row: &Row<'_>) -> rusqlite::Result<Placed> {
             path: None,
             reason: None,
             missing: 0,
+            file: None,
             sent_by: Some(device),
         },
         stream: Some((device, unsigned(row, 6)?)),

@@ -9,6 +9,7 @@ mod ballast;
 mod custody;
 mod devices;
 mod files;
+mod files_read;
 mod forget;
 mod ground;
 mod history;

@@ -12,6 +12,7 @@ use beeline_proto::id::{Label, MessageId, NetworkFp};
 use beeline_proto::keys::VerifyKey;
 use beeline_proto::safety::safety_number;
 use client_core::event::{Kept, REMOVED};
+use client_core::files::now::FileNow;
 use client_core::files::rows::FileOutState;
 use client_core::limits::ROUTE_FRESH_MS;
 use client_core::state::ContactRow;
@@ -178,6 +179,14 @@ impl Reader {
     /// [`QueryError::Store`].
     pub fn file_sent(&self, id: MessageId) -> Result<Option<(FileOutState, u64)>, QueryError> {
         Ok(super::files::sent(&self.conn, id)?)
+    }
+
+    /// The files under way and waiting, the oldest first.
+    ///
+    /// # Errors
+    /// [`QueryError::Store`].
+    pub fn files(&self) -> Result<Vec<FileNow>, QueryError> {
+        Ok(super::files_read::waiting(&self.conn)?)
     }
 
     /// The digits to compare with a user.

@@ -169,12 +169,19 @@ impl PeerManager {
 
     /// Tells of a file for us.
     pub(super) fn tell_in(&mut self, key: &FileInKey, stage: FileStage) {
+        let Some(incoming) = self.files.incoming.get_mut(key) else {
+            return;
+        };
+        if let FileStage::Moving { done } = stage {
+            incoming.done = Some(done);
+        }
+        let moving = matches!(stage, FileStage::Moving { .. });
+        let way = incoming.way().filter(|_| moving);
+        let through = way.and_then(|way| self.through(way));
         let Some(incoming) = self.files.incoming.get(key) else {
             return;
         };
-        let moving = matches!(stage, FileStage::Moving { .. });
-        let way = incoming.way().filter(|_| moving);
-        let told = incoming.told(stage, way.and_then(|way| self.through(way)));
+        let told = incoming.told(stage, through);
         self.out.event(crate::event::Event::File(told));
     }
 }

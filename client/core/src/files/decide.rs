@@ -43,10 +43,16 @@ impl PeerManager {
         self.files.incoming.insert(key, incoming);
         self.tell_in(&key, FileStage::Offered);
         self.decide(now, key);
+        let open = |i: &Incoming| i.row.state == FileInState::Offered;
+        if self.files.incoming.get(&key).is_some_and(open) {
+            self.tell_undecided(&key);
+            return self.say_held(key);
+        }
         self.start_incoming(now, key);
     }
 
-    /// Decides about an offer as the policy says; without one it waits for a process that has one.
+    /// Decides about an offer as the policy says. Without one, or where a person is to be asked, it
+    /// waits.
     fn decide(&mut self, now: Now, key: FileInKey) {
         let open = |i: &&Incoming| i.row.state == FileInState::Offered;
         let incoming = self.files.incoming.get(&key).filter(open);
@@ -68,13 +74,15 @@ impl PeerManager {
             None
         };
         match no {
+            Some(_) if self.me.config.files_ask && !self.is_blocked(&incoming.row.from) => {}
             Some(reason) => self.end_in(now, key, reason, None),
             None => self.accept(key),
         }
     }
 
     fn accept(&mut self, key: FileInKey) {
-        if let Some(incoming) = self.files.incoming.get_mut(&key) {
+        let open = |i: &&mut Incoming| i.row.state == FileInState::Offered;
+        if let Some(incoming) = self.files.incoming.get_mut(&key).filter(open) {
             incoming.row.state = FileInState::Accepted;
             let op = StoreOp::File(FileOp::SetIn {
                 key,
@@ -102,21 +110,56 @@ impl PeerManager {
                 };
                 match incoming {
                     Some(key) => self.pause_in(now, key, on),
-                    None => self.pause_out(id, on),
+                    None => self.pause_out(now, id, on),
                 }
-                self.out.event(Event::Done { command });
+                self.out.write(Vec::new(), Write::FileCall(command));
             }
             FileCall::Cancel { command, id } => {
+                let by_us = Some("you gave it up".to_owned());
                 let Some(incoming) = self.find_file(command, id) else {
                     return;
                 };
                 match incoming {
-                    Some(key) => self.end_in(now, key, FileReason::Cancelled, None),
-                    None => self.end_out(now, id, FileReason::Cancelled, None),
+                    Some(key) => self.end_in(now, key, FileReason::Cancelled, by_us),
+                    None => self.end_out(now, id, FileReason::Cancelled, by_us),
                 }
-                self.out.event(Event::Done { command });
+                self.out.write(Vec::new(), Write::FileCall(command));
             }
+            FileCall::Decide {
+                command,
+                id,
+                accept,
+            } => self.decide_by_hand(now, command, id, accept),
         }
+    }
+
+    /// A person takes a file, or refuses it.
+    fn decide_by_hand(&mut self, now: Now, command: CommandId, id: MessageId, accept: bool) {
+        let Some(incoming) = self.find_file(command, id) else {
+            return;
+        };
+        let refused = |code, detail| Event::Refused {
+            command,
+            code,
+            detail,
+        };
+        let Some(key) = incoming else {
+            let detail = "that file is yours: the other side decides".to_owned();
+            return self.out.event(refused(ErrorCode::InvalidArgument, detail));
+        };
+        let from = self.files.incoming.get(&key).map(|i| i.row.from.clone());
+        if let Some(from) = from.filter(|from| accept && self.is_blocked(from)) {
+            let detail = format!("{from} has another key now; see beeline verify {from}");
+            return self.out.event(refused(ErrorCode::UserKeyChanged, detail));
+        }
+        if accept {
+            self.accept(key);
+            self.start_incoming(now, key);
+        } else {
+            let by_us = Some("you refused it".to_owned());
+            self.end_in(now, key, FileReason::NotWanted, by_us);
+        }
+        self.out.write(Vec::new(), Write::FileCall(command));
     }
 
     /// A file that is not over: its key where it is for us. Says so where there is none.

@@ -42,10 +42,10 @@ pub(super) enum Stage {
 pub(crate) struct Incoming {
     pub(super) row: FileInRow,
     pub(super) stage: Stage,
-    /// Held back by us.
-    pub(super) paused: bool,
-    /// Held back by the sender.
-    theirs: bool,
+    /// Held back by the sender, as it said last.
+    pub(super) theirs: bool,
+    /// Bytes written, as far as that was told.
+    pub(super) done: Option<u64>,
     /// Chunks asked for last, how many of them came, and how many of those we said.
     asked: u64,
     written: u64,
@@ -66,8 +66,8 @@ impl Incoming {
         Self {
             row,
             stage: Stage::Idle,
-            paused: false,
             theirs: false,
+            done: None,
             asked: 0,
             written: 0,
             said: 0,
@@ -106,9 +106,15 @@ impl Incoming {
 
     /// Whether a link to its sender would help.
     pub(super) fn wants_link(&self) -> bool {
-        let wanted = self.row.state == FileInState::Accepted && !self.paused && !self.theirs;
+        let wanted = self.row.state == FileInState::Accepted && !self.row.held && !self.theirs;
         let apart = self.way().is_some_and(|way| way.direct().is_none());
         wanted && (self.stage == Stage::Idle || apart)
+    }
+
+    /// Whether we make its sender wait.
+    pub(super) fn waits_for_us(&self) -> bool {
+        let undecided = self.row.state == FileInState::Offered;
+        undecided || (self.row.held && !self.row.state.is_over())
     }
 
     pub(super) fn told(&self, stage: FileStage, through: Option<Through>) -> FileTold {
@@ -388,50 +394,16 @@ impl PeerManager {
         if matches!(incoming.stage, Stage::Finishing | Stage::Recording) {
             return;
         }
-        self.end_in(now, key, reason, None);
+        let detail = self.who_gave_up(key.0, reason);
+        self.end_in(now, key, reason, detail);
         self.close_in(now, key);
     }
 
-    /// Holds a file for us back, or lets it go on.
-    pub(super) fn pause_in(&mut self, now: Now, key: FileInKey, on: bool) {
-        let Some(incoming) = self.files.incoming.get_mut(&key) else {
-            return;
-        };
-        if std::mem::replace(&mut incoming.paused, on) == on {
-            return;
-        }
-        let link = incoming.link();
-        if on && incoming.way().is_some() {
-            incoming.stop();
-            self.out.push(Output::File(FileCommand::Leave { key }));
-        }
-        if let Some(link) = link.filter(|_| on) {
-            self.say_paused(link, key.1, true);
-        }
-        if on {
-            self.tell_in(&key, FileStage::Paused { by_us: true });
-        } else {
-            self.tell_in(&key, FileStage::Accepted);
-        }
-        self.start_waiting(now);
-    }
-
-    /// The sender holds a file for us back, or not any more: then it is asked for again.
-    pub(super) fn on_in_paused(&mut self, now: Now, key: FileInKey, on: bool) {
-        let Some(incoming) = self.files.incoming.get_mut(&key) else {
-            return;
-        };
-        if incoming.row.state.is_over() || std::mem::replace(&mut incoming.theirs, on) == on {
-            return;
-        }
-        if on && incoming.way().is_some() {
-            incoming.stop();
-            self.out.push(Output::File(FileCommand::Leave { key }));
-        }
-        if on {
-            self.tell_in(&key, FileStage::Paused { by_us: false });
-        }
-        self.start_waiting(now);
+    /// Who gave a file up, where that is the reason.
+    pub(super) fn who_gave_up(&self, device: DeviceFp, reason: FileReason) -> Option<String> {
+        let user = self.contacts.of_device(device).map(|c| &c.row.label);
+        let user = user.filter(|_| reason == FileReason::Cancelled);
+        user.map(|user| format!("{user} gave it up"))
     }
 
     /// There is a link to a device: what it has for us goes on there, and what it does not know
@@ -453,6 +425,7 @@ impl PeerManager {
                 self.start_incoming(now, key);
             }
         }
+        self.say_waiting(device);
     }
 
     /// A link is gone: what came on it waits for the next one.

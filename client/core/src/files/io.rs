@@ -41,7 +41,7 @@ pub enum FileCommand {
         /// Copied into the answer.
         turn: u64,
     },
-    /// Seal one chunk, with its proof. Answered by `Sealed` or `Unreadable`; by nothing after `Shut`.
+    /// Seal one chunk, with its proof. Answered by `Sealed` or `Unreadable`, but not after `Shut`.
     Seal {
         /// The file.
         id: MessageId,
@@ -218,7 +218,8 @@ pub enum FileCall {
         /// A repeated key returns the first call's message instead of a new one.
         idempotency_key: Option<String>,
     },
-    /// Hold a file back, ours or theirs, or let it go on. Answered by `Event::Done` or `Refused`.
+    /// Hold a file back, ours or theirs, or let it go on; it stays so when this process ends.
+    /// Answered by `Event::Done` once it is written down, or `Refused`.
     Pause {
         /// Names the call.
         command: crate::input::CommandId,
@@ -227,12 +228,23 @@ pub enum FileCall {
         /// Whether to hold it back.
         on: bool,
     },
-    /// Give a file up, ours or theirs. Answered by `Event::Done` or `Refused`.
+    /// Give a file up, ours or theirs. Answered by `Event::Done` once it is written down, or
+    /// `Refused`.
     Cancel {
         /// Names the call.
         command: crate::input::CommandId,
         /// The message that offers it.
         id: MessageId,
+    },
+    /// Take a file that is offered to us, whatever the policy says, or refuse it. Answered by
+    /// `Event::Done` once it is written down, or `Refused`.
+    Decide {
+        /// Names the call.
+        command: crate::input::CommandId,
+        /// The message that offers it.
+        id: MessageId,
+        /// Whether it is taken.
+        accept: bool,
     },
 }
 
@@ -302,6 +314,11 @@ pub enum Through {
 pub enum FileStage {
     /// It is offered.
     Offered,
+    /// It is offered to us, and waits until somebody decides.
+    Undecided {
+        /// Whether there is a folder to put it in.
+        folder: bool,
+    },
     /// It is wanted, and starts when the two are linked.
     Accepted,
     /// It moves; told at most four times a second.

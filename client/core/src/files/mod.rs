@@ -19,11 +19,13 @@
 //! case.
 
 pub mod io;
+pub mod now;
 pub mod ranges;
 pub mod rows;
 
 mod apart;
 mod decide;
+mod held;
 mod incoming;
 mod outgoing;
 mod parts;
@@ -48,6 +50,9 @@ use rows::{FileInKey, FileLoad};
 use seek::Seek;
 use share::Share;
 use std::collections::BTreeMap;
+
+/// What the text of a message that offers a file begins with.
+pub const OFFER_PREFIX: &str = "[file] ";
 
 /// All files on their way.
 #[derive(Debug)]

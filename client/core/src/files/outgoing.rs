@@ -17,8 +17,9 @@ use crate::state::{OutboxRow, StoreOp};
 use beeline_proto::code::ErrorCode;
 use beeline_proto::id::{DeviceFp, Label, MessageId};
 use beeline_proto::limits::MESSAGE_EXPIRY_MS;
-use beeline_proto::pb::peer::v1::{FileAccept, FileOffer, FileReason, FileState};
+use beeline_proto::pb::peer::v1::{FileAccept, FileOffer, FileReason};
 use beeline_proto::time::Now;
+use std::collections::BTreeSet;
 
 /// How far the content is from being readable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,10 +34,12 @@ enum Content {
 pub(crate) struct Outgoing {
     pub(super) row: FileOutRow,
     content: Content,
-    /// Held back by us.
-    pub(super) paused: bool,
     /// Something stands in its way at the receiver, and that was told.
     pub(super) stuck: bool,
+    /// Held back by the receiver, as it said last.
+    pub(super) theirs: bool,
+    /// Bytes written there, as far as that was told.
+    pub(super) done: Option<u64>,
 }
 
 impl Outgoing {
@@ -44,8 +47,9 @@ impl Outgoing {
         Self {
             row,
             content: Content::Shut,
-            paused: false,
             stuck: false,
+            theirs: false,
+            done: None,
         }
     }
 
@@ -96,6 +100,7 @@ impl PeerManager {
             source: file.source,
             state: FileOutState::Offered,
             reason: FileReason::Unspecified,
+            held: false,
             born_ms: row.born_ms,
         };
         self.files.out.insert(row.id, Outgoing::new(row.clone()));
@@ -162,7 +167,7 @@ impl PeerManager {
     }
 
     /// Whether a file of ours is for this user, and has not ended.
-    fn offers_to(&self, id: MessageId, label: &Label) -> bool {
+    pub(super) fn offers_to(&self, id: MessageId, label: &Label) -> bool {
         let outgoing = self.files.out.get(&id);
         outgoing.is_some_and(|o| o.row.to == *label && o.row.state != FileOutState::Ended)
     }
@@ -189,10 +194,12 @@ impl PeerManager {
         let others = self.files.share.of_file(id);
         let others = others.iter().filter(|(other, _)| *other != device);
         let turn = self.out.fresh_turn();
+        let busy = others.count() >= FILE_UPLOADS_MAX;
+        self.note_wanted(id);
         let Some(outgoing) = self.files.out.get_mut(&id) else {
             return;
         };
-        if outgoing.paused || others.count() >= FILE_UPLOADS_MAX {
+        if outgoing.row.held || busy {
             return self.say_paused(link, id, true);
         }
         outgoing.stuck = false;
@@ -226,13 +233,24 @@ impl PeerManager {
             self.out.push(Output::File(open));
         }
         let done = outgoing.row.info.done(left);
-        if outgoing.row.state == FileOutState::Offered {
-            outgoing.row.state = FileOutState::Wanted;
-            self.set_out(id);
-            self.tell_out(id, FileStage::Accepted);
-        }
         if tell {
             self.tell_out(id, FileStage::Moving { done });
+        }
+    }
+
+    /// A device wants a file of ours.
+    pub(super) fn note_wanted(&mut self, id: MessageId) {
+        let Some(outgoing) = self.files.out.get_mut(&id) else {
+            return;
+        };
+        outgoing.theirs = false;
+        if outgoing.row.state == FileOutState::Offered {
+            outgoing.row.state = FileOutState::Wanted;
+            let held = outgoing.row.held;
+            self.set_out(id);
+            if !held {
+                self.tell_out(id, FileStage::Accepted);
+            }
         }
     }
 
@@ -335,7 +353,8 @@ impl PeerManager {
         let state = self.files.out.get(&id).map(|o| o.row.state);
         let others = !self.getters(id).is_empty();
         if !others && state.is_some_and(|state| state < FileOutState::Done) {
-            self.end_out(now, id, reason, None);
+            let detail = self.who_gave_up(device, reason);
+            self.end_out(now, id, reason, detail);
         }
     }
 
@@ -390,9 +409,16 @@ impl PeerManager {
         reason: FileReason,
         detail: Option<String>,
     ) -> Option<StoreOp> {
-        for device in self.getters(id) {
+        let to = self.files.out.get(&id)?.row.to.clone();
+        let mut told: BTreeSet<DeviceFp> = self.getters(id).into_iter().collect();
+        for device in &told {
+            self.stop_sending(id, *device);
+        }
+        // Others that are not linked hear of it when they ask.
+        let linked = self.links.of_user(&to).filter(|link| link.is_ready());
+        told.extend(linked.map(|link| link.device));
+        for device in told {
             self.say_done(now, device, id, Some(reason));
-            self.stop_sending(id, device);
         }
         let outgoing = self.files.out.get_mut(&id)?;
         let ends = outgoing.row.state < FileOutState::Done;
@@ -406,30 +432,6 @@ impl PeerManager {
             state: FileOutState::Ended,
             reason,
         }))
-    }
-
-    /// Holds a file of ours back, or lets it go on: receivers ask again then.
-    pub(super) fn pause_out(&mut self, id: MessageId, on: bool) {
-        let devices = self.getters(id);
-        let Some(outgoing) = self.files.out.get_mut(&id) else {
-            return;
-        };
-        if std::mem::replace(&mut outgoing.paused, on) == on {
-            return;
-        }
-        let to = outgoing.row.to.clone();
-        let linked: Vec<LinkId> = self.links.of_user(&to).map(|link| link.id).collect();
-        for link in linked {
-            self.say_paused(link, id, on);
-        }
-        for device in devices {
-            self.stop_sending(id, device);
-        }
-        let stage = match on {
-            true => FileStage::Paused { by_us: true },
-            false => FileStage::Accepted,
-        };
-        self.tell_out(id, stage);
     }
 
     /// Files of ours that nobody took for a month.
@@ -453,16 +455,6 @@ impl PeerManager {
             self.tell_out(id, FileStage::Interrupted);
             self.shut_if_idle(id);
         }
-    }
-
-    /// Says on a link that a file is held back, or not any more.
-    pub(super) fn say_paused(&mut self, link: LinkId, id: MessageId, paused: bool) {
-        let state = FileState {
-            offer_id: id.to_vec(),
-            paused,
-            ..FileState::default()
-        };
-        self.say_file_state(link, state);
     }
 }
 

@@ -1,5 +1,5 @@
 //! Chunks of a file for us that come in parts, because they come through others. A part is some
-//! bytes of a sealed chunk, which are the same whoever carries them and however often they are sent:
+//! bytes of a sealed chunk, the same whoever carries them and however often they are sent:
 //! so parts are taken in any order, and again, and nothing is believed of a chunk before all of it
 //! is here and opens.
 

@@ -40,11 +40,12 @@ impl PeerManager {
     /// A device asks through others for chunks of a file of ours.
     pub(super) fn relay_file_to(&mut self, now: Now, key: RelayKey, way: Way, wanted: Ranges) {
         let (id, device) = key;
+        self.note_wanted(id);
         let Some(outgoing) = self.files.out.get(&id) else {
             return;
         };
         // A link takes over: what was asked for before it came is late, or played again.
-        if self.links.ready_to(device).is_some() || outgoing.paused {
+        if self.links.ready_to(device).is_some() || outgoing.row.held {
             return self.out.counters.count("file-relay-unneeded");
         }
         let left = wanted.len();
@@ -227,13 +228,21 @@ impl PeerManager {
         }
     }
 
+    /// Through whom a file of ours goes, where it goes through others alone.
+    pub(super) fn out_through(&self, id: MessageId) -> Option<Through> {
+        let apart = self.files.share.of_file(id).is_empty();
+        let way = self.files.relays.way(id).filter(|_| apart);
+        way.and_then(|way| self.through(way))
+    }
+
     /// Tells of a file of ours.
     pub(super) fn tell_out(&mut self, id: MessageId, stage: FileStage) {
         let moving = matches!(stage, FileStage::Moving { .. });
-        let apart = moving && self.files.share.of_file(id).is_empty();
-        let way = self.files.relays.way(id).filter(|_| apart);
-        let through = way.and_then(|way| self.through(way));
-        if let Some(outgoing) = self.files.out.get(&id) {
+        let through = self.out_through(id).filter(|_| moving);
+        if let Some(outgoing) = self.files.out.get_mut(&id) {
+            if let FileStage::Moving { done } = stage {
+                outgoing.done = Some(done);
+            }
             let told = outgoing.told(stage, through);
             self.out.event(Event::File(told));
         }

@@ -1,7 +1,7 @@
 //! What is heard of files: from the driver, from the other side, and of links that come and go.
 
 use super::incoming::Incoming;
-use super::io::{FileEvent, FileStage};
+use super::io::FileEvent;
 use super::rows::FileInKey;
 use crate::input::LinkId;
 use crate::intake::Opened;
@@ -85,37 +85,14 @@ impl PeerManager {
         if state.closed {
             return self.close_in(now, key);
         }
-        self.on_in_paused(now, key, state.paused);
+        if self.files.incoming.contains_key(&key) {
+            return self.on_in_paused(now, key, state.paused);
+        }
         if state.paused {
             let reason = FileReason::try_from(state.reason).unwrap_or(FileReason::Unspecified);
-            self.on_out_paused(id, device, reason);
+            self.on_out_paused(now, id, link, reason);
         } else {
             self.on_file_written(now, (id, device), state.written);
-        }
-    }
-
-    /// A receiver holds a file of ours back, or cannot take it now; it asks again.
-    fn on_out_paused(&mut self, id: MessageId, device: DeviceFp, reason: FileReason) {
-        let gets = self.files.share.of_file(id);
-        let gets = gets.iter().any(|(other, _)| *other == device);
-        if gets {
-            self.stop_sending(id, device);
-        }
-        if reason == FileReason::Unspecified {
-            if gets {
-                self.tell_out(id, FileStage::Paused { by_us: false });
-            }
-            return;
-        }
-        let Some(label) = self.contacts.of_device(device).map(|c| &c.row.label) else {
-            return;
-        };
-        let outgoing = self.files.out.get_mut(&id);
-        let outgoing = outgoing.filter(|o| o.row.to == *label && !o.stuck);
-        if let Some(outgoing) = outgoing {
-            outgoing.stuck = true;
-            let detail = None;
-            self.tell_out(id, FileStage::Waiting { reason, detail });
         }
     }
 

@@ -131,6 +131,8 @@ pub struct FileOutRow {
     pub state: FileOutState,
     /// Why it ended.
     pub reason: FileReason,
+    /// Held back by us.
+    pub held: bool,
     /// When it was offered, on the steady clock.
     pub born_ms: u64,
 }
@@ -201,6 +203,8 @@ pub struct FileInRow {
     pub reason: FileReason,
     /// Where it is, once it is done: the driver's own word for it.
     pub path: String,
+    /// Held back by us.
+    pub held: bool,
     /// Whether the offering device knows what came of it.
     pub told: bool,
     /// When the offer came, on the steady clock.
@@ -233,6 +237,13 @@ pub enum FileOp {
         /// Why it ended.
         reason: FileReason,
     },
+    /// Hold a file of ours back, or let it go on.
+    HoldOut {
+        /// The file.
+        id: MessageId,
+        /// Whether it is held back.
+        on: bool,
+    },
     /// Insert a file for us, if the message that offers it is there with this hash, and the file is
     /// not.
     AddIn(FileInRow),
@@ -247,6 +258,13 @@ pub enum FileOp {
         /// Where it is, once it is done.
         path: String,
     },
+    /// Hold a file for us back, or let it go on.
+    HoldIn {
+        /// The file.
+        key: FileInKey,
+        /// Whether it is held back.
+        on: bool,
+    },
     /// The offering device knows what came of a file for us.
     ToldIn(FileInKey),
 }
@@ -255,7 +273,9 @@ impl FileOp {
     /// Whether what it records is in force already, so that a failed write must be repeated.
     pub(crate) fn in_force(&self) -> bool {
         match self {
-            Self::SetOut { .. } | Self::ToldIn(_) => true,
+            Self::SetOut { .. } | Self::HoldOut { .. } | Self::HoldIn { .. } | Self::ToldIn(_) => {
+                true
+            }
             // That it is done is written again where its answer is handled.
             Self::SetIn { state, .. } => *state != FileInState::Done,
             Self::AddOut(_) | Self::AddIn(_) => false,

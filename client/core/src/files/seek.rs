@@ -43,7 +43,7 @@ impl PeerManager {
 
     /// After a start: devices that had asked for a file of ours may not know that we are back.
     pub(super) fn seek_receivers(&mut self, now: Now) {
-        let wanted = |o: &&Outgoing| o.row.state == FileOutState::Wanted;
+        let wanted = |o: &&Outgoing| o.row.state == FileOutState::Wanted && !o.row.held;
         let users: Vec<Label> = {
             let wanted = self.files.out.values().filter(wanted);
             wanted.map(|o| o.row.to.clone()).collect()
@@ -63,7 +63,10 @@ impl PeerManager {
         }
         let user = self.contacts.of_device(device).map(|c| &c.row.label);
         let wanted = |o: &Outgoing| {
-            o.row.state == FileOutState::Wanted && !o.paused && Some(&o.row.to) == user
+            o.row.state == FileOutState::Wanted
+                && !o.row.held
+                && !o.theirs
+                && Some(&o.row.to) == user
         };
         self.files.out.values().any(wanted)
     }

@@ -55,6 +55,16 @@ impl MemoryStore {
                     (row.state, row.reason) = (*state, *reason);
                 }
             }
+            FileOp::HoldOut { id, on } => {
+                if let Some(row) = self.files.out.get_mut(id) {
+                    row.held = *on;
+                }
+            }
+            FileOp::HoldIn { key, on } => {
+                if let Some(row) = self.files.incoming.get_mut(key) {
+                    row.held = *on;
+                }
+            }
             FileOp::AddIn(row) => {
                 let key = (row.device, row.id);
                 let offer = self.inbox.get(&key).map(|(offer, _)| offer.hash);

@@ -79,6 +79,8 @@ pub struct Node {
     pub frame_len_max: Option<usize>,
     /// Which files it takes.
     pub files: Option<FilePolicy>,
+    /// Whether a person is asked about the others.
+    pub files_ask: bool,
     /// The bytes of files, as its driver has them.
     pub disk: Disk,
     /// How far its clock is off, milliseconds; may change at any time.
@@ -113,6 +115,7 @@ impl Node {
             keep: Keep::default(),
             frame_len_max: None,
             files: None,
+            files_ask: false,
             disk: Disk::default(),
             wall_skew_ms: 0,
             boot: 0,
@@ -174,6 +177,7 @@ impl Node {
             can_store: self.can_store,
             keep: self.keep,
             files: self.files.clone(),
+            files_ask: self.files_ask,
             frame_len_max: self.frame_len_max.unwrap_or(usual.frame_len_max),
             ..usual
         };

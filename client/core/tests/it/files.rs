@@ -152,7 +152,8 @@ fn without_a_place_for_files_an_offer_waits_for_one() {
     world.start(carol);
     world.send_file(alice, "carol", "letter", 5 * MIB);
     world.drive(60_000);
-    assert_eq!(stages(&world, carol), [FileStage::Offered]);
+    let undecided = FileStage::Undecided { folder: false };
+    assert_eq!(stages(&world, carol), [FileStage::Offered, undecided]);
     assert_eq!(world.node(alice).count(DeliveryState::Delivered), 1);
     world.crash(carol);
     world.node_mut(carol).files = anything();

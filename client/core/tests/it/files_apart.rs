@@ -247,7 +247,7 @@ fn a_relay_that_carries_no_files_is_passed_over() {
     assert!(world.drive_until(5_000, heard));
 }
 
-/// Whatever relays do with parts, and with what is said about them, the file arrives whole or waits.
+/// Whatever relays do with parts, and with what is said of them, the file arrives whole or waits.
 #[test]
 fn relays_that_drop_repeat_reorder_and_replay_do_no_harm() {
     for seed in 0..30 {

@@ -138,7 +138,8 @@ fn an_offer_the_sender_never_made_or_lost_ends_with_its_reason() {
     world.start(carol);
     world.send_file(alice, "carol", "forgotten", 5 * MIB);
     world.drive(5_000);
-    assert_eq!(stages(&world, carol), [FileStage::Offered]);
+    let undecided = FileStage::Undecided { folder: false };
+    assert_eq!(stages(&world, carol), [FileStage::Offered, undecided]);
     // As after a backup from before it was offered was put back.
     for id in [alice, carol] {
         world.crash(id);

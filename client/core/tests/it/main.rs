@@ -11,6 +11,7 @@ mod devices;
 mod files;
 mod files_apart;
 mod files_chance;
+mod files_held;
 mod files_lies;
 mod files_stuck;
 mod first;

@@ -1,6 +1,6 @@
 //! The answer to `why`: a message's life as lines, with who keeps a copy of it.
 
-use super::super::line::{AboutPart, KeeperPart, Line, WhyLine};
+use super::super::line::{AboutPart, FilePart, KeeperPart, Line, WhyLine};
 use super::super::reason::in_words;
 use super::{at, state_word};
 use beeline::report::{HistoryItem, Story, StoryKeeper, StoryStep};
@@ -95,6 +95,7 @@ fn about(story: &Story) -> AboutPart {
         device: item.sent_by.map(|device| device.short().to_string()),
         reason: item.reason.clone().or_else(|| still_why(story)),
         at: at(item.at_ms),
+        file: item.file.as_ref().map(FilePart::from),
     }
 }
 
@@ -128,6 +129,7 @@ mod tests {
                 reason: None,
                 sent_by,
                 missing: 0,
+                file: None,
             },
             steps,
             keepers: Vec::new(),

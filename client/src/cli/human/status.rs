@@ -44,6 +44,9 @@ pub(super) fn render_status(line: &StatusLine, style: Style) -> String {
     {
         rows.push(("privacy", format!("--ice {}", safe(mode))));
     }
+    if !line.files.is_empty() {
+        rows.push(("files", files_state(line)));
+    }
     if line.kept > 0 || line.kept_bytes_max > 0 {
         rows.push(("keeps", kept_state(line)));
     }
@@ -69,6 +72,22 @@ pub(super) fn render_status(line: &StatusLine, style: Style) -> String {
         .iter()
         .map(|(name, value)| format!("{name:<13}{value}"));
     rows.collect::<Vec<_>>().join("\n")
+}
+
+/// What there is of files, and where to read more.
+fn files_state(line: &StatusLine) -> String {
+    let files = &line.files;
+    let counts = [
+        (files.moving, "under way"),
+        (files.waiting, "waiting"),
+        (files.paused, "held back"),
+        (files.undecided, "for you to accept or reject"),
+    ];
+    let some = counts.iter().filter(|(count, _)| *count > 0);
+    let words: Vec<String> = some
+        .map(|(count, what)| format!("{count} {what}"))
+        .collect();
+    format!("{}: beeline files", words.join(", "))
 }
 
 /// What is kept for others, and how full that makes the space.

@@ -56,6 +56,9 @@ pub(crate) struct StatusLine {
     pub(crate) outbox: u64,
     /// Messages for us that nobody was shown yet.
     pub(crate) unshown: u64,
+    /// Files under way and waiting.
+    #[serde(default, skip_serializing_if = "FilesPart::is_empty")]
+    pub(crate) files: FilesPart,
     /// Parcels kept for members that are away.
     #[serde(default)]
     pub(crate) kept: u64,
@@ -71,6 +74,27 @@ pub(crate) struct StatusLine {
     /// How often what was refused since the start, by kind.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) refused: BTreeMap<String, u64>,
+}
+
+/// Files under way and waiting, in numbers; each is counted once.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct FilesPart {
+    /// They move now.
+    pub(crate) moving: u64,
+    /// They wait for something.
+    pub(crate) waiting: u64,
+    /// Somebody holds them back.
+    pub(crate) paused: u64,
+    /// They are offered to us, and wait for accept or reject.
+    pub(crate) undecided: u64,
+}
+
+impl FilesPart {
+    /// Whether there are none.
+    pub(crate) fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// A coordinator, and how it stands with us.
