@@ -14,12 +14,19 @@ use client_core::files::rows::FileInKey;
 use client_core::input::LinkId;
 use std::collections::BTreeMap;
 use std::io;
+use std::path::PathBuf;
 use tokio::sync::mpsc;
 
 /// What the thread is told.
 pub(super) enum InWork {
     /// Make ready to write.
     Prepare { key: FileInKey, offer: Box<Offer> },
+    /// Write a small file that came with its offer.
+    Put {
+        key: FileInKey,
+        offer: Box<Offer>,
+        content: Vec<u8>,
+    },
     /// Write what comes on this link.
     Take { key: FileInKey, link: LinkId },
     /// Drop what comes.
@@ -107,6 +114,18 @@ impl Receiving {
                     Err(error) => failed(key, &error),
                 };
                 self.report(event).await;
+            }
+            InWork::Put {
+                key,
+                offer,
+                content,
+            } => {
+                let inbox = self.inbox.clone();
+                let put = move || {
+                    let inbox = inbox.ok_or(FilesError::Incomplete)?;
+                    inbox.put(&offer, content)
+                };
+                self.place(key, put).await;
             }
             InWork::Take { key, link } => {
                 let new = Taking { key, unsaid: 0 };
@@ -228,16 +247,24 @@ impl Receiving {
         let Some(mut part) = self.parts.remove(&key) else {
             return;
         };
+        self.place(key, move || part.sink.finish()).await;
+    }
+
+    /// Puts a file in its place, on a thread of its own: it is synced there.
+    async fn place(
+        &self,
+        key: FileInKey,
+        finish: impl FnOnce() -> Result<PathBuf, FilesError> + Send + 'static,
+    ) {
         let reports = self.reports.clone();
         let finish = move || {
-            let event = match part.sink.finish() {
+            let event = match finish() {
                 Ok(path) => FileEvent::Finished {
                     key,
                     path: path.display().to_string(),
                 },
                 Err(error) => failed(key, &error),
             };
-            drop(part);
             // Nobody listening is how a client shuts down.
             let _ = reports.blocking_send(event);
         };

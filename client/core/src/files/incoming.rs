@@ -86,7 +86,15 @@ impl Incoming {
     /// Whether a link to its sender would help.
     pub(super) fn wants_link(&self) -> bool {
         let wanted = self.row.state == FileInState::Accepted;
-        wanted && self.stage == Stage::Idle && !self.row.held && !self.theirs
+        let idle = self.stage == Stage::Idle && !self.row.held;
+        wanted && idle && !self.theirs && !self.row.info.is_small()
+    }
+
+    /// Whether it is here and only needs its place.
+    fn wants_place(&self) -> bool {
+        let wanted = self.row.state == FileInState::Accepted;
+        let idle = self.stage == Stage::Idle && !self.row.held;
+        wanted && idle && self.row.info.is_small()
     }
 
     /// Whether we make its sender wait.
@@ -103,6 +111,7 @@ impl Incoming {
             name: self.row.info.name.clone(),
             size: self.row.info.size,
             files: self.row.info.files,
+            small: self.row.info.is_small(),
             stage,
         }
     }
@@ -126,8 +135,11 @@ impl PeerManager {
         let Some(incoming) = self.files.incoming.get_mut(&key) else {
             return;
         };
-        let may = incoming.wants_link() && self.me.config.files.is_some() && !self.draining;
-        if !may {
+        let may = self.me.config.files.is_some() && !self.draining;
+        if may && !full && incoming.wants_place() {
+            return self.put(key);
+        }
+        if !may || !incoming.wants_link() {
             return;
         }
         let Some(link) = self.links.ready_to(key.0) else {
@@ -143,9 +155,20 @@ impl PeerManager {
         self.out.push(Output::File(prepare));
     }
 
+    /// What came with its offer is put in its place.
+    fn put(&mut self, key: FileInKey) {
+        if let Some(incoming) = self.files.incoming.get_mut(&key) {
+            incoming.stage = Stage::Finishing;
+            incoming.due_ms = None;
+            let info = incoming.row.info.clone();
+            self.out.push(Output::File(FileCommand::Put { key, info }));
+        }
+    }
+
     /// Others may have waited for their turn.
     pub(super) fn start_waiting(&mut self, now: Now) {
-        let waiting = self.files.incoming.values().filter(|i| i.wants_link());
+        let waits = |i: &&Incoming| i.wants_link() || i.wants_place();
+        let waiting = self.files.incoming.values().filter(waits);
         for key in waiting.map(|i| i.key()).collect::<Vec<_>>() {
             self.start_incoming(now, key);
         }
@@ -308,6 +331,7 @@ impl PeerManager {
         let path = Some(incoming.row.path.clone());
         self.out.push(Output::File(FileCommand::Forget { key }));
         self.tell_in(&key, FileStage::Done { path });
+        self.drop_content(&key);
         self.say_end(now, key);
         self.start_waiting(now);
     }
@@ -346,8 +370,16 @@ impl PeerManager {
             self.out.push(Output::File(FileCommand::Discard { key }));
         }
         self.tell_in(&key, FileStage::Ended { reason, detail });
+        self.drop_content(&key);
         self.say_end(now, key);
         self.start_waiting(now);
+    }
+
+    /// What a small file was is not needed any more; the store drops it with the file's end.
+    fn drop_content(&mut self, key: &FileInKey) {
+        if let Some(incoming) = self.files.incoming.get_mut(key) {
+            incoming.row.info.content = None;
+        }
     }
 
     /// The sender knows what came of a file for us: nothing is left to do.

@@ -115,6 +115,9 @@ impl PeerManager {
                 },
                 None,
             ),
+            Stage::Idle if row.info.is_small() && folder => {
+                (FileStage::Accepted, Some(FileWait::Turn))
+            }
             Stage::Idle if !folder => (FileStage::Accepted, Some(FileWait::Folder)),
             Stage::Idle if incoming.theirs => (FileStage::Paused { by_us: false }, None),
             Stage::Idle if self.links.ready_to(row.device).is_none() => {

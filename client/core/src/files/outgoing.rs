@@ -58,6 +58,7 @@ impl Outgoing {
             name: self.row.info.name.clone(),
             size: self.row.info.size,
             files: self.row.info.files,
+            small: self.row.info.is_small(),
             stage,
         }
     }
@@ -116,6 +117,7 @@ impl PeerManager {
             list_len: info.list_len,
             files: info.files,
             timestamp: row.queued_ms / 1_000,
+            content: info.content.as_ref().map(|content| content.0.to_vec()),
         })
     }
 
@@ -356,6 +358,9 @@ impl PeerManager {
             self.set_out(id);
             self.tell_out(id, FileStage::Done { path: None });
         }
+        if let Some(outgoing) = self.files.out.get_mut(&id) {
+            outgoing.row.info.content = None;
+        }
         self.stop_sending(id, device);
     }
 
@@ -445,6 +450,7 @@ fn file_info(file: &FileSource, key: [u8; 32]) -> FileInfo {
         chunk_size: file.chunk_size,
         list_len: file.list_len,
         files: file.files,
+        content: file.content.clone(),
     }
 }
 

@@ -8,7 +8,7 @@ use super::{Happening, World, label};
 use crate::files::io::{FileCall, FileCommand, FileEvent, FileSource};
 use crate::files::ranges::Ranges;
 use crate::files::rows::{
-    FileInKey, FileInRow, FileInfo, FileLoad, FileOp, FileOutRow, FileOutState,
+    FileInKey, FileInRow, FileInfo, FileLoad, FileOp, FileOutRow, FileOutState, SmallFile,
 };
 use crate::input::{Command, CommandId, Input, LinkId};
 use beeline_proto::id::{MessageId, sha256};
@@ -52,6 +52,9 @@ impl MemoryStore {
             FileOp::SetOut { id, state, reason } => {
                 if let Some(row) = self.files.out.get_mut(id) {
                     (row.state, row.reason) = (*state, *reason);
+                    if *state >= FileOutState::Done {
+                        row.info.content = None;
+                    }
                 }
             }
             FileOp::HoldOut { id, on } => {
@@ -81,6 +84,9 @@ impl MemoryStore {
                 if let Some(row) = self.files.incoming.get_mut(key) {
                     (row.state, row.reason) = (*state, *reason);
                     row.path.clone_from(path);
+                    if state.is_over() {
+                        row.info.content = None;
+                    }
                 }
             }
             FileOp::ToldIn(key) => {
@@ -171,7 +177,32 @@ impl World {
             chunk_size: 64 * 1024,
             list_len: 0,
             files: 0,
+            content: None,
         };
+        self.offer_file(id, command, to, file);
+        command
+    }
+
+    /// Offers a small file, which travels in its offer.
+    pub fn send_small_file(&mut self, id: NodeId, to: &str, name: &str, size: u64) -> CommandId {
+        self.counter += 1;
+        let command = CommandId(self.counter);
+        let content = vec![7; usize::try_from(size).expect("it is small")];
+        let file = FileSource {
+            source: name.to_owned(),
+            name: name.to_owned(),
+            size,
+            root: sha256(&content),
+            chunk_size: 64 * 1024,
+            list_len: 0,
+            files: 0,
+            content: Some(SmallFile::new(content)),
+        };
+        self.offer_file(id, command, to, file);
+        command
+    }
+
+    fn offer_file(&mut self, id: NodeId, command: CommandId, to: &str, file: FileSource) {
         let call = FileCall::Send {
             command,
             to: label(to),
@@ -179,7 +210,6 @@ impl World {
             idempotency_key: None,
         };
         self.input(id, Input::Command(Command::File(call)));
-        command
     }
 
     /// Gives a file up, or holds it back.
@@ -229,6 +259,7 @@ impl World {
                 disk.taking.insert((key, link));
             }
             FileCommand::Leave { key } => disk.taking.retain(|(other, _)| *other != key),
+            FileCommand::Put { key, info } => self.put(id, key, &info),
             FileCommand::Finish { key } => self.finish(id, key),
             FileCommand::Discard { key } => {
                 disk.parts.remove(&key);
@@ -364,6 +395,26 @@ impl World {
             left: part.missing.len(),
         };
         self.report(id, 0, event);
+    }
+
+    fn put(&mut self, id: NodeId, key: FileInKey, info: &FileInfo) {
+        let disk = &mut self.nodes[id.0].disk;
+        let content = info.content.as_ref().expect("only a small one is put");
+        let good = sha256(&content.0) == info.root;
+        let event = match (disk.fault, good) {
+            (None, true) => {
+                disk.done.insert(key, info.root);
+                let path = info.name.clone();
+                FileEvent::Finished { key, path }
+            }
+            (None, false) => FileEvent::Failed {
+                key,
+                reason: FileReason::Corrupt,
+                detail: "a forged content".to_owned(),
+            },
+            (fault, _) => failed(key, fault),
+        };
+        self.report(id, 1, event);
     }
 
     fn finish(&mut self, id: NodeId, key: FileInKey) {

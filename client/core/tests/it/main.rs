@@ -11,6 +11,7 @@ mod devices;
 mod files;
 mod files_chance;
 mod files_held;
+mod files_small;
 mod first;
 mod flood;
 mod glare;
