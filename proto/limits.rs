@@ -164,6 +164,10 @@ pub const FILE_FRAME_LEN_MAX: usize = FILE_CHUNK_LEN_MAX as usize + FILE_PROOF_M
 /// The name a file is offered under, bytes: the longest name most file systems have.
 pub const FILE_NAME_LEN_MAX: usize = 255;
 
+/// A file that travels whole in its offer, bytes: with the longest name it stays under
+/// [`PAYLOAD_LEN_MAX`], so a parcel carries it.
+pub const SMALL_FILE_LEN_MAX: u32 = 12 * 1024;
+
 /// Files of one folder: its list is held in memory on both sides.
 pub const FOLDER_FILES_MAX: usize = 65_536;
 
@@ -182,6 +186,7 @@ pub const FILE_RANGES_MAX: usize = 512;
 const _: () = assert!(FILE_LEN_MAX == FILE_CHUNKS_MAX as u64 * FILE_CHUNK_LEN_MAX as u64);
 const _: () = assert!(1 << FILE_PROOF_MAX == FILE_CHUNKS_MAX);
 const _: () = assert!(TEXT_LEN_MAX + 2_000 <= PAYLOAD_LEN_MAX);
+const _: () = assert!(SMALL_FILE_LEN_MAX as usize + FILE_NAME_LEN_MAX + 512 <= PAYLOAD_LEN_MAX);
 const _: () = assert!(DESCRIPTOR_LEN_MAX + 360 + 2_410 + 9 <= CHAIN_LEN_MAX);
 const _: () = assert!(ENVELOPE_LEN_MAX + 512 <= PARCEL_LEN_MAX);
 const _: () = assert!(PARCEL_LEN_MAX + 256 <= FRAME_LEN_DEFAULT);

@@ -18,7 +18,9 @@ CREATE TABLE files_out (
     -- Held back by us.
     held       INTEGER NOT NULL,
     -- On the steady clock.
-    born_ms    INTEGER NOT NULL
+    born_ms    INTEGER NOT NULL,
+    -- The whole of a small file, until it is over.
+    content    BLOB
 ) STRICT;
 CREATE INDEX files_out_open ON files_out (state) WHERE state <> 'ended';
 
@@ -47,6 +49,8 @@ CREATE TABLE files_in (
     told         INTEGER NOT NULL,
     -- On the steady clock.
     born_ms      INTEGER NOT NULL,
+    -- The whole of a small file, until it is over.
+    content      BLOB,
     PRIMARY KEY (device_fp, id)
 ) STRICT;
 CREATE INDEX files_in_open ON files_in (told) WHERE told = 0;

@@ -329,6 +329,7 @@ fn kept_and_filed() -> Vec<Sample> {
         list_len: 300,
         files: 2,
         timestamp: 1_800_000_000,
+        content: None,
     };
     let accept = peer::FileAccept {
         context: world::ordered_context(fp(world::ALICE), 0),

@@ -36,8 +36,12 @@ impl Scene {
     /// A file of so many bytes, no two chunks the same.
     fn file(&self, name: &str, len: usize) -> String {
         let path = self.dir.path().join(name);
-        let words = (0u64..).flat_map(|n| n.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes());
-        let bytes: Vec<u8> = words.take(len).collect();
+        let mut bytes = vec![7; len];
+        for (n, chunk) in (0u64..).zip(bytes.chunks_mut(4_096)) {
+            let number = n.to_le_bytes();
+            let fits = number.len().min(chunk.len());
+            chunk[..fits].copy_from_slice(&number[..fits]);
+        }
         std::fs::write(&path, bytes).expect("written");
         path.to_str().expect("words").to_owned()
     }
@@ -276,6 +280,46 @@ async fn an_offer_without_a_folder_waits_and_is_taken_by_hand() {
     let mut listen = scene.carol.listening(&others).await;
     listen.until("the file", is_state(&id, "done")).await;
     run.until("that it is through", is_state(&id, "done")).await;
+    for running in [run, listen] {
+        running.terminate().await.expect_code(0);
+    }
+}
+
+#[tokio::test]
+async fn a_small_file_is_kept_by_others_and_comes_without_its_sender() {
+    let served = Served::start_with(&[]).await;
+    let alice = Home::joined(served.invite(), "alice", &[]).await;
+    let carol = Home::joined(served.invite(), "carol", &[]).await;
+    let dir = tempfile::tempdir().expect("a directory");
+    let (path, inbox) = (dir.path().join("note.txt"), dir.path().join("in"));
+    std::fs::write(&path, "Dear Carol").expect("written");
+    let [path, inbox] = [&path, &inbox].map(|path| path.to_str().expect("words").to_owned());
+    // The two have met, and she goes.
+    let listen = carol.listening(&[]).await;
+    alice.run(&["send", "carol", "hello"]).await.expect_code(0);
+    listen.terminate().await.expect_code(0);
+    let mut send = alice.start(&["send-file", "carol", &path, "--timeout", "2m"]);
+    send.state("stored").await;
+    signal(send.pid(), "INT").await;
+    let sent = send.end().await;
+    sent.expect_code(3);
+    // What was offered is what Carol gets, whatever becomes of the file, while Alice is away.
+    std::fs::write(&path, "Nothing").expect("written");
+    let mut listen = carol.listening(&["--files", &inbox]).await;
+    let done = |line: &Value| line["event"] == "file" && line["state"] == "done";
+    let line = listen.until("the file", done).await;
+    let saved = PathBuf::from(line["path"].as_str().expect("a path"));
+    assert_eq!(std::fs::read(&saved).expect("read"), b"Dear Carol");
+    let mode = std::os::unix::fs::PermissionsExt::mode(
+        &std::fs::metadata(&saved)
+            .expect("it is there")
+            .permissions(),
+    );
+    assert_eq!(mode & 0o777, 0o600);
+    assert_eq!(parts(saved.parent().expect("the folder")), 0);
+    // And Alice hears of it when she is back.
+    let mut run = alice.start(&["run"]);
+    run.until("that she has it", done).await;
     for running in [run, listen] {
         running.terminate().await.expect_code(0);
     }

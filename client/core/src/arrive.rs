@@ -181,6 +181,9 @@ impl PeerManager {
             told: false,
             born_ms,
         });
+        // The content is kept with its file, and dropped with it.
+        let small = file.as_ref().is_some_and(|file| file.info.is_small());
+        let envelope = if small { Vec::new() } else { said.envelope };
         let row = InboxRow {
             id,
             device: from,
@@ -189,7 +192,7 @@ impl PeerManager {
             hash: said.hash,
             incarnation: context.incarnation,
             seq: context.seq,
-            envelope: said.envelope,
+            envelope,
             text: said.text,
             path: way.path(),
             sent_at_ms: said

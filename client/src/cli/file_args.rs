@@ -19,7 +19,8 @@ Examples:
 
 The recipient decides before anything is sent: it runs `listen --files DIR` or `run --files DIR`.
 Each file is checked piece by piece as it arrives and gets its name when it is whole; nothing is
-overwritten. A folder is sent as one. What is interrupted, by either side, goes on where it was
+overwritten. A folder is sent as one. A file of at most 12 KiB travels like a message: if the
+recipient is away, other members keep it, sealed, and it arrives without you. What is interrupted, by either side, goes on where it was
 whenever this home is online; leave the file where it is, and as it is, until then. Files travel
 only over a link between the two devices, and nobody on the way can read them.
 
@@ -31,8 +32,8 @@ a second while one moves, and the last line {\"event\":\"files\",\"sent\":N,\"by
 \"waiting\":N,\"elapsedMs\":N}.
 
 Exit codes: 0 all arrived; 1 one was refused or came to nothing; when nothing moved for the timeout,
-3 if all that is left is offered and its offer stored with other members, else 4; 4 where Ctrl-C
-left some in the outbox.")]
+or Ctrl-C came, 3 if other members keep the offers of all that is left, or the recipient has its small
+files and has not taken them yet, else 4.")]
 pub(crate) struct SendFileArgs {
     /// The recipient's user id
     #[arg(value_name = "USER", value_parser = units::label)]

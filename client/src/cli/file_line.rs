@@ -28,6 +28,9 @@ pub(crate) struct FileLine {
     /// How many files a folder holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) files: Option<u32>,
+    /// It travels in its offer: it is delivered, and kept by others, as a message is.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) small: bool,
     /// `offered`, `undecided`, `accepted`, `moving`, `paused`, `waiting`, `interrupted`, `done` or
     /// `ended`.
     pub(crate) state: String,
@@ -77,6 +80,7 @@ impl From<&FileTold> for FileLine {
                 Some(Through::Peer(user)) => Some(user.to_string()),
                 Some(Through::Server) | None => None,
             },
+            small: told.small,
             ..Self::default()
         };
         let state = |state: &str| state.to_owned();
@@ -327,6 +331,7 @@ mod tests {
             name: "a\u{1b}[2J.txt".to_owned(),
             size: 2_000,
             files: 0,
+            small: false,
             stage,
             through: None,
         }

@@ -5,6 +5,7 @@ use super::file_line::RELAYED;
 use super::human::safe;
 use super::line::{FileLine, Line};
 use super::print::Printer;
+use super::tries::Tries;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{IsTerminal as _, Write as _};
@@ -21,13 +22,14 @@ pub(crate) struct View {
     /// Files of which it was said that others hand them on.
     relayed: BTreeSet<String>,
     tally: Tally,
+    tries: Tries,
 }
 
 /// What was shown of files of ours.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
-    /// On their way, by their ids.
-    pub(crate) open: BTreeSet<String>,
+    /// On their way, by their ids; whether others, or the recipient, have what can go ahead.
+    pub(crate) open: BTreeMap<String, bool>,
     /// How many arrived.
     pub(crate) sent: u64,
     /// Bytes of those.
@@ -38,6 +40,12 @@ pub(crate) struct Tally {
 
 impl Tally {
     fn note(&mut self, line: &Line) {
+        if let Line::State(state) = line
+            && matches!(state.state.as_str(), "stored" | "delivered")
+            && let Some(stored) = self.open.get_mut(&state.id)
+        {
+            *stored = true;
+        }
         let Line::File(file) = line else {
             return;
         };
@@ -51,7 +59,7 @@ impl Tally {
             }
             "ended" => self.failed += 1,
             _ => {
-                self.open.insert(file.id.clone());
+                self.open.entry(file.id.clone()).or_insert(false);
                 return;
             }
         }
@@ -77,6 +85,7 @@ impl View {
             bars,
             relayed: BTreeSet::new(),
             tally,
+            tries: Tries::default(),
         }
     }
 
@@ -110,6 +119,9 @@ impl View {
 
     async fn show_one(&mut self, line: Line) -> Result<(), Failure> {
         self.tally.note(&line);
+        if !self.printer.is_json() && !self.tries.is_news(&line) {
+            return Ok(());
+        }
         let moving = matches!(&line, Line::File(file) if file.state == "moving");
         let Some(bars) = self.bars.clone() else {
             // Without a terminal nobody watches it move; scripts may.
@@ -161,6 +173,7 @@ fn bar_of(file: &FileLine) -> ProgressBar {
 
 #[cfg(test)]
 mod tests {
+    use super::super::line::StateLine;
     use super::*;
 
     #[test]
@@ -187,7 +200,13 @@ mod tests {
             }));
         }
         assert_eq!((tally.sent, tally.bytes, tally.failed), (1, 9, 1));
-        assert!(tally.open.len() == 1 && tally.open.contains("c"));
+        assert_eq!(tally.open, BTreeMap::from([("c".to_owned(), false)]));
+        tally.note(&Line::State(StateLine {
+            id: "c".to_owned(),
+            state: "stored".to_owned(),
+            ..StateLine::default()
+        }));
+        assert_eq!(tally.open, BTreeMap::from([("c".to_owned(), true)]));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! nothing, or nothing moves any more. The same code serves other processes through the socket.
 
 use super::args::SendFileArgs;
+use super::deliver::line_of;
 use super::fail::{Exit, Failure};
 use super::file_line::{FileLine, FilesLine};
 use super::file_meter::Meter;
@@ -117,7 +118,8 @@ async fn interrupted(
     began: Instant,
 ) -> Result<Exit, Failure> {
     let tally = view.tally();
-    let (left, first) = (tally.open.len(), tally.open.first().cloned());
+    let (left, first) = (tally.open.len(), tally.open.keys().next().cloned());
+    let stored = tally.open.values().all(|stored| *stored);
     let known = left as u64 + tally.sent + tally.failed;
     let unoffered = (order.paths.len() as u64).saturating_sub(known);
     let line = FilesLine {
@@ -141,6 +143,7 @@ async fn interrupted(
     }
     Ok(match left {
         0 => Exit::Error,
+        _ if stored => Exit::Stored,
         _ => Exit::Queued,
     })
 }
@@ -185,8 +188,10 @@ struct Sending {
     meter: Meter,
     /// `Some(true)` once it arrived, `Some(false)` once it came to nothing.
     over: Option<bool>,
-    /// Members keep its offer for the recipient.
+    /// Members keep its offer for the recipient; of a small file, or the recipient has it.
     stored: bool,
+    /// It travels in its offer.
+    small: bool,
 }
 
 /// Offers the files of an order, and tells of them until they are over or nothing moves.
@@ -259,10 +264,15 @@ async fn tell(
             Ok(true)
         }
         Fact::Core(Event::MessageState(state)) => {
-            if let Some(sending) = all.get_mut(&state.id) {
-                sending.stored |= state.state == DeliveryState::Stored;
+            let Some(sending) = all.get_mut(&state.id) else {
+                return Ok(false);
+            };
+            let delivered = sending.small && state.state == DeliveryState::Delivered;
+            sending.stored |= delivered || state.state == DeliveryState::Stored;
+            if sending.small {
+                sink.show(Line::State(line_of(state))).await?;
             }
-            Ok(false)
+            Ok(delivered)
         }
         _ => Ok(false),
     }
@@ -270,7 +280,7 @@ async fn tell(
 
 impl Sending {
     fn note(&mut self, told: &FileTold) {
-        self.size = told.size;
+        (self.size, self.small) = (told.size, told.small);
         match told.stage {
             FileStage::Done { .. } => self.over = Some(true),
             FileStage::Ended { .. } => self.over = Some(false),
@@ -291,6 +301,10 @@ async fn catch_up(client: &Client, all: &mut BTreeMap<MessageId, Sending>) -> Re
                 FileOutState::Ended => Some(false),
                 FileOutState::Offered | FileOutState::Wanted => None,
             };
+            let story = client.why(*id).await;
+            let state = story.map(|story| story.item.state).ok();
+            let delivered = sending.small && state == Some(DeliveryState::Delivered);
+            sending.stored |= delivered || state == Some(DeliveryState::Stored);
         }
     }
     Ok(())

@@ -14,6 +14,7 @@ use client_core::files::rows::FileInKey;
 use client_core::input::LinkId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::path::PathBuf;
 use std::pin::Pin;
 use tokio::sync::mpsc;
 
@@ -21,6 +22,12 @@ use tokio::sync::mpsc;
 pub(super) enum InWork {
     /// Make ready to write.
     Prepare { key: FileInKey, offer: Box<Offer> },
+    /// Write a small file that came with its offer.
+    Put {
+        key: FileInKey,
+        offer: Box<Offer>,
+        content: Vec<u8>,
+    },
     /// Write what comes on this link.
     Take { key: FileInKey, link: LinkId },
     /// Write a chunk that came in parts.
@@ -131,6 +138,18 @@ impl Receiving {
                     Err(error) => self.given_up(key, &error),
                 };
                 self.report(event).await;
+            }
+            InWork::Put {
+                key,
+                offer,
+                content,
+            } => {
+                let inbox = self.inbox.clone();
+                let put = move || {
+                    let inbox = inbox.ok_or(FilesError::Incomplete)?;
+                    inbox.put(&offer, content)
+                };
+                self.place(key, put).await;
             }
             InWork::Take { key, link } => {
                 let new = Taking { key, unsaid: 0 };
@@ -291,16 +310,24 @@ impl Receiving {
         let Some(mut part) = self.parts.remove(&key) else {
             return;
         };
+        self.place(key, move || part.sink.finish()).await;
+    }
+
+    /// Puts a file in its place, on a thread of its own: it is synced there.
+    async fn place(
+        &self,
+        key: FileInKey,
+        finish: impl FnOnce() -> Result<PathBuf, FilesError> + Send + 'static,
+    ) {
         let reports = self.reports.clone();
         let finish = move || {
-            let event = match part.sink.finish() {
+            let event = match finish() {
                 Ok(path) => FileEvent::Finished {
                     key,
                     path: path.display().to_string(),
                 },
                 Err(error) => failed(key, &error),
             };
-            drop(part);
             // Nobody listening is how a client shuts down.
             let _ = reports.blocking_send(event);
         };

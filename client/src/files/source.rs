@@ -3,9 +3,10 @@
 use super::FilesError;
 use super::layout::{Layout, OpenFiles};
 use beeline_proto::file::list::Entry;
-use beeline_proto::file::tree::{Hash, Tree, leaf};
+use beeline_proto::file::tree::{Hash, Tree, leaf, root_of};
 use beeline_proto::file::{FileError, Root, Seal, Shape, frame};
 use beeline_proto::id::MessageId;
+use beeline_proto::limits::SMALL_FILE_LEN_MAX;
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
@@ -120,6 +121,23 @@ impl Source {
     /// BLAKE3 hash of the content.
     pub fn root(&self) -> Root {
         self.tree.root()
+    }
+
+    /// The whole content of a file that is small enough to travel in its offer.
+    ///
+    /// # Errors
+    /// [`FilesError::Changed`] where it is not what was hashed, or the disk's.
+    pub fn small(&mut self) -> Result<Option<Vec<u8>>, FilesError> {
+        let len = self.shape().len();
+        if !self.content.list.is_empty() || len > u64::from(SMALL_FILE_LEN_MAX) {
+            return Ok(None);
+        }
+        let mut bytes = vec![0; usize::try_from(len).unwrap_or_default()];
+        self.content.read(0, &mut bytes)?;
+        if root_of(&bytes) != self.root() {
+            return Err(FilesError::Changed(self.content.path.clone()));
+        }
+        Ok(Some(bytes))
     }
 
     /// Reads a chunk, checks that it is what was hashed, and seals it: a whole frame for the

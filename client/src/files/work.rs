@@ -137,6 +137,21 @@ impl FileWork {
                 }
                 Err(error) => return Some(failed(key, &error.into())),
             },
+            FileCommand::Put { key, info } => match offer_of(key.1, &info) {
+                Ok(offer) => {
+                    let content = info.content.map_or_else(Vec::new, |c| c.0.to_vec());
+                    let offer = Box::new(offer);
+                    (
+                        InWork::Put {
+                            key,
+                            offer,
+                            content,
+                        },
+                        key,
+                    )
+                }
+                Err(error) => return Some(failed(key, &error.into())),
+            },
             FileCommand::Take { key, link } => (InWork::Take { key, link }, key),
             FileCommand::Write { key, index, sealed } => {
                 (InWork::Write { key, index, sealed }, key)

@@ -8,14 +8,14 @@ use beeline_proto::id::{Label, MessageId};
 use beeline_proto::limits::FILE_FRAME_LEN_MAX;
 use client_core::files::io::FileSource;
 use client_core::files::now::FileNow;
-use client_core::files::rows::FileOutState;
+use client_core::files::rows::{FileOutState, SmallFile};
 use std::path::Path;
 use tokio::sync::oneshot;
 
 impl Client {
     /// Reads a file or folder once and offers it to a user. Returns once the offer is committed to
     /// the outbox, or refused; `Event::File` tells how it goes on. The file must stay where and
-    /// what it is until then. `progress` is told how many bytes are read; `false` from it ends it.
+    /// what it is until it is through, unless it is a small one. `progress` is told how many bytes are read; `false` from it ends it.
     ///
     /// # Errors
     /// [`FileSendError`]; nothing was stored.
@@ -109,7 +109,7 @@ fn hash(
     let source = source.map_err(|path| FilesError::NotAFile(path.into()))?;
     let (name, list_len) = (survey.name().to_owned(), survey.list_len());
     let files = if list_len > 0 { survey.files() } else { 0 };
-    let hashed = survey.hash(shape, progress)?;
+    let mut hashed = survey.hash(shape, progress)?;
     let file = FileSource {
         source,
         name,
@@ -118,6 +118,7 @@ fn hash(
         chunk_size: shape.chunk_len(),
         list_len,
         files: u32::try_from(files).unwrap_or(u32::MAX),
+        content: hashed.small()?.map(SmallFile::new),
     };
     Ok((file, hashed))
 }

@@ -1,5 +1,6 @@
 //! Files on their way: what each is and how far. Their bytes are not here.
 
+use super::forget::erasing;
 use super::load::{label, rows, unsigned};
 use super::ops::{OpError, fixed, message_id, to_db};
 use crate::error::StoreError;
@@ -7,17 +8,20 @@ use beeline_proto::id::{DeviceFp, EnvelopeHash, Label, MessageId, UserFp};
 use beeline_proto::pb::peer::v1::FileReason;
 use client_core::files::rows::{
     FileInRow, FileInState, FileInfo, FileKey, FileLoad, FileOp, FileOutRow, FileOutState,
+    SmallFile,
 };
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, Params, Row, params};
 
 /// Applies one operation.
 pub(super) fn apply(conn: &Connection, op: &FileOp) -> Result<(), OpError> {
     match op {
         FileOp::AddOut(row) => add_out(conn, row)?,
         FileOp::SetOut { id, state, reason } => {
-            let sql = "UPDATE files_out SET state = ?2, reason = ?3 WHERE id = ?1";
+            let sql = "UPDATE files_out SET state = ?2, reason = ?3,
+                           content = iif(?2 IN ('offered', 'wanted'), content, NULL)
+                       WHERE id = ?1";
             let set = params![id.0, state.name(), *reason as i32];
-            conn.prepare_cached(sql)?.execute(set)?;
+            set_state(conn, sql, set, *state >= FileOutState::Done)?;
         }
         FileOp::HoldOut { id, on } => {
             let sql = "UPDATE files_out SET held = ?2 WHERE id = ?1";
@@ -35,10 +39,11 @@ pub(super) fn apply(conn: &Connection, op: &FileOp) -> Result<(), OpError> {
             reason,
             path,
         } => {
-            let sql = "UPDATE files_in SET state = ?3, reason = ?4, path = ?5
+            let sql = "UPDATE files_in SET state = ?3, reason = ?4, path = ?5,
+                           content = iif(?3 IN ('offered', 'accepted'), content, NULL)
                        WHERE device_fp = ?1 AND id = ?2";
             let set = params![key.0.0, key.1.0, state.name(), *reason as i32, path];
-            conn.prepare_cached(sql)?.execute(set)?;
+            set_state(conn, sql, set, state.is_over())?;
         }
         FileOp::ToldIn(key) => {
             let sql = "UPDATE files_in SET told = 1 WHERE device_fp = ?1 AND id = ?2";
@@ -49,12 +54,22 @@ pub(super) fn apply(conn: &Connection, op: &FileOp) -> Result<(), OpError> {
     Ok(())
 }
 
+/// Sets how far a file is. What a small one held goes with its end, and its place is overwritten.
+fn set_state(conn: &Connection, sql: &str, set: impl Params, over: bool) -> Result<(), OpError> {
+    let set = || Ok::<usize, OpError>(conn.prepare_cached(sql)?.execute(set)?);
+    match over {
+        true => erasing(conn, set)?,
+        false => set()?,
+    };
+    Ok(())
+}
+
 fn add_out(conn: &Connection, row: &FileOutRow) -> Result<(), OpError> {
     // A repeated call was answered with an earlier message: its file is here.
     let sql = "INSERT INTO files_out (id, to_user_id, source, name, size, root, file_key,
-                   chunk_size, list_len, files, state, reason, held, born_ms)
-               SELECT id, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14 FROM outbox
-               WHERE id = ?1";
+                   chunk_size, list_len, files, state, reason, held, born_ms, content)
+               SELECT id, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15
+               FROM outbox WHERE id = ?1";
     let info = &row.info;
     conn.prepare_cached(sql)?.execute(params![
         row.id.0,
@@ -71,16 +86,21 @@ fn add_out(conn: &Connection, row: &FileOutRow) -> Result<(), OpError> {
         row.reason as i32,
         row.held,
         to_db(row.born_ms),
+        content(info),
     ])?;
     Ok(())
+}
+
+fn content(info: &FileInfo) -> Option<&[u8]> {
+    info.content.as_ref().map(|content| content.0.as_slice())
 }
 
 fn add_in(conn: &Connection, row: &FileInRow) -> Result<(), OpError> {
     let sql = "INSERT OR IGNORE INTO files_in (device_fp, id, user_fp, from_user_id, hash, name,
                    size, root, file_key, chunk_size, list_len, files, state, reason, path, held,
-                   told, born_ms)
+                   told, born_ms, content)
                SELECT device_fp, id, ?3, ?4, hash, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15,
-                   ?16, ?17, ?18 FROM inbox
+                   ?16, ?17, ?18, ?19 FROM inbox
                WHERE device_fp = ?1 AND id = ?2 AND hash = ?5";
     let info = &row.info;
     conn.prepare_cached(sql)?.execute(params![
@@ -102,19 +122,20 @@ fn add_in(conn: &Connection, row: &FileInRow) -> Result<(), OpError> {
         row.held,
         row.told,
         to_db(row.born_ms),
+        content(info),
     ])?;
     Ok(())
 }
 
 /// Reads what is on its way.
 pub(super) fn load(conn: &Connection) -> Result<FileLoad, StoreError> {
-    let out = "SELECT name, size, root, file_key, chunk_size, list_len, files, id, to_user_id,
-                   source, state, reason, held, born_ms
+    let out = "SELECT name, size, root, file_key, chunk_size, list_len, files, content, id,
+                   to_user_id, source, state, reason, held, born_ms
                FROM files_out
                WHERE state IN ('offered', 'wanted')
                    OR (state = 'done' AND id IN (SELECT message FROM outbox_acks))";
-    let incoming = "SELECT name, size, root, file_key, chunk_size, list_len, files, device_fp, id,
-                        user_fp, from_user_id, hash, state, reason, path, held,
+    let incoming = "SELECT name, size, root, file_key, chunk_size, list_len, files, content,
+                        device_fp, id, user_fp, from_user_id, hash, state, reason, path, held,
                         born_ms
                     FROM files_in WHERE told = 0";
     Ok(FileLoad {
@@ -136,7 +157,7 @@ pub(super) fn sent(
     Ok(found.pop())
 }
 
-/// The first seven columns.
+/// The first eight columns.
 fn info(row: &Row<'_>) -> rusqlite::Result<FileInfo> {
     Ok(FileInfo {
         name: row.get(0)?,
@@ -146,6 +167,7 @@ fn info(row: &Row<'_>) -> rusqlite::Result<FileInfo> {
         chunk_size: row.get(4)?,
         list_len: row.get(5)?,
         files: row.get(6)?,
+        content: row.get::<_, Option<Vec<u8>>>(7)?.map(SmallFile::new),
     })
 }
 
@@ -155,34 +177,34 @@ fn reason(row: &Row<'_>, column: usize) -> rusqlite::Result<FileReason> {
 }
 
 fn out_row(row: &Row<'_>) -> rusqlite::Result<FileOutRow> {
-    let state = row.get_ref(10)?.as_str()?;
+    let state = row.get_ref(11)?.as_str()?;
     Ok(FileOutRow {
-        id: message_id(row, 7)?,
-        to: label(row, 8)?,
+        id: message_id(row, 8)?,
+        to: label(row, 9)?,
         info: info(row)?,
-        source: row.get(9)?,
+        source: row.get(10)?,
         state: FileOutState::from_name(state).unwrap_or(FileOutState::Ended),
-        reason: reason(row, 11)?,
-        held: row.get(12)?,
-        born_ms: unsigned(row, 13)?,
+        reason: reason(row, 12)?,
+        held: row.get(13)?,
+        born_ms: unsigned(row, 14)?,
     })
 }
 
 fn in_row(row: &Row<'_>) -> rusqlite::Result<FileInRow> {
-    let state = row.get_ref(12)?.as_str()?;
+    let state = row.get_ref(13)?.as_str()?;
     Ok(FileInRow {
-        device: DeviceFp(fixed(row, 7)?),
-        id: message_id(row, 8)?,
-        user: UserFp(fixed(row, 9)?),
-        from: label(row, 10)?,
-        hash: EnvelopeHash(fixed(row, 11)?),
+        device: DeviceFp(fixed(row, 8)?),
+        id: message_id(row, 9)?,
+        user: UserFp(fixed(row, 10)?),
+        from: label(row, 11)?,
+        hash: EnvelopeHash(fixed(row, 12)?),
         info: info(row)?,
         state: FileInState::from_name(state).unwrap_or(FileInState::Ended),
-        reason: reason(row, 13)?,
-        path: row.get(14)?,
-        held: row.get(15)?,
+        reason: reason(row, 14)?,
+        path: row.get(15)?,
+        held: row.get(16)?,
         told: false,
-        born_ms: unsigned(row, 16)?,
+        born_ms: unsigned(row, 17)?,
     })
 }
 

@@ -54,6 +54,7 @@ fn told(
         name: info.name.clone(),
         size: info.size,
         files: info.files,
+        small: info.is_small(),
         stage,
         through: None,
     }

@@ -9,6 +9,7 @@ use beeline_proto::pb::peer::v1::FileReason;
 use client_core::event::DeliveryState;
 use client_core::files::rows::{
     FileInRow, FileInState, FileInfo, FileKey, FileLoad, FileOp, FileOutRow, FileOutState,
+    SmallFile,
 };
 use client_core::state::StoreOp;
 
@@ -21,6 +22,7 @@ fn info() -> FileInfo {
         chunk_size: 65_536,
         list_len: 300,
         files: 2,
+        content: None,
     }
 }
 
@@ -177,4 +179,60 @@ fn a_deleted_conversation_takes_its_files_along() {
     assert_eq!(left, 0);
     let history = reader(&place).history(&label("carol"), 9).expect("read");
     assert_eq!(history[0].state, DeliveryState::Queued);
+}
+
+#[test]
+fn the_content_of_a_small_file_is_there_as_long_as_it_is_needed_and_then_nowhere() {
+    let place = place();
+    let db = conn(&place);
+    let (start, _) = load::load(&db, &own()).expect("loaded");
+    let small = FileInfo {
+        size: 5,
+        list_len: 0,
+        files: 0,
+        content: Some(SmallFile::new(b"hello".to_vec())),
+        ..info()
+    };
+    let mut out = ours(1);
+    out.info = small.clone();
+    let mut incoming_row = theirs(2);
+    incoming_row.info = small;
+    let queue = StoreOp::QueueMessage(outgoing(1, "carol", 1, start.incarnation));
+    let receive = StoreOp::Receive(incoming(2, 1));
+    done(
+        &db,
+        &[
+            queue,
+            file(FileOp::AddOut(out.clone())),
+            receive,
+            file(FileOp::AddIn(incoming_row.clone())),
+        ],
+    );
+    let kept = on_disk(&place);
+    assert_eq!((&kept.out[0], &kept.incoming[0]), (&out, &incoming_row));
+    let reason = FileReason::Unspecified;
+    let key = (DeviceFp([9; 32]), MessageId([2; 16]));
+    let set = |state| {
+        let path = String::new();
+        file(FileOp::SetIn {
+            key,
+            state,
+            reason,
+            path,
+        })
+    };
+    done(&db, &[set(FileInState::Accepted)]);
+    assert!(on_disk(&place).incoming[0].info.is_small());
+    let (id, state) = (MessageId([1; 16]), FileOutState::Done);
+    let over = file(FileOp::SetOut { id, state, reason });
+    done(&db, &[over, set(FileInState::Declined)]);
+    assert!(!on_disk(&place).incoming[0].info.is_small());
+    let left: i64 = db
+        .query_row(
+            "SELECT (SELECT count(content) FROM files_in) + (SELECT count(content) FROM files_out)",
+            [],
+            |row| row.get(0),
+        )
+        .expect("counted");
+    assert_eq!(left, 0);
 }

@@ -110,6 +110,16 @@ impl PeerManager {
                 };
                 match incoming {
                     Some(key) => self.pause_in(now, key, on),
+                    None if self.is_small_file(&id) => {
+                        let code = ErrorCode::InvalidArgument;
+                        let detail = "it travels in its message: it can only be given up";
+                        let detail = detail.to_owned();
+                        return self.out.event(Event::Refused {
+                            command,
+                            code,
+                            detail,
+                        });
+                    }
                     None => self.pause_out(now, id, on),
                 }
                 self.out.write(Vec::new(), Write::FileCall(command));
@@ -131,6 +141,11 @@ impl PeerManager {
                 accept,
             } => self.decide_by_hand(now, command, id, accept),
         }
+    }
+
+    fn is_small_file(&self, id: &MessageId) -> bool {
+        let outgoing = self.files.out.get(id);
+        outgoing.is_some_and(|outgoing| outgoing.row.info.is_small())
     }
 
     /// A person takes a file, or refuses it.

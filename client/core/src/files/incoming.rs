@@ -101,14 +101,24 @@ impl Incoming {
 
     /// Whether it is to start as soon as it can.
     pub(super) fn is_waiting(&self) -> bool {
-        self.stage == Stage::Idle && self.wants_link() && self.due_ms.is_none()
+        let wants = self.wants_link() || self.wants_place();
+        self.stage == Stage::Idle && wants && self.due_ms.is_none()
     }
 
     /// Whether a link to its sender would help.
     pub(super) fn wants_link(&self) -> bool {
-        let wanted = self.row.state == FileInState::Accepted && !self.row.held && !self.theirs;
         let apart = self.way().is_some_and(|way| way.direct().is_none());
-        wanted && (self.stage == Stage::Idle || apart)
+        self.may_go() && (self.stage == Stage::Idle || apart) && !self.row.info.is_small()
+    }
+
+    /// Whether it is here and only needs its place.
+    fn wants_place(&self) -> bool {
+        self.may_go() && self.stage == Stage::Idle && self.row.info.is_small()
+    }
+
+    /// Whether it is wanted, and nobody holds it back.
+    fn may_go(&self) -> bool {
+        self.row.state == FileInState::Accepted && !self.row.held && !self.theirs
     }
 
     /// Whether we make its sender wait.
@@ -125,6 +135,7 @@ impl Incoming {
             name: self.row.info.name.clone(),
             size: self.row.info.size,
             files: self.row.info.files,
+            small: self.row.info.is_small(),
             stage,
             through,
         }
@@ -138,9 +149,12 @@ impl PeerManager {
         let Some(incoming) = self.files.incoming.get_mut(&key) else {
             return;
         };
+        let may = self.me.config.files.is_some() && !self.draining;
+        if may && has_turn && incoming.wants_place() {
+            return self.put(key);
+        }
         let idle = incoming.stage == Stage::Idle && incoming.wants_link();
-        let may = idle && self.me.config.files.is_some() && !self.draining;
-        let Some(way) = may.then(|| self.way_in(now, key)).flatten() else {
+        let Some(way) = (may && idle).then(|| self.way_in(now, key)).flatten() else {
             return;
         };
         let incoming = self.files.incoming.get_mut(&key);
@@ -155,6 +169,16 @@ impl PeerManager {
         let info = incoming.row.info.clone();
         let prepare = FileCommand::Prepare { key, info };
         self.out.push(Output::File(prepare));
+    }
+
+    /// What came with its offer is put in its place.
+    fn put(&mut self, key: FileInKey) {
+        if let Some(incoming) = self.files.incoming.get_mut(&key) {
+            incoming.stage = Stage::Finishing;
+            incoming.due_ms = None;
+            let info = incoming.row.info.clone();
+            self.out.push(Output::File(FileCommand::Put { key, info }));
+        }
     }
 
     /// Others may have waited for their turn.
@@ -335,6 +359,7 @@ impl PeerManager {
         let path = Some(incoming.row.path.clone());
         self.out.push(Output::File(FileCommand::Forget { key }));
         self.tell_in(&key, FileStage::Done { path });
+        self.drop_content(&key);
         self.say_end(now, key);
         self.start_waiting(now);
     }
@@ -372,8 +397,16 @@ impl PeerManager {
             self.out.push(Output::File(FileCommand::Discard { key }));
         }
         self.tell_in(&key, FileStage::Ended { reason, detail });
+        self.drop_content(&key);
         self.say_end(now, key);
         self.start_waiting(now);
+    }
+
+    /// What a small file was is not needed any more; the store drops it with the file's end.
+    fn drop_content(&mut self, key: &FileInKey) {
+        if let Some(incoming) = self.files.incoming.get_mut(key) {
+            incoming.row.info.content = None;
+        }
     }
 
     /// The sender knows what came of a file for us: nothing is left to do.

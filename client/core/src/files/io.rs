@@ -3,13 +3,13 @@
 //! ```text
 //!   sending    Open ─▶ Opened      Send ─▶ Sent …      Stop, Shut
 //!   receiving  Prepare ─▶ Prepared   Take ─▶ Written …   Finish ─▶ Finished
-//!              Leave, Discard, Forget; Sweep
+//!              Put ─▶ Finished   Leave, Discard, Forget; Sweep
 //! ```
 //!
 //! Where there is no link between the two devices it sees sealed chunks: `Seal` ─▶ `Sealed` on one
 //! side, `Write` on the other. What is in them it does not.
 
-use super::rows::{FileInKey, FileInfo};
+use super::rows::{FileInKey, FileInfo, SmallFile};
 use crate::input::LinkId;
 use beeline_proto::id::{Label, MessageId};
 use beeline_proto::pb::peer::v1::FileReason;
@@ -90,6 +90,14 @@ pub enum FileCommand {
     Leave {
         /// The file.
         key: FileInKey,
+    },
+    /// Write a small file, whose content came with its offer, and put it in its place. Answered by
+    /// `Finished` or `Failed`.
+    Put {
+        /// The file.
+        key: FileInKey,
+        /// What was offered, with its content.
+        info: FileInfo,
     },
     /// Every chunk is there: make it durable and put it in its place, under a name no file has yet.
     /// Answered by `Finished` or `Failed`.
@@ -266,6 +274,8 @@ pub struct FileSource {
     pub list_len: u32,
     /// Files of a folder; 0 for a file.
     pub files: u32,
+    /// The whole of a small one, to travel in the offer itself.
+    pub content: Option<SmallFile>,
 }
 
 /// Which files are taken without asking a person.
@@ -294,6 +304,8 @@ pub struct FileTold {
     pub size: u64,
     /// Files of a folder; 0 for a file.
     pub files: u32,
+    /// Whether it travels in its offer, and is there when that is.
+    pub small: bool,
     /// How far it is.
     pub stage: FileStage,
     /// Through whom it moves, where that is not a link between the two devices.

@@ -117,6 +117,9 @@ impl PeerManager {
                 },
                 None,
             ),
+            Stage::Idle if row.info.is_small() && folder => {
+                (FileStage::Accepted, Some(FileWait::Turn))
+            }
             Stage::Idle if !folder => (FileStage::Accepted, Some(FileWait::Folder)),
             Stage::Idle if let Some(reason) = incoming.stuck => {
                 let detail = None;

@@ -66,6 +66,7 @@ impl Outgoing {
             name: self.row.info.name.clone(),
             size: self.row.info.size,
             files: self.row.info.files,
+            small: self.row.info.is_small(),
             stage,
             through,
         }
@@ -125,6 +126,7 @@ impl PeerManager {
             list_len: info.list_len,
             files: info.files,
             timestamp: row.queued_ms / 1_000,
+            content: info.content.as_ref().map(|content| content.0.to_vec()),
         })
     }
 
@@ -377,6 +379,9 @@ impl PeerManager {
             self.set_out(id);
             self.tell_out(id, FileStage::Done { path: None });
         }
+        if let Some(outgoing) = self.files.out.get_mut(&id) {
+            outgoing.row.info.content = None;
+        }
         self.stop_sending(id, device);
     }
 
@@ -467,6 +472,7 @@ fn file_info(file: &FileSource, key: [u8; 32]) -> FileInfo {
         chunk_size: file.chunk_size,
         list_len: file.list_len,
         files: file.files,
+        content: file.content.clone(),
     }
 }
 

@@ -100,6 +100,7 @@ mod tests {
             chunk_size,
             list_len: 0,
             files: 0,
+            content: None,
         }
     }
 

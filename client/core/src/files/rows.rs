@@ -3,7 +3,7 @@
 use beeline_proto::id::{DeviceFp, EnvelopeHash, Label, MessageId, UserFp};
 use beeline_proto::limits::{
     FILE_CHUNK_LEN_MAX, FILE_CHUNK_LEN_MIN, FILE_CHUNKS_MAX, FILE_LEN_MAX, FILE_NAME_LEN_MAX,
-    FOLDER_FILES_MAX, FOLDER_LIST_LEN_MAX,
+    FOLDER_FILES_MAX, FOLDER_LIST_LEN_MAX, SMALL_FILE_LEN_MAX,
 };
 use beeline_proto::pb::peer::v1::{FileOffer, FileReason};
 use zeroize::Zeroizing;
@@ -25,6 +25,23 @@ impl FileKey {
     }
 }
 
+/// The whole content of a small file; wiped when dropped, and never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SmallFile(pub Zeroizing<Vec<u8>>);
+
+impl std::fmt::Debug for SmallFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SmallFile({} bytes)", self.0.len())
+    }
+}
+
+impl SmallFile {
+    /// From its bytes.
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+}
+
 /// What a file, or a folder, is: what its offer says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileInfo {
@@ -42,9 +59,16 @@ pub struct FileInfo {
     pub list_len: u32,
     /// Files of a folder; 0 for a file.
     pub files: u32,
+    /// The whole of a small one, which travels in the offer itself.
+    pub content: Option<SmallFile>,
 }
 
 impl FileInfo {
+    /// Whether it travels in its offer, and needs no link.
+    pub fn is_small(&self) -> bool {
+        self.content.is_some()
+    }
+
     /// How many chunks it has.
     pub fn chunks(&self) -> u64 {
         self.size.div_ceil(u64::from(self.chunk_size).max(1))
@@ -67,7 +91,13 @@ impl FileInfo {
             && self.list_len <= FOLDER_LIST_LEN_MAX
             && (self.list_len > 0 || self.files == 0)
             && self.files as usize <= FOLDER_FILES_MAX;
-        chunks && name && folder
+        let small = self.content.as_ref().is_none_or(|content| {
+            content.0.len() as u64 == self.size
+                && self.size <= u64::from(SMALL_FILE_LEN_MAX)
+                && self.list_len == 0
+                && self.chunks() <= 1
+        });
+        chunks && name && folder && small
     }
 
     /// What an offer says, if it keeps within what is agreed.
@@ -80,6 +110,7 @@ impl FileInfo {
             chunk_size: offer.chunk_size,
             list_len: offer.list_len,
             files: offer.files,
+            content: offer.content.clone().map(SmallFile::new),
         };
         info.is_sound().then_some(info)
     }
@@ -280,5 +311,45 @@ impl FileOp {
             Self::SetIn { state, .. } => *state != FileInState::Done,
             Self::AddOut(_) | Self::AddIn(_) => false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn small(content: &[u8]) -> FileInfo {
+        FileInfo {
+            name: "note".to_owned(),
+            size: content.len() as u64,
+            root: [1; 32],
+            key: FileKey::new([2; 32]),
+            chunk_size: FILE_CHUNK_LEN_MAX,
+            list_len: 0,
+            files: 0,
+            content: Some(SmallFile::new(content.to_vec())),
+        }
+    }
+
+    #[test]
+    fn what_travels_in_an_offer_is_one_small_whole_file() {
+        let most = SMALL_FILE_LEN_MAX as usize;
+        for len in [0, 1, most] {
+            assert!(small(&vec![3; len]).is_sound(), "{len}");
+        }
+        assert!(!small(&vec![3; most + 1]).is_sound());
+        let lies: [fn(&mut FileInfo); 4] = [
+            |info| info.size += 1,
+            |info| info.size -= 1,
+            |info| info.chunk_size = 1_024,
+            |info| (info.list_len, info.files) = (10, 1),
+        ];
+        for lie in lies {
+            let mut info = small(&[3; 2_000]);
+            lie(&mut info);
+            assert!(!info.is_sound(), "{info:?}");
+        }
+        let text = format!("{:?}", small(b"secret"));
+        assert!(!text.contains("115, 101"), "{text}");
     }
 }

@@ -3,13 +3,10 @@
 //! offered.
 
 use super::node::NodeId;
-use super::store::MemoryStore;
 use super::{Happening, World, label};
 use crate::files::io::{FileCall, FileCommand, FileEvent, FileSource};
 use crate::files::ranges::Ranges;
-use crate::files::rows::{
-    FileInKey, FileInRow, FileInfo, FileLoad, FileOp, FileOutRow, FileOutState,
-};
+use crate::files::rows::{FileInKey, FileInfo, SmallFile};
 use crate::input::{Command, CommandId, Input, LinkId};
 use beeline_proto::file::Shape;
 use beeline_proto::id::{MessageId, sha256};
@@ -21,77 +18,6 @@ const BATCH: u64 = 4;
 
 /// How long a sink waits for a whole batch, milliseconds.
 const BATCH_MS: u64 = 5;
-
-/// What the store has of files.
-#[derive(Debug, Clone, Default)]
-pub struct MemoryFiles {
-    /// Files of ours, for ever.
-    pub out: BTreeMap<MessageId, FileOutRow>,
-    /// Files for us, for ever.
-    pub incoming: BTreeMap<FileInKey, FileInRow>,
-}
-
-impl MemoryFiles {
-    pub(super) fn load(&self) -> FileLoad {
-        let open = |row: &&FileOutRow| row.state != FileOutState::Ended;
-        let untold = |row: &&FileInRow| !row.told;
-        FileLoad {
-            out: self.out.values().filter(open).cloned().collect(),
-            incoming: self.incoming.values().filter(untold).cloned().collect(),
-        }
-    }
-}
-
-impl MemoryStore {
-    pub(super) fn apply_file(&mut self, op: &FileOp) {
-        match op {
-            FileOp::AddOut(row) => {
-                if self.outbox.contains_key(&row.id) {
-                    self.files.out.insert(row.id, row.clone());
-                }
-            }
-            FileOp::SetOut { id, state, reason } => {
-                if let Some(row) = self.files.out.get_mut(id) {
-                    (row.state, row.reason) = (*state, *reason);
-                }
-            }
-            FileOp::HoldOut { id, on } => {
-                if let Some(row) = self.files.out.get_mut(id) {
-                    row.held = *on;
-                }
-            }
-            FileOp::HoldIn { key, on } => {
-                if let Some(row) = self.files.incoming.get_mut(key) {
-                    row.held = *on;
-                }
-            }
-            FileOp::AddIn(row) => {
-                let key = (row.device, row.id);
-                let offer = self.inbox.get(&key).map(|(offer, _)| offer.hash);
-                if offer == Some(row.hash) {
-                    let rows = &mut self.files.incoming;
-                    rows.entry(key).or_insert_with(|| row.clone());
-                }
-            }
-            FileOp::SetIn {
-                key,
-                state,
-                reason,
-                path,
-            } => {
-                if let Some(row) = self.files.incoming.get_mut(key) {
-                    (row.state, row.reason) = (*state, *reason);
-                    row.path.clone_from(path);
-                }
-            }
-            FileOp::ToldIn(key) => {
-                if let Some(row) = self.files.incoming.get_mut(key) {
-                    row.told = true;
-                }
-            }
-        }
-    }
-}
 
 /// A chunk on its way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -188,7 +114,32 @@ impl World {
             chunk_size: 64 * 1024,
             list_len: 0,
             files: 0,
+            content: None,
         };
+        self.offer_file(id, command, to, file);
+        command
+    }
+
+    /// Offers a small file, which travels in its offer.
+    pub fn send_small_file(&mut self, id: NodeId, to: &str, name: &str, size: u64) -> CommandId {
+        self.counter += 1;
+        let command = CommandId(self.counter);
+        let content = vec![7; usize::try_from(size).expect("it is small")];
+        let file = FileSource {
+            source: name.to_owned(),
+            name: name.to_owned(),
+            size,
+            root: sha256(&content),
+            chunk_size: 64 * 1024,
+            list_len: 0,
+            files: 0,
+            content: Some(SmallFile::new(content)),
+        };
+        self.offer_file(id, command, to, file);
+        command
+    }
+
+    fn offer_file(&mut self, id: NodeId, command: CommandId, to: &str, file: FileSource) {
         let call = FileCall::Send {
             command,
             to: label(to),
@@ -196,7 +147,6 @@ impl World {
             idempotency_key: None,
         };
         self.input(id, Input::Command(Command::File(call)));
-        command
     }
 
     /// Gives a file up, or holds it back.
@@ -259,6 +209,7 @@ impl World {
                 disk.taking.insert((key, link));
             }
             FileCommand::Leave { key } => disk.taking.retain(|(other, _)| *other != key),
+            FileCommand::Put { key, info } => self.put(id, key, &info),
             FileCommand::Finish { key } => self.finish(id, key),
             FileCommand::Discard { key } => {
                 disk.parts.remove(&key);
@@ -413,6 +364,26 @@ impl World {
             left: part.missing.len(),
         };
         self.report(id, 0, event);
+    }
+
+    fn put(&mut self, id: NodeId, key: FileInKey, info: &FileInfo) {
+        let disk = &mut self.nodes[id.0].disk;
+        let content = info.content.as_ref().expect("only a small one is put");
+        let good = sha256(&content.0) == info.root;
+        let event = match (disk.fault, good) {
+            (None, true) => {
+                disk.done.insert(key, info.root);
+                let path = info.name.clone();
+                FileEvent::Finished { key, path }
+            }
+            (None, false) => FileEvent::Failed {
+                key,
+                reason: FileReason::Corrupt,
+                detail: "a forged content".to_owned(),
+            },
+            (fault, _) => failed(key, fault),
+        };
+        self.report(id, 1, event);
     }
 
     fn finish(&mut self, id: NodeId, key: FileInKey) {

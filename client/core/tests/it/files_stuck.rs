@@ -207,6 +207,7 @@ fn what_an_earlier_process_left_is_swept() {
         chunk_size: 64 * 1024,
         list_len: 0,
         files: 0,
+        content: None,
     };
     let key = (beeline_proto::id::DeviceFp([5; 32]), offer(&world, alice));
     world.node_mut(carol).disk.leave_part(key, info);

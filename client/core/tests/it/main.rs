@@ -13,6 +13,7 @@ mod files_apart;
 mod files_chance;
 mod files_held;
 mod files_lies;
+mod files_small;
 mod files_stuck;
 mod first;
 mod flood;
