@@ -1,6 +1,6 @@
 //! A store in memory that honours the operations: in order, all or nothing.
 
-use super::files::MemoryFiles;
+use super::MemoryFiles;
 use crate::event::DeliveryState;
 use crate::limits::SETTLED_MAX;
 use crate::state::{
