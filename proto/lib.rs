@@ -5,7 +5,7 @@
 //!   a [`envelope::Verified`] payload.
 //! * [`parcel`]: where it goes. An envelope sealed to one device under a constant header.
 //! * [`chain`]: who a device is, checked offline: descriptor → membership → device list.
-//! * [`file`]: a file's chunks: sealed one by one, each proved by the file's BLAKE3 root.
+//! * [`mod@file`]: a file's chunks: sealed one by one, each proved by the file's BLAKE3 root.
 //! * [`limits`]: every size, count and duration of the wire, with its reason.
 //! * [`code`]: one error vocabulary for gRPC, REST, WebSocket and command line.
 //!
