@@ -92,6 +92,7 @@ fn limits() -> BTreeMap<String, u128> {
         FILE_FRAME_LEN_MAX,
         FILE_PART_LEN,
         FILE_NAME_LEN_MAX,
+        SMALL_FILE_LEN_MAX,
         FOLDER_FILES_MAX,
         FOLDER_LIST_LEN_MAX,
         FOLDER_PATH_LEN_MAX,

@@ -17,23 +17,26 @@ Examples:
   beeline send-file carol letter.pdf photos/
   beeline --json send-file carol backup.tar --timeout 10m
 
-The recipient decides before anything is sent: it runs `listen --files DIR` or `run --files DIR`.
-Each file is checked piece by piece as it arrives and gets its name when it is whole; nothing is
-overwritten. A folder is sent as one. A file of at most 12 KiB travels like a message: if the
-recipient is away, other members keep it, sealed, and it arrives without you. What is interrupted, by either side, goes on where it was
-whenever this home is online; leave the file where it is, and as it is, until then. Files travel
-only over a link between the two devices, and nobody on the way can read them.
+The recipient decides before anything is written: it runs `listen --files DIR` or `run --files DIR`,
+or takes your file by hand. Each file is checked piece by piece as it arrives and gets its name when
+it is whole; nothing is overwritten. A folder is sent as one. What is interrupted, by either side,
+goes on where it was whenever this home is online; leave the file where it is, and as it is, until
+then. Nobody on the way can read it.
+
+A file of at most 12 KiB travels as a message does: if the recipient is away, other members keep it,
+sealed, and it arrives without you.
 
 Ctrl-C ends the command and not the transfer: what is offered waits in the outbox. `beeline files`
 lists it, `beeline files pause ID` holds it back, `beeline files cancel ID` gives it up.
 
-With --json each change is {\"event\":\"file\",...} as `beeline files --help` describes, at most four
-a second while one moves, and the last line {\"event\":\"files\",\"sent\":N,\"bytes\":N,\"failed\":N,
-\"waiting\":N,\"elapsedMs\":N}.
+With --json each change is a line \"event\":\"file\" as `beeline files --help` describes it, at
+most four a second while one moves; of files of at most 12 KiB also \"event\":\"state\" as from
+`send`. The last line is \"event\":\"files\" with \"sent\", \"bytes\", \"failed\", \"waiting\" and
+\"elapsedMs\".
 
-Exit codes: 0 all arrived; 1 one was refused or came to nothing; when nothing moved for the timeout,
-or Ctrl-C came, 3 if other members keep the offers of all that is left, or the recipient has its small
-files and has not taken them yet, else 4.")]
+Exit codes: 0 all arrived; 1 one was refused or came to nothing. When nothing moved for the timeout,
+or Ctrl-C came: 3 if other members keep the offers of all that is left, or the recipient has them
+and has not taken the files yet; else 4.")]
 pub(crate) struct SendFileArgs {
     /// The recipient's user id
     #[arg(value_name = "USER", value_parser = units::label)]
@@ -110,10 +113,12 @@ What somebody offers you waits for accept or reject where `listen` or `run` is n
 without --files, or with --files-ask. What you accept without a folder comes as soon as this home
 runs with --files DIR.
 
-With --json each is {\"event\":\"file\",\"id\":...,\"direction\":\"out|in\",\"user\":...,\"name\":...,\"size\":N,
-\"state\":\"offered|undecided|accepted|moving|paused|interrupted|done|ended\"} and, where they are
-known, \"files\" (a folder's), \"done\" (bytes written), \"bytesPerS\", \"leftMs\", \"pausedBy\":
-\"us|them\", \"waitsFor\":\"offer|decision|folder|link|turn|owner\", \"path\", \"reason\", \"detail\".
+With --json each is a line with \"event\":\"file\", \"id\", \"direction\":\"out|in\", \"user\",
+\"name\", \"size\" and \"state\", which is one of offered, undecided, accepted, moving, paused,
+interrupted, done, ended. Where they are known, also \"files\" (a folder's), \"small\" (it travels
+in a message), \"done\" (bytes written), \"bytesPerS\", \"leftMs\", \"pausedBy\":\"us|them\",
+\"path\", \"reason\", \"detail\", and \"waitsFor\", one of offer, decision, folder, link, turn,
+owner.
 
 Exit codes: 0 done as asked; 1 no such file is on its way, or another error.")]
 pub(crate) struct FileArgs {

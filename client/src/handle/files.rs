@@ -15,7 +15,8 @@ use tokio::sync::oneshot;
 impl Client {
     /// Reads a file or folder once and offers it to a user. Returns once the offer is committed to
     /// the outbox, or refused; `Event::File` tells how it goes on. The file must stay where and
-    /// what it is until it is through, unless it is a small one. `progress` is told how many bytes are read; `false` from it ends it.
+    /// what it is until it is through, unless it is a small one. `progress` is told how many bytes
+    /// are read; `false` from it ends it.
     ///
     /// # Errors
     /// [`FileSendError`]; nothing was stored.
