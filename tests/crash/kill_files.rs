@@ -18,7 +18,7 @@ use tokio::time::timeout;
 /// Kills of one file in the whole run.
 const KILLS: u64 = 10;
 
-/// Size of that file in the whole run, MiB.
+/// Size of that file in the whole run, MiB, unless `BEELINE_FILES_MIB` says otherwise.
 const MIB: u64 = 1_024;
 
 /// The least it may have: enough for three kills with a window between them.
@@ -163,8 +163,17 @@ fn done(line: &Value) -> Option<u64> {
     line["done"].as_u64().filter(|_| moving)
 }
 
-fn is_through(line: &Value) -> bool {
-    line["event"] == "file" && line["state"] == "done"
+/// Reads both until each has said that the file is through.
+async fn until_through(one: &mut Running, other: &mut Running) {
+    let mut through = [false; 2];
+    while through != [true; 2] {
+        let (side, line) = tokio::select! {
+            line = one.line(), if !through[0] => (0, line),
+            line = other.line(), if !through[1] => (1, line),
+        };
+        let line = line.expect("it goes on");
+        through[side] = line["event"] == "file" && line["state"] == "done";
+    }
 }
 
 /// Reads both until the watched one says so; the other must not stand still for want of a reader.
@@ -192,7 +201,8 @@ async fn moment(running: &mut Running, ms: u64) {
 #[tokio::test]
 async fn a_file_survives_kills_of_either_side_at_any_moment() {
     let seed = number("BEELINE_CRASH_SEED").unwrap_or(1);
-    let (kills, mib) = (share_of(KILLS, 3), share_of(MIB, MIB_MIN));
+    let kills = share_of(KILLS, 3);
+    let mib = number("BEELINE_FILES_MIB").unwrap_or(share_of(MIB, MIB_MIN));
     say(&format!(
         "{kills} kills of one file of {mib} MiB: BEELINE_CRASH_SEED={seed}"
     ));
@@ -223,8 +233,7 @@ async fn a_file_survives_kills_of_either_side_at_any_moment() {
         let kept = done(&fresh).unwrap_or(0);
         say(&format!("  killed at {at:>11}, goes on at {kept:>11}"));
     }
-    until(&mut receiver, &mut sender, is_through).await;
-    until(&mut sender, &mut receiver, is_through).await;
+    until_through(&mut receiver, &mut sender).await;
     let again = scene.again(&pids);
     say(&format!("  chunks sent again at each new turn: {again:?}"));
     assert!(again.len() as u64 >= kills, "each kill begins a new turn");
@@ -251,8 +260,7 @@ async fn a_receiver_may_be_killed_at_each_step_of_a_file() {
         let killed = receiver.end().await;
         assert!(killed.was_killed(), "{place} is never reached: {killed}");
         let mut receiver = scene.receiver();
-        until(&mut receiver, &mut sender, is_through).await;
-        until(&mut sender, &mut receiver, is_through).await;
+        until_through(&mut receiver, &mut sender).await;
         sender.terminate().await.expect_code(0);
         receiver.terminate().await.expect_code(0);
         scene.check();

@@ -341,7 +341,7 @@ mod tests {
 
     #[test]
     fn speed_is_that_of_the_last_seconds() {
-        let (mut meter, start) = (Meter::default(), Instant::now());
+        let (mut meter, start) = (Meter::default(), tokio::time::Instant::now().into_std());
         let mut last = FileLine::default();
         for n in 0..40u64 {
             let mut line = FileLine {

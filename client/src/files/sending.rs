@@ -345,3 +345,44 @@ impl Sending {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_too_small_for_a_file_gets_no_more_of_it_and_others_go_on() {
+        let (hashing, _files) = mpsc::channel(1);
+        let (reports, mut told) = mpsc::channel(1);
+        let (link, file) = (LinkId(1), |n: u8| MessageId([n; 16]));
+        let grant = |n: u8| Grant {
+            id: file(n),
+            link,
+            next: 3,
+            left: 2,
+            count: 5,
+            turn: 1,
+        };
+        let lane = Lane {
+            peer: Weak::new(),
+            grants: [grant(1), grant(2), grant(1)].into(),
+            frame: None,
+            blocked: false,
+        };
+        let mut sending = Sending {
+            hashing,
+            reports,
+            kept: VecDeque::new(),
+            open: BTreeMap::new(),
+            lanes: [(link, lane)].into(),
+        };
+        sending.unfit(link, 16_384);
+        let grants = sending.lanes[&link].grants.iter();
+        assert_eq!(grants.map(|grant| grant.id).collect::<Vec<_>>(), [file(2)]);
+        let Ok(FileEvent::Unfit { id, detail, .. }) = told.try_recv() else {
+            panic!("it says nothing");
+        };
+        assert_eq!(id, file(1));
+        assert!(detail.contains("16384"), "{detail}");
+    }
+}

@@ -55,10 +55,10 @@ pub(crate) struct Incoming {
     pub(super) due_ms: Option<u64>,
     /// How often nothing came, since something did.
     pub(super) stalls: u32,
+    /// What stands in its way, as was told.
+    pub(super) stuck: Option<FileReason>,
     /// Of chunks that come through others.
     pub(super) parts: Parts,
-    /// Something stands in its way, and that was told.
-    pub(super) stuck: bool,
 }
 
 impl Incoming {
@@ -74,8 +74,8 @@ impl Incoming {
             told_ms: 0,
             due_ms: None,
             stalls: 0,
+            stuck: None,
             parts: Parts::default(),
-            stuck: false,
         }
     }
 
@@ -204,15 +204,16 @@ impl PeerManager {
         match incoming.stage {
             Stage::Idle if incoming.row.state.is_over() => self.say_end_again(now, key),
             Stage::Idle => self.start_incoming(now, key),
-            Stage::Taking(way) => {
+            Stage::Taking(_) => {
                 incoming.stalls = incoming.stalls.saturating_add(1);
-                let direct = way.direct().is_some();
-                let doubtful = direct && incoming.stalls >= FILE_STALLS_TRUSTED;
+                let doubtful = incoming.stalls >= FILE_STALLS_TRUSTED;
                 self.out.counters.count("file-stalled");
                 if !self.yield_turn(now, key) {
                     self.ask_again(now, key);
                 }
                 if doubtful {
+                    let detail = "its sender sends nothing; it is asked for again".to_owned();
+                    self.tell_stuck(key, FileReason::Unspecified, detail);
                     self.doubt_path(now, key.0);
                 }
             }
@@ -247,7 +248,7 @@ impl PeerManager {
             return;
         }
         incoming.written = incoming.written.saturating_add(chunks);
-        (incoming.stalls, incoming.stuck) = (0, false);
+        (incoming.stalls, incoming.stuck) = (0, None);
         if left == 0 {
             self.out.push(Output::File(FileCommand::Leave { key }));
             return self.finish(key);

@@ -137,7 +137,7 @@ impl PeerManager {
         self.resume_in(now, device);
     }
 
-    /// A link is gone: what went over it is looked for a new one.
+    /// A link is gone: what went over it goes on over another that is open, or one is looked for.
     pub(crate) fn on_file_link_ended(
         &mut self,
         now: Now,
@@ -148,10 +148,11 @@ impl PeerManager {
         self.interrupt_out(link);
         self.interrupt_relays(link);
         self.interrupt_in(link);
-        if opened && self.files_want(device) {
+        let apart = self.links.ready_to(device).is_none();
+        if opened && apart && self.files_want(device) {
             self.seek(now, device);
         }
-        // What came through that device finds another way.
+        // What came through that device, too, finds another way.
         self.start_waiting(now);
     }
 

@@ -50,13 +50,9 @@ impl PeerManager {
         if incoming.row.state != FileInState::Accepted {
             return;
         }
-        let known = std::mem::replace(&mut incoming.stuck, true);
         let link = incoming.link();
         self.set_aside(now, key, |_| FILE_STUCK_AGAIN_MS);
-        if !known {
-            let detail = Some(detail);
-            self.tell_in(&key, FileStage::Waiting { reason, detail });
-        }
+        self.tell_stuck(key, reason, detail);
         if let Some(link) = link.or_else(|| self.links.ready_to(key.0)) {
             let state = FileState {
                 offer_id: key.1.to_vec(),
@@ -67,6 +63,16 @@ impl PeerManager {
             self.say_file_state(link, state);
         }
         self.start_waiting(now);
+    }
+
+    /// Tells what stands in a file's way, once until something comes of it.
+    pub(super) fn tell_stuck(&mut self, key: FileInKey, reason: FileReason, detail: String) {
+        let incoming = self.files.incoming.get_mut(&key);
+        let known = incoming.is_none_or(|i| i.stuck.replace(reason) == Some(reason));
+        if !known {
+            let detail = Some(detail);
+            self.tell_in(&key, FileStage::Waiting { reason, detail });
+        }
     }
 
     /// Leaves a file alone for so many milliseconds.
