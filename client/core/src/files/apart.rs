@@ -40,8 +40,8 @@ impl PeerManager {
         }
         let apart = |i: &&Incoming| i.way().is_some_and(|way| way.direct().is_none());
         let full = self.files.incoming.values().filter(apart).count() >= FILES_APART_IN_MAX;
-        let stalls = self.files.incoming.get(&key)?.stalls;
-        let way = self.way_apart(now, key.0, stalls).filter(|_| !full);
+        let vain = self.files.incoming.get(&key)?.vain;
+        let way = self.way_apart(now, key.0, vain).filter(|_| !full);
         if way.is_none() {
             self.look_again(key, now.mono_ms + FILE_STALL_MS);
         }
@@ -49,11 +49,11 @@ impl PeerManager {
     }
 
     /// A way to a device that is not linked to us; after each try in vain the next one.
-    fn way_apart(&self, now: Now, device: DeviceFp, tries: u32) -> Option<Way> {
+    fn way_apart(&self, now: Now, device: DeviceFp, vain: u32) -> Option<Way> {
         let relays = self.relays_to(now, device).into_iter().map(Way::Relay);
         let sockets = self.presence.sockets().into_iter().map(Way::Socket);
         let ways: Vec<Way> = relays.chain(sockets).collect();
-        let turn = usize::try_from(tries).ok()?.checked_rem(ways.len())?;
+        let turn = usize::try_from(vain).ok()?.checked_rem(ways.len())?;
         ways.get(turn).copied()
     }
 
@@ -70,12 +70,13 @@ impl PeerManager {
         if let Some(link) = self.links.ready_to(key.0) {
             return Some(Way::Direct(link));
         }
-        let stalls = self.files.incoming.get(&key)?.stalls;
+        let incoming = self.files.incoming.get(&key)?;
+        let (stalls, vain) = (incoming.stalls, incoming.vain);
         if stalls < FILE_END_TRIES {
             let wait_ms = (FILE_STALL_MS << stalls).min(FILE_STALL_MS_MAX);
             self.look_again(key, now.mono_ms + wait_ms);
         }
-        self.way_apart(now, key.0, stalls)
+        self.way_apart(now, key.0, vain)
     }
 
     /// After a start: a sender that does not know yet hears it, if no link comes first.
@@ -90,6 +91,7 @@ impl PeerManager {
     pub(super) fn say_end_again(&mut self, now: Now, key: FileInKey) {
         if let Some(incoming) = self.files.incoming.get_mut(&key) {
             incoming.stalls = incoming.stalls.saturating_add(1);
+            incoming.vain = incoming.vain.wrapping_add(1);
             self.say_end(now, key);
         }
     }

@@ -59,6 +59,8 @@ pub(crate) struct Incoming {
     pub(super) stuck: Option<FileReason>,
     /// Of chunks that come through others.
     pub(super) parts: Parts,
+    /// Ways through others that came to nothing: one that works is stayed with.
+    pub(super) vain: u32,
 }
 
 impl Incoming {
@@ -76,6 +78,7 @@ impl Incoming {
             stalls: 0,
             stuck: None,
             parts: Parts::default(),
+            vain: 0,
         }
     }
 
@@ -234,10 +237,10 @@ impl PeerManager {
         match incoming.stage {
             Stage::Idle if incoming.row.state.is_over() => self.say_end_again(now, key),
             Stage::Idle => self.start_incoming(now, key),
-            Stage::Taking(way) => {
+            Stage::Taking(_) => {
                 incoming.stalls = incoming.stalls.saturating_add(1);
-                let direct = way.direct().is_some();
-                let doubtful = direct && incoming.stalls >= FILE_STALLS_TRUSTED;
+                incoming.vain = incoming.vain.wrapping_add(1);
+                let doubtful = incoming.stalls >= FILE_STALLS_TRUSTED;
                 self.out.counters.count("file-stalled");
                 if !self.yield_turn(now, key) {
                     self.ask_again(now, key);
