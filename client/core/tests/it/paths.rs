@@ -2,7 +2,8 @@
 //! server takes the old one back, and nothing is lost or left behind meanwhile.
 
 use client_core::Input;
-use client_core::event::DeliveryState;
+use client_core::event::{DeliveryState, Event};
+use client_core::files::io::{FilePolicy, FileStage};
 use client_core::input::{LinkId, LinkPath, RtcEvent};
 use client_core::testing::{NodeId, World};
 
@@ -69,7 +70,7 @@ fn a_link_through_turn_moves_to_a_direct_path() {
             assert_eq!(links(&world, alice), (1, 0), "seed {seed} {both}");
             assert_eq!(links(&world, carol), (1, 0), "seed {seed} {both}");
             let at_ms = opened_ms(&world, alice, "carol");
-            world.drive(3 * 60 * MINUTE_MS);
+            world.drive(10 * MINUTE_MS);
             assert_eq!(opened_ms(&world, alice, "carol"), at_ms, "it stays");
         }
     }
@@ -241,4 +242,36 @@ fn a_stranger_cannot_move_what_is_not_linked() {
     world.start(carol);
     world.drive(6_000);
     assert_eq!(links(&world, carol), (0, 0), "a mere try makes no link");
+}
+
+#[test]
+fn a_file_goes_on_over_the_link_that_follows() {
+    let mut world = World::new(4);
+    let (alice, carol) = (world.member("alice"), world.member_stopped("carol"));
+    world.node_mut(carol).files = Some(FilePolicy {
+        from: None,
+        size_max: u64::MAX,
+        total_max: u64::MAX,
+    });
+    world.start(carol);
+    world.relayed.insert((alice, carol));
+    world.drive(100);
+    world.send(alice, "carol", "hello");
+    world.drive(4_500);
+    world.relayed.clear();
+    world.timing.link_ms = 20;
+    let since_ms = opened_ms(&world, alice, "carol");
+    world.send_file(alice, "carol", "holiday.mov", 500 * 1024 * 1024);
+    let done = |told: &Event| matches!(told, Event::File(told) if matches!(told.stage, FileStage::Done { .. }));
+    world.drive(200);
+    assert!(!world.node(alice).told(done), "it takes longer than that");
+    assert!(world.drive_until(60_000, |w| w.node(alice).told(done)));
+    assert!(
+        opened_ms(&world, alice, "carol") > since_ms,
+        "it moved meanwhile"
+    );
+    assert_eq!(world.node(carol).disk.done.len(), 1);
+    // 8,000 chunks, and what was under way.
+    let sent = world.node(alice).disk.sent;
+    assert!((8_000..8_200).contains(&sent), "{sent}");
 }
