@@ -93,8 +93,10 @@ pub const TCP_HEAD_START: Duration = Duration::from_millis(250);
 pub const TCP_LAST_START: Duration = Duration::from_secs(2);
 /// How long dialling may take.
 pub const TCP_CONNECT: Duration = Duration::from_secs(10);
-/// How long a link that is not open listens for streams: as long as a peer may take to answer.
-pub const TCP_LISTEN: Duration = Duration::from_secs(30);
+/// How often a link that listens for streams looks whether it is open by now, and listens no more.
+pub const TCP_LISTEN_LOOK: Duration = Duration::from_secs(1);
+/// How many looks it listens for at most: as long as a peer may take to answer.
+pub const TCP_LISTEN_LOOKS: u32 = 30;
 /// Candidates of TCP used per description: a coordinator has one for each of its addresses.
 pub const MAX_TCP_CANDIDATES: usize = 4;
 /// Streams of one link at once, strangers' included: one for each candidate, and one that is going.

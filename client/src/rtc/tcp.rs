@@ -22,7 +22,8 @@ use webrtc::runtime::{AsyncTcpListener, AsyncTcpStream};
 
 use super::frames::{Frames, LENGTH};
 use super::limits::{
-    MAX_TCP_STREAMS, TCP_CONNECT, TCP_HEAD_START, TCP_LAST_START, TCP_LISTEN, TCP_QUEUE, TCP_READ,
+    MAX_TCP_STREAMS, TCP_CONNECT, TCP_HEAD_START, TCP_LAST_START, TCP_LISTEN_LOOK,
+    TCP_LISTEN_LOOKS, TCP_QUEUE, TCP_READ,
 };
 use super::shared::LinkShared;
 use super::socket::fatal_alert;
@@ -83,18 +84,17 @@ impl Listener {
 impl AsyncTcpListener for Listener {
     fn accept<'a>(&'a self) -> Boxed<'a, io::Result<(Arc<dyn AsyncTcpStream>, SocketAddr)>> {
         Box::pin(async move {
-            loop {
-                if self.shared.msg.open.load(Ordering::Acquire) {
-                    break;
-                }
-                match tokio::time::timeout(TCP_LISTEN, self.next()).await {
+            let mut looks = TCP_LISTEN_LOOKS;
+            while looks > 0 && !self.shared.msg.open.load(Ordering::Acquire) {
+                looks -= 1;
+                match tokio::time::timeout(TCP_LISTEN_LOOK, self.next()).await {
                     Ok(Ok((stream, peer))) => return Ok((Arc::new(stream) as _, peer)),
-                    // A stream that was gone before it was taken, or no room for it.
+                    // A stream that was gone before it was taken.
                     Ok(Err(error)) => {
                         tracing::debug!(%error, "a stream was not taken");
-                        tokio::time::sleep(TCP_HEAD_START).await;
+                        tokio::time::sleep(TCP_LISTEN_LOOK).await;
                     }
-                    Err(_) => break,
+                    Err(_) => {}
                 }
             }
             // An error would have the crate ask again at once.
