@@ -101,8 +101,7 @@ pub struct World {
     /// Pairs between which no connection comes about: their NATs do not let it, or a network ends
     /// between them. Ordered pairs; either order forbids it.
     pub apart: BTreeSet<(NodeId, NodeId)>,
-    /// Pairs without a direct path, of which the first has a TURN server: what links them goes
-    /// through it.
+    /// Pairs without a direct path, linked through the TURN server of the first.
     pub relayed: BTreeSet<(NodeId, NodeId)>,
     /// Frames from the first to the second are lost.
     pub muted: BTreeSet<(NodeId, NodeId)>,
