@@ -88,14 +88,14 @@ fn play(seed: u64) {
     }
     world.drive(50);
     world.timing.link_ms = 30;
-    let (mut lose, mut forge) = (seed % 3 == 0, seed % 5 == 0);
+    let (mut lose, mut forge) = (seed.is_multiple_of(3), seed.is_multiple_of(5));
     let mut count = 0u64;
     world.on_chunk = Some(Box::new(move |_, _, mut chunk| {
         count += 1;
-        if lose && count % 701 == 0 {
+        if lose && count.is_multiple_of(701) {
             return Vec::new();
         }
-        if forge && count % 4_999 == 0 {
+        if forge && count.is_multiple_of(4_999) {
             chunk.root = [0xee; 32];
         }
         // The end is quiet, so that it comes.
