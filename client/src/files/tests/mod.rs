@@ -4,6 +4,7 @@ mod crash;
 mod disk;
 mod hostile;
 mod names;
+mod relayed;
 mod transfer;
 
 use super::{Accepted, FilesError, Inbox, Offer, Opened, Sink, Source, Survey};
