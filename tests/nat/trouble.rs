@@ -98,6 +98,7 @@ impl Trouble {
         match self {
             Self::Parted => return joined(held, pair, done).await,
             Self::Rotated => return rotated(pair, done).await,
+            Self::ServersKilled if done.link.is_some() => return Ok(()),
             Self::Flap => {
                 down(party)?;
                 up(party, None)?;
@@ -113,6 +114,8 @@ impl Trouble {
                 up(party, Some(number))?;
             }
             Self::TurnKilled => held.servers.coturn.kill_now().await?,
+            // The call went with the servers, and the message by a peer: nothing was left to call
+            // for until now.
             Self::ServersKilled => {}
         }
         let mended = now();
