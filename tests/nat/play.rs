@@ -201,7 +201,7 @@ async fn attempt(
     if linked && !must_link {
         return Err("a link that theory excludes: the lab is wrong".to_owned());
     }
-    if must_link && done.link.is_none() {
+    if must_link && done.link.is_none() && done.back.is_none() {
         return Err(format!("no link within {DIRECT:?}"));
     }
     Ok(())
@@ -229,9 +229,7 @@ async fn play_pair(
     talked.and(troubled)?;
     match (trouble, held.file_mib) {
         (None, Some(mib)) => carry(None, held, pair, mib, done).await,
-        (Some(trouble), _) if !trouble.comes_early() && must_link => {
-            trouble.late(held, pair, done).await
-        }
+        (Some(trouble), _) if must_link => trouble.late(held, pair, done).await,
         _ => Ok(()),
     }
 }
