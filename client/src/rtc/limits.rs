@@ -77,9 +77,11 @@ pub const MAX_PROVEN_ADDRESSES: usize = 2 * MAX_REMOTE_CANDIDATES;
 /// Datagrams one poll may throw away before it yields, so that a flood cannot hold the thread.
 pub const MAX_DROPS_PER_POLL: usize = 64;
 
-/// Bytes of the buffer all links of a factory receive into: what the kernel hands over at once, 64
+/// Bytes of a buffer that links of a factory receive into: what the kernel hands over at once, 64
 /// datagrams of 1,500 bytes.
 pub const LANDING_BYTES: usize = 64 * 1_500;
+/// Such buffers kept while nobody uses them: one serves all links but those whose datagrams wait.
+pub const LANDING_SPARE: usize = 2;
 /// Datagrams the crate is given at once. It keeps two buffers of so many for each connection; told
 /// what the kernel can do (64), they are 190 KB of every idle link.
 pub const GRO_SEGMENTS: usize = 8;
