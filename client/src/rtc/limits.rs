@@ -113,8 +113,9 @@ pub const FILE_GAIN: f64 = 1.5;
 pub const FILE_SLACK: Duration = Duration::from_millis(2);
 /// How long the shortest time to an acknowledgement is believed, twice over.
 pub const FILE_BASE_FOR: Duration = Duration::from_secs(10);
-/// How often a frame that waits looks at the path by itself. The crate tells of room only when what
-/// it has made packets of falls below the mark; what it holds beside that may be all that was above.
+/// How often a frame that waits looks at the path by itself. The crate tells of room only when
+/// what it has made packets of falls below the mark; what it holds beside that may be all that was
+/// above.
 pub const FILE_LOOK: Duration = Duration::from_millis(20);
 /// Bytes of files that wait in a link's outbox, sealed, until the path takes them: some 4 ms of
 /// the fastest, for which a busy machine may not run the thread that makes them. Chat goes past.
