@@ -84,7 +84,7 @@ impl RtcFactory {
             config: Arc::new(config),
             runtime,
             crypto,
-            landing: Landing::new(),
+            landing: Landing::default(),
             links: TaskTracker::new(),
         })
     }

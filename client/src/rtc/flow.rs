@@ -132,6 +132,7 @@ impl Flow {
     async fn to_go(&self) -> bool {
         while !self.lane().may_go() {
             tokio::select! {
+                biased;
                 () = self.lane().room() => {}
                 () = self.runtime.sleep(FILE_LOOK) => if !self.refresh().await {
                     return false;

@@ -1,80 +1,95 @@
-//! Where datagrams land: one large buffer for all links of a factory.
+//! Where datagrams land: a few large buffers for all links of a factory.
 //!
 //! The kernel may hand over 64 datagrams at once (GRO), so a receive needs 96 KB of room. The crate
-//! keeps two buffers of that size for each connection, for as long as it lives. Here the large
-//! one exists once: the crate is told that fewer datagrams come at once, and makes its own
-//! buffers that small; what came beyond waits with the socket until the crate asks again.
+//! keeps two buffers of that size for each connection, for as long as it lives. Here a link has one
+//! only while datagrams wait in it: the crate is told that fewer come at once, makes its own
+//! buffers that small, and asks again for what is left. Nothing is moved meanwhile.
 
 use std::io::IoSliceMut;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use webrtc::runtime::RecvMeta;
 
-use super::limits::LANDING_BYTES;
+use super::limits::{LANDING_BYTES, LANDING_SPARE};
 
-/// The buffer. Locked while one socket receives, never across an await.
-#[derive(Debug, Clone)]
-pub(super) struct Landing(Arc<Mutex<Vec<u8>>>);
+/// The buffers nobody uses.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Landing(Arc<Mutex<Vec<Vec<u8>>>>);
 
 impl Landing {
-    pub(super) fn new() -> Self {
-        Self(Arc::new(Mutex::new(vec![0; LANDING_BYTES])))
+    /// A buffer of [`LANDING_BYTES`]; what is in it means nothing.
+    pub(super) fn take(&self) -> Vec<u8> {
+        let spare = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        spare.unwrap_or_else(|| vec![0; LANDING_BYTES])
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, Vec<u8>> {
-        // Bytes of a receive that panicked are overwritten by the next.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Gives one back.
+    pub(super) fn give(&self, buffer: Vec<u8>) {
+        // A list of buffers stays usable whoever panicked.
+        let mut spare = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if spare.len() < LANDING_SPARE {
+            spare.push(buffer);
+        }
     }
 }
 
 /// Datagrams of one address that were received together and wait for room.
 #[derive(Debug, Default)]
 pub(super) struct Rest {
-    bytes: Vec<u8>,
-    at: usize,
+    buffer: Option<Vec<u8>>,
+    /// Which of its bytes wait.
+    waiting: Range<usize>,
     meta: RecvMeta,
 }
 
 impl Rest {
-    /// Hands over `arrived`, as many whole datagrams as there is room for, and keeps the others.
-    /// Must be empty. `false` when nothing is handed over: a datagram larger than all the room,
-    /// which no peer of WebRTC sends.
+    /// Hands over, of the `meta.len` bytes at the front of `buffer`, as many whole datagrams as
+    /// there is room for, and keeps the buffer while others wait in it. Must be empty. Gives the
+    /// buffer back otherwise; `told.len` is 0 when nothing is handed over: a datagram larger than
+    /// all the room, which no peer of WebRTC sends.
     pub(super) fn fill(
         &mut self,
-        arrived: &[u8],
+        buffer: Vec<u8>,
         meta: RecvMeta,
         room: &mut IoSliceMut<'_>,
         told: &mut RecvMeta,
-    ) -> bool {
-        let count = whole(arrived.len(), meta.stride, room.len());
-        room[..count].copy_from_slice(&arrived[..count]);
+    ) -> Option<Vec<u8>> {
+        let count = whole(meta.len, meta.stride, room.len());
+        room[..count].copy_from_slice(&buffer[..count]);
         *told = meta;
         told.len = count;
-        if count > 0 && count < arrived.len() {
-            self.bytes = arrived[count..].to_vec();
-            self.at = 0;
-            self.meta = meta;
+        if count == 0 || count == meta.len {
+            return Some(buffer);
         }
-        count > 0
+        (self.waiting, self.meta) = (count..meta.len, meta);
+        self.buffer = Some(buffer);
+        None
     }
 
-    /// Hands over more of what was kept; `false` when there is nothing.
-    pub(super) fn take(&mut self, room: &mut IoSliceMut<'_>, told: &mut RecvMeta) -> bool {
-        let kept = self.bytes.get(self.at..).unwrap_or_default();
-        let count = whole(kept.len(), self.meta.stride, room.len());
-        if count == 0 {
-            self.bytes = Vec::new();
+    /// Hands over more of what waits; `false` when there is nothing. The buffer goes back to
+    /// `landing` with the last: an idle link keeps nothing.
+    pub(super) fn take(
+        &mut self,
+        landing: &Landing,
+        room: &mut IoSliceMut<'_>,
+        told: &mut RecvMeta,
+    ) -> bool {
+        let Some(buffer) = self.buffer.take() else {
             return false;
-        }
-        room[..count].copy_from_slice(&kept[..count]);
+        };
+        let start = self.waiting.start;
+        let count = whole(self.waiting.len(), self.meta.stride, room.len());
+        room[..count].copy_from_slice(&buffer[start..start + count]);
         *told = self.meta;
         told.len = count;
-        self.at += count;
-        if self.at == self.bytes.len() {
-            // An idle link keeps nothing.
-            self.bytes = Vec::new();
+        self.waiting.start += count;
+        if count > 0 && !self.waiting.is_empty() {
+            self.buffer = Some(buffer);
+        } else {
+            landing.give(buffer);
         }
-        true
+        count > 0
     }
 }
 
@@ -93,19 +108,35 @@ mod tests {
 
     /// Hands over `len` bytes in datagrams of `stride` through `room` bytes; the pieces.
     fn pieces(len: usize, stride: usize, room: usize) -> Vec<Vec<u8>> {
-        let arrived: Vec<u8> = (0..len).map(|n| (n % 251) as u8).collect();
+        let landing = Landing::default();
+        let mut arrived = landing.take();
+        assert!(len <= arrived.len());
+        let bytes = arrived.iter_mut().take(len).enumerate();
+        bytes.for_each(|(n, byte)| *byte = (n % 251) as u8);
         let mut meta = RecvMeta::default();
         (meta.len, meta.stride) = (len, stride);
         let (mut rest, mut told, mut pieces) = (Rest::default(), meta, Vec::new());
         let mut buffer = vec![0; room];
-        let mut more = rest.fill(&arrived, meta, &mut IoSliceMut::new(&mut buffer), &mut told);
+        let back = rest.fill(arrived, meta, &mut IoSliceMut::new(&mut buffer), &mut told);
+        back.into_iter().for_each(|back| landing.give(back));
+        let mut more = told.len > 0;
         while more {
             assert_eq!(told.stride, stride);
             pieces.push(buffer[..told.len].to_vec());
-            more = rest.take(&mut IoSliceMut::new(&mut buffer), &mut told);
+            more = rest.take(&landing, &mut IoSliceMut::new(&mut buffer), &mut told);
         }
-        assert_eq!(rest.bytes.capacity(), 0, "nothing is kept");
+        assert!(rest.buffer.is_none(), "nothing is kept");
+        assert_eq!(landing.0.lock().expect("nobody panicked").len(), 1);
         pieces
+    }
+
+    #[test]
+    fn few_buffers_are_spared() {
+        let landing = Landing::default();
+        let taken: Vec<_> = (0..2 * LANDING_SPARE).map(|_| landing.take()).collect();
+        taken.into_iter().for_each(|buffer| landing.give(buffer));
+        let spare = landing.0.lock().expect("nobody panicked").len();
+        assert_eq!(spare, LANDING_SPARE);
     }
 
     #[test]

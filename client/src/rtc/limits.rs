@@ -108,9 +108,11 @@ pub const MAX_TCP_DATAGRAM: usize = 2_048;
 /// Datagrams waiting to be written to a stream: about the bytes a UDP socket holds by default.
 pub const TCP_QUEUE: usize = 256;
 
-/// Bytes of the buffer all links of a factory receive into: what the kernel hands over at once, 64
+/// Bytes of a buffer that links of a factory receive into: what the kernel hands over at once, 64
 /// datagrams of 1,500 bytes.
 pub const LANDING_BYTES: usize = 64 * 1_500;
+/// Such buffers kept while nobody uses them: one serves all links but those whose datagrams wait.
+pub const LANDING_SPARE: usize = 2;
 /// Datagrams the crate is given at once. It keeps two buffers of so many for each connection; told
 /// what the kernel can do (64), they are 190 KB of every idle link.
 pub const GRO_SEGMENTS: usize = 8;
@@ -142,8 +144,9 @@ pub const FILE_GAIN: f64 = 1.5;
 pub const FILE_SLACK: Duration = Duration::from_millis(2);
 /// How long the shortest time to an acknowledgement is believed, twice over.
 pub const FILE_BASE_FOR: Duration = Duration::from_secs(10);
-/// How often a frame that waits looks at the path by itself. The crate tells of room only when what
-/// it has made packets of falls below the mark; what it holds beside may be all that was above.
+/// How often a frame that waits looks at the path by itself. The crate tells of room only when
+/// what it has made packets of falls below the mark; what it holds beside that may be all that was
+/// above.
 pub const FILE_LOOK: Duration = Duration::from_millis(20);
 /// Bytes of files that wait in a link's outbox, sealed, until the path takes them: some 4 ms of
 /// the fastest, for which a busy machine may not run the thread that makes them. Chat goes past.

@@ -176,24 +176,32 @@ impl AsyncUdpSocket for FilteredSocket {
             return Poll::Ready(Ok(0));
         };
         let mut rest = self.rest.lock().unwrap_or_else(PoisonError::into_inner);
-        if rest.take(room, told) {
+        if rest.take(&self.landing, room, told) {
             return Poll::Ready(Ok(1));
         }
-        let mut landing = self.landing.lock();
+        let mut buffer = self.landing.take();
         for _ in 0..MAX_DROPS_PER_POLL {
             let mut arrived = [RecvMeta::default()];
-            let mut whole = [IoSliceMut::new(&mut landing)];
+            let mut whole = [IoSliceMut::new(&mut buffer)];
             match self.inner.poll_recv(cx, &mut whole, &mut arrived) {
                 Poll::Ready(Ok(_)) => {}
-                other => return other,
+                other => {
+                    self.landing.give(buffer);
+                    return other;
+                }
             }
             let [mut arrived] = arrived;
-            if self.filter(&mut landing, &mut arrived)
-                && rest.fill(&landing[..arrived.len], arrived, room, told)
-            {
+            if !self.filter(&mut buffer, &mut arrived) {
+                continue;
+            }
+            let back = rest.fill(buffer, arrived, room, told);
+            if told.len > 0 {
+                back.into_iter().for_each(|back| self.landing.give(back));
                 return Poll::Ready(Ok(1));
             }
+            buffer = back.unwrap_or_else(|| self.landing.take());
         }
+        self.landing.give(buffer);
         cx.waker().wake_by_ref();
         Poll::Pending
     }

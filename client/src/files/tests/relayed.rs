@@ -26,6 +26,7 @@ async fn sender(place: &Place, bytes: &[u8]) -> (FileWork, FileInfo) {
         chunk_size: shape.chunk_len(),
         list_len: 0,
         files: 0,
+        content: None,
     };
     let path = path.display().to_string();
     let mut work = FileWork::start(None).expect("threads");
