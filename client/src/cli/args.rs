@@ -32,10 +32,16 @@ Logs go to stderr: RUST_LOG=info beeline listen";
 #[command(name = "beeline", version, about, after_help = EXAMPLES, max_term_width = 100)]
 pub(crate) struct Cli {
     /// Where this device keeps its keys and messages [default: $XDG_DATA_HOME/beeline]
-    #[arg(long, value_name = "DIR", env = "BEELINE_HOME", global = true)]
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "BEELINE_HOME",
+        global = true,
+        display_order = 901
+    )]
     pub(crate) home: Option<PathBuf>,
     /// Print one JSON object a line, each with "event"
-    #[arg(long, global = true)]
+    #[arg(long, global = true, display_order = 902)]
     pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) ice: super::ice_args::IceArgs,

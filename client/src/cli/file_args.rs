@@ -21,7 +21,8 @@ The recipient decides before anything is written: it runs `listen --files DIR` o
 or takes your file by hand. Each file is checked piece by piece as it arrives and gets its name when
 it is whole; nothing is overwritten. A folder is sent as one. What is interrupted, by either side,
 goes on where it was whenever this home is online; leave the file where it is, and as it is, until
-then. Nobody on the way can read it.
+then. Nobody on the way can read it. Where the two devices cannot have a link it goes, slowly,
+through a member that both are linked to, or through the signalling server.
 
 A file of at most 12 KiB travels as a message does: if the recipient is away, other members keep it,
 sealed, and it arrives without you.
@@ -115,10 +116,10 @@ runs with --files DIR.
 
 With --json each is a line with \"event\":\"file\", \"id\", \"direction\":\"out|in\", \"user\",
 \"name\", \"size\" and \"state\", which is one of offered, undecided, accepted, moving, paused,
-interrupted, done, ended. Where they are known, also \"files\" (a folder's), \"small\" (it travels
-in a message), \"done\" (bytes written), \"bytesPerS\", \"leftMs\", \"pausedBy\":\"us|them\",
-\"path\", \"reason\", \"detail\", and \"waitsFor\", one of offer, decision, folder, link, turn,
-owner.
+waiting, interrupted, done, ended. Where they are known, also \"files\" (a folder's), \"small\"
+(it travels in a message), \"done\" (bytes written), \"bytesPerS\", \"leftMs\", \"pausedBy\":\"us|them\",
+\"path\", \"reason\", \"detail\", \"way\":\"direct|relay\" with \"through\", who relays it, and
+\"waitsFor\", one of offer, decision, folder, link, turn, owner.
 
 Exit codes: 0 done as asked; 1 no such file is on its way, or another error.")]
 pub(crate) struct FileArgs {

@@ -13,6 +13,7 @@ pub(crate) struct IceArgs {
         value_name = "MODE",
         env = "BEELINE_ICE",
         global = true,
+        display_order = 903,
         default_value_t
     )]
     pub(crate) mode: IceMode,
