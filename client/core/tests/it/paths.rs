@@ -262,7 +262,10 @@ fn a_file_goes_on_over_the_link_that_follows() {
     world.timing.link_ms = 20;
     let since_ms = opened_ms(&world, alice, "carol");
     world.send_file(alice, "carol", "holiday.mov", 500 * 1024 * 1024);
-    let done = |told: &Event| matches!(told, Event::File(told) if matches!(told.stage, FileStage::Done { .. }));
+    let done = |told: &Event| match told {
+        Event::File(told) => matches!(told.stage, FileStage::Done { .. }),
+        _ => false,
+    };
     world.drive(200);
     assert!(!world.node(alice).told(done), "it takes longer than that");
     assert!(world.drive_until(60_000, |w| w.node(alice).told(done)));
