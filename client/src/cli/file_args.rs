@@ -117,9 +117,9 @@ runs with --files DIR.
 With --json each is a line with \"event\":\"file\", \"id\", \"direction\":\"out|in\", \"user\",
 \"name\", \"size\" and \"state\", which is one of offered, undecided, accepted, moving, paused,
 waiting, interrupted, done, ended. Where they are known, also \"files\" (a folder's), \"small\"
-(it travels in a message), \"done\" (bytes written), \"bytesPerS\", \"leftMs\", \"pausedBy\":\"us|them\",
-\"path\", \"reason\", \"detail\", \"way\":\"direct|relay\" with \"through\", who relays it, and
-\"waitsFor\", one of offer, decision, folder, link, turn, owner.
+(it travels in a message), \"done\" (bytes written), \"bytesPerS\", \"leftMs\",
+\"pausedBy\":\"us|them\", \"path\", \"reason\", \"detail\", \"way\":\"direct|relay\" with
+\"through\", who relays it, and \"waitsFor\", one of offer, decision, folder, link, turn, owner.
 
 Exit codes: 0 done as asked; 1 no such file is on its way, or another error.")]
 pub(crate) struct FileArgs {

@@ -11,8 +11,8 @@
 //!     FILE_STATE: closed              ─▶
 //! ```
 //!
-//! Where the two devices have no link for a while the same goes through others ([`apart`] on the
-//! receiving side, [`relaying`] on the sending one), and over a link again once there is one.
+//! Where the two devices have no link for a while the same goes through others (`apart` on the
+//! receiving side, `relaying` on the sending one), and over a link again once there is one.
 //!
 //! The receiver leads: on every new link it asks for what is missing, and what was asked before is
 //! void. So a crash of either side, another link, a pause, a full disk and a loss are all the same
