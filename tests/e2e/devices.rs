@@ -111,7 +111,7 @@ async fn a_second_device_is_linked_hears_all_and_is_taken_off_again() {
 }
 
 /// Asks until there is an answer; the processes behind it are what takes the time.
-async fn until_some(ask: impl AsyncFn() -> Option<Value>) -> Value {
+pub(crate) async fn until_some(ask: impl AsyncFn() -> Option<Value>) -> Value {
     let asked = async {
         loop {
             if let Some(found) = ask().await {
