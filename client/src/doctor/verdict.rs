@@ -46,8 +46,8 @@ pub(super) fn privacy(mode: IceMode, servers: &[IceServer]) -> Option<Check> {
         ),
         IceMode::RelayOnly => (
             Verdict::Note,
-            "only TURN may be used, and no TURN server is known: there are no links; messages go \
-             through the signalling sockets of gateway and coordinators, files wait",
+            "only TURN may be used, and no TURN server is known: there are no links; messages and, \
+             slowly, files go through the signalling sockets of gateway and coordinators",
             Some(WANTS_TURN),
         ),
     };

@@ -234,9 +234,9 @@ impl Registry {
         if alone && !self.said_alone {
             tracing::warn!(
                 "only TURN may be used (--ice relay-only), and no TURN server is known: there are \
-                 no links, messages go through the signalling sockets of gateway and coordinators, \
-                 and files wait; give a server with --ice-server turn:USER:PASSWORD@HOST:PORT, or \
-                 ask the operator for one"
+                 no links, messages and, slowly, files go through the signalling sockets of \
+                 gateway and coordinators; give a server with --ice-server \
+                 turn:USER:PASSWORD@HOST:PORT, or ask the operator for one"
             );
         }
         self.said_alone = alone;
