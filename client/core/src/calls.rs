@@ -91,13 +91,11 @@ impl PeerManager {
     }
 
     fn add_link(&mut self, now: Now, link: Link) {
-        let (id, wait_ms) = (
-            link.id,
-            match link.side {
-                Side::Offerer => REDIAL_UNANSWERED_MS,
-                Side::Answerer => REDIAL_CONNECTING_MS,
-            },
-        );
+        let id = link.id;
+        let wait_ms = match link.side {
+            Side::Offerer => REDIAL_UNANSWERED_MS,
+            Side::Answerer => REDIAL_CONNECTING_MS,
+        };
         let session_ms = if link.direct_only {
             MOVE_TRY_MS
         } else {

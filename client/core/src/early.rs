@@ -118,18 +118,6 @@ impl PeerManager {
             found_by: ended.found_by,
             redials: ended.redials.saturating_add(1),
         };
-        self.answer(now, &ended.user, device, offer, before);
-    }
-
-    /// Answers a verified offer.
-    pub(crate) fn answer(
-        &mut self,
-        now: Now,
-        user: &beeline_proto::id::Label,
-        device: (DeviceFp, beeline_proto::id::Label),
-        offer: Offered,
-        before: Before,
-    ) {
-        self.accept_offer(now, user, device, offer, before);
+        self.accept_offer(now, &ended.user, device, offer, before);
     }
 }

@@ -239,7 +239,7 @@ impl PeerManager {
                 self.out.command(id, RtcCommand::Close);
             }
         }
-        self.answer(now, label, device, offer, before);
+        self.accept_offer(now, label, device, offer, before);
     }
 
     fn on_answer(&mut self, now: Now, said: Option<&str>, opened: &Opened) {

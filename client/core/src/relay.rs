@@ -7,7 +7,7 @@ use crate::custodian::NotTaken;
 use crate::event::{DeliveryState, Event, Fabric};
 use crate::input::{LinkId, SocketId};
 use crate::limits::{
-    FILE_PART_BUSY_MS, RELAY_BYTES_BURST, RELAY_BYTES_PER_S, RELAY_FILE_BURST_S,
+    FILE_PART_BUSY_MS, FILE_PARTS_BURST, RELAY_BYTES_BURST, RELAY_BYTES_PER_S, RELAY_FILE_BURST_S,
     RELAY_FILES_FACTOR, RELAY_PAIRS_MAX, RELAY_PAUSE_MS_MIN, RELAY_REQUEST_BATCH, ROUTE_DEMOTED_MS,
 };
 use crate::manager::PeerManager;
@@ -18,7 +18,6 @@ use crate::timer::Timer;
 use crate::ways::Way;
 use beeline_proto::code::ErrorCode;
 use beeline_proto::id::{DeviceFp, Label, MessageId, ParcelId, UserFp};
-use beeline_proto::limits::PARCEL_LEN_MAX;
 use beeline_proto::parcel::{Kind as ParcelKind, Parcel};
 use beeline_proto::pb::peer::v1::Refusal;
 use beeline_proto::pb::peer::v1::peer_item::Kind;
@@ -45,7 +44,7 @@ impl Carried {
     /// Takes the bytes of one parcel, or says how many milliseconds to wait.
     fn take(&mut self, pair: (UserFp, UserFp), bytes: usize, now_ms: u64) -> Result<(), u64> {
         let usual = || Bucket::new(RELAY_BYTES_PER_S, RELAY_BYTES_BURST, now_ms);
-        let bucket = bucket_of(&mut self.pairs, pair, usual, now_ms).ok_or(1_000u64)?;
+        let bucket = bucket_of(&mut self.pairs, pair, usual, now_ms)?;
         take_from(bucket, bytes as u64, now_ms)
     }
 
@@ -58,11 +57,11 @@ impl Carried {
         now_ms: u64,
     ) -> Result<(), u64> {
         let new = |per_s: u64| {
-            let least = 2 * PARCEL_LEN_MAX as u64;
-            Bucket::new(per_s, (per_s * RELAY_FILE_BURST_S).max(least), now_ms)
+            let burst = (per_s * RELAY_FILE_BURST_S).max(FILE_PARTS_BURST);
+            Bucket::new(per_s, burst, now_ms)
         };
-        let bucket = bucket_of(&mut self.files.pairs, pair, || new(per_s), now_ms);
-        let (bucket, bytes) = (bucket.ok_or(1_000u64)?, bytes as u64);
+        let bucket = bucket_of(&mut self.files.pairs, pair, || new(per_s), now_ms)?;
+        let bytes = bytes as u64;
         let all = self
             .files
             .all
@@ -81,20 +80,20 @@ impl Carried {
     }
 }
 
-/// The bucket of a pair; `None` where too many others are in use.
+/// The bucket of a pair, or how many milliseconds to wait where too many others are in use.
 fn bucket_of(
     pairs: &mut BTreeMap<(UserFp, UserFp), Bucket>,
     pair: (UserFp, UserFp),
     new: impl FnOnce() -> Bucket,
     now_ms: u64,
-) -> Option<&mut Bucket> {
+) -> Result<&mut Bucket, u64> {
     if !pairs.contains_key(&pair) && pairs.len() >= RELAY_PAIRS_MAX {
         pairs.retain(|_, bucket| !bucket.is_full(now_ms));
         if pairs.len() >= RELAY_PAIRS_MAX {
-            return None;
+            return Err(1_000);
         }
     }
-    Some(pairs.entry(pair).or_insert_with(new))
+    Ok(pairs.entry(pair).or_insert_with(new))
 }
 
 fn take_from(bucket: &mut Bucket, bytes: u64, now_ms: u64) -> Result<(), u64> {

@@ -4,7 +4,7 @@
 mod files;
 mod story;
 
-use super::args::FileAction;
+use super::args::{FileAction, FileId};
 use super::device_line::DeviceLine;
 use super::fail::Failure;
 use super::line::{
@@ -135,7 +135,10 @@ impl Question {
             }),
             "files" => Ok(Self::Files),
             _ => match files::action_of(name) {
-                Some(action) => Ok(Self::ChangeFile(action(message_id(subject)?))),
+                Some(action) => {
+                    let id = message_id(subject)?;
+                    Ok(Self::ChangeFile(action(FileId { id })))
+                }
                 None => Err(unknown(name)),
             },
         }

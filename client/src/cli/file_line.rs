@@ -232,11 +232,7 @@ pub(super) fn reason_name(reason: FileReason) -> String {
 /// A file as people read of it; with its id while something can be done about it.
 pub(crate) fn render(line: &FileLine, style: Style) -> String {
     let name = style.strong(&safe(&line.name));
-    let size = units::bytes(line.size);
-    let what = match line.files {
-        Some(files) => format!("{name} ({files} files, {size})"),
-        None => format!("{name} ({size})"),
-    };
+    let what = units::sized(&name, line.files, line.size);
     let (ours, user) = (line.direction == "out", safe(&line.user));
     let way = if ours { "to" } else { "from" };
     let text = match line.state.as_str() {

@@ -51,11 +51,12 @@ impl From<&FilePast> for FilePart {
 /// What it is.
 pub(super) fn what(file: &FilePart, style: Style) -> String {
     let name = style.strong(&safe(&file.name).replace('\n', " "));
-    let size = units::bytes(file.size);
-    match file.files {
-        Some(files) => format!("folder {name} ({files} files, {size})"),
-        None => format!("file {name} ({size})"),
-    }
+    let sort = if file.files.is_some() {
+        "folder"
+    } else {
+        "file"
+    };
+    format!("{sort} {}", units::sized(&name, file.files, file.size))
 }
 
 /// Where it stands, in a few words.

@@ -56,6 +56,15 @@ pub(crate) fn bytes(count: u64) -> String {
     }
 }
 
+/// What a file, or a folder of `files`, is, as people read it: its name, and how large it is.
+pub(crate) fn sized(name: &str, files: Option<u32>, size: u64) -> String {
+    let size = bytes(size);
+    match files {
+        Some(files) => format!("{name} ({files} files, {size})"),
+        None => format!("{name} ({size})"),
+    }
+}
+
 /// A time that is left, as people read it: `40 s`, `12 min`, `3 h`.
 pub(crate) fn left(ms: u64) -> String {
     let seconds = ms.div_ceil(1_000);

@@ -21,10 +21,10 @@ use crate::rtc::{IceServer, LinkReport};
 use crate::tls;
 use beeline_proto::chain::VerifiedChain;
 use beeline_proto::id::Label;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use stun::{From, Seen, ask, socket_towards};
+use stun::{From, Seen, any_towards, ask, socket_towards};
 
 /// How one thing is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -198,11 +198,7 @@ fn urls(servers: &[IceServer]) -> impl Iterator<Item = &str> {
 /// Whether this host has a route there: no family is missed that it does not have. Connecting a
 /// datagram socket sends nothing.
 fn has_way_to(address: SocketAddr) -> bool {
-    let any: IpAddr = match address {
-        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-    };
-    let socket = std::net::UdpSocket::bind((any, 0));
+    let socket = std::net::UdpSocket::bind(any_towards(address));
     socket.is_ok_and(|socket| socket.connect(address).is_ok())
 }
 

@@ -47,11 +47,16 @@ pub(super) struct Seen {
 
 /// A socket of the family of `server`.
 pub(super) async fn socket_towards(server: SocketAddr) -> io::Result<UdpSocket> {
+    UdpSocket::bind(any_towards(server)).await
+}
+
+/// Any address and port of the family of `server`.
+pub(super) fn any_towards(server: SocketAddr) -> (IpAddr, u16) {
     let any: IpAddr = match server {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     };
-    UdpSocket::bind((any, 0)).await
+    (any, 0)
 }
 
 /// Asks until there is an answer; `None` where there is none in time.

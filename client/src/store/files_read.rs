@@ -7,7 +7,7 @@ use beeline_proto::id::{DeviceFp, MessageId};
 use beeline_proto::pb::peer::v1::FileReason;
 use client_core::files::io::{FileStage, FileTold};
 use client_core::files::now::{FileNow, FileWait};
-use client_core::files::rows::{FileInRow, FileInState, FileInfo, FileOutRow, FileOutState};
+use client_core::files::rows::{FileInRow, FileInState, FileOutRow, FileOutState};
 use rusqlite::{Connection, params};
 
 /// The files that are not over, the oldest first.
@@ -27,7 +27,7 @@ fn our_file(row: &FileOutRow) -> FileNow {
         FileOutState::Wanted => FileStage::Accepted,
         _ => FileStage::Offered,
     };
-    let told = told(&row.info, row.id, (row.to.clone(), true), stage);
+    let told = FileTold::of(&row.info, row.id, (&row.to, true), stage, None);
     at_rest(told, row.held, row.born_ms)
 }
 
@@ -37,27 +37,8 @@ fn their_file(row: &FileInRow) -> FileNow {
         FileInState::Offered => FileStage::Undecided { folder: true },
         _ => FileStage::Accepted,
     };
-    let told = told(&row.info, row.id, (row.from.clone(), false), stage);
+    let told = FileTold::of(&row.info, row.id, (&row.from, false), stage, None);
     at_rest(told, row.held, row.born_ms)
-}
-
-fn told(
-    info: &FileInfo,
-    id: MessageId,
-    (user, ours): (beeline_proto::id::Label, bool),
-    stage: FileStage,
-) -> FileTold {
-    FileTold {
-        id,
-        user,
-        ours,
-        name: info.name.clone(),
-        size: info.size,
-        files: info.files,
-        small: info.is_small(),
-        stage,
-        through: None,
-    }
 }
 
 fn at_rest(told: FileTold, held: bool, born_ms: u64) -> FileNow {

@@ -10,13 +10,11 @@ use super::incoming::{Incoming, Stage};
 use super::io::{FileCommand, FileStage};
 use super::parts::Took;
 use super::rows::FileInKey;
+use crate::event::Event;
 use crate::input::LinkId;
-use crate::limits::{
-    FILE_APART_MS, FILE_END_TRIES, FILE_STALL_MS, FILE_STALL_MS_MAX, FILES_APART_IN_MAX,
-};
+use crate::limits::{FILE_APART_MS, FILE_END_TRIES, FILE_STALL_MS, FILES_APART_IN_MAX};
 use crate::manager::PeerManager;
 use crate::output::Output;
-use crate::timer::Timer;
 use crate::ways::Way;
 use beeline_proto::id::{DeviceFp, MessageId};
 use beeline_proto::parcel::Parcel;
@@ -38,8 +36,8 @@ impl PeerManager {
             self.look_again(key, at_ms);
             return None;
         }
-        let apart = |i: &&Incoming| i.way().is_some_and(|way| way.direct().is_none());
-        let full = self.files.incoming.values().filter(apart).count() >= FILES_APART_IN_MAX;
+        let apart = self.files.incoming.values().filter(|i| i.is_apart());
+        let full = apart.count() >= FILES_APART_IN_MAX;
         let vain = self.files.incoming.get(&key)?.vain;
         let way = self.way_apart(now, key.0, vain).filter(|_| !full);
         if way.is_none() {
@@ -57,13 +55,6 @@ impl PeerManager {
         ways.get(turn).copied()
     }
 
-    fn look_again(&mut self, key: FileInKey, at_ms: u64) {
-        if let Some(incoming) = self.files.incoming.get_mut(&key) {
-            incoming.due_ms = Some(at_ms);
-            self.timers.arm_by(Timer::Files, at_ms);
-        }
-    }
-
     /// The way by which a sender hears what came of its file. Without a link it may not get
     /// through: it is said again a few times, by other ways.
     pub(super) fn way_of_end(&mut self, now: Now, key: FileInKey) -> Option<Way> {
@@ -73,8 +64,8 @@ impl PeerManager {
         let incoming = self.files.incoming.get(&key)?;
         let (stalls, vain) = (incoming.stalls, incoming.vain);
         if stalls < FILE_END_TRIES {
-            let wait_ms = (FILE_STALL_MS << stalls).min(FILE_STALL_MS_MAX);
-            self.look_again(key, now.mono_ms + wait_ms);
+            let at_ms = now.mono_ms + incoming.stall_ms();
+            self.look_again(key, at_ms);
         }
         self.way_apart(now, key.0, vain)
     }
@@ -158,33 +149,26 @@ impl PeerManager {
 
     /// There is a link to a device: what it sends us through others comes over that from now on.
     pub(super) fn leave_others(&mut self, device: DeviceFp) {
-        let apart = |i: &&mut Incoming| {
-            let way = i.way().filter(|way| way.direct().is_none());
-            i.row.device == device && way.is_some()
-        };
-        for incoming in self.files.incoming.values_mut().filter(apart) {
-            incoming.stop();
-            let key = incoming.key();
-            self.out.push(Output::File(FileCommand::Leave { key }));
+        let apart = |i: &&Incoming| i.row.device == device && i.is_apart();
+        let apart = self.files.incoming.values().filter(apart);
+        for key in apart.map(Incoming::key).collect::<Vec<_>>() {
+            self.leave(key);
         }
     }
 
     /// Tells of a file for us.
     pub(super) fn tell_in(&mut self, key: &FileInKey, stage: FileStage) {
-        let Some(incoming) = self.files.incoming.get_mut(key) else {
-            return;
-        };
-        if let FileStage::Moving { done } = stage {
-            incoming.done = Some(done);
-        }
         let moving = matches!(stage, FileStage::Moving { .. });
-        let way = incoming.way().filter(|_| moving);
+        let way = self.files.incoming.get(key).and_then(Incoming::way);
+        let way = way.filter(|_| moving);
         let through = way.and_then(|way| self.through(way));
-        let Some(incoming) = self.files.incoming.get(key) else {
-            return;
-        };
-        let told = incoming.told(stage, through);
-        self.out.event(crate::event::Event::File(told));
+        if let Some(incoming) = self.files.incoming.get_mut(key) {
+            if let FileStage::Moving { done } = stage {
+                incoming.done = Some(done);
+            }
+            let told = incoming.told(stage, through);
+            self.out.event(Event::File(told));
+        }
     }
 }
 
@@ -200,6 +184,11 @@ impl Incoming {
     /// Whether it comes over a link: the sender's, or that of a peer that hands it on.
     pub(super) fn uses(&self, link: LinkId) -> bool {
         matches!(self.way(), Some(Way::Direct(on) | Way::Relay(on)) if on == link)
+    }
+
+    /// Whether it comes, or is about to, but not over a link to its sender.
+    pub(super) fn is_apart(&self) -> bool {
+        self.way().is_some_and(|way| way.direct().is_none())
     }
 
     /// Whether it comes in parts.

@@ -3,6 +3,7 @@
 use super::incoming::{Incoming, Stage};
 use super::io::{FileCall, FileStage};
 use super::rows::{FileInKey, FileInRow, FileInState, FileOp};
+use super::{WE_GAVE_UP, WE_REFUSED};
 use crate::event::Event;
 use crate::input::CommandId;
 use crate::manager::PeerManager;
@@ -111,21 +112,15 @@ impl PeerManager {
                 match incoming {
                     Some(key) => self.pause_in(now, key, on),
                     None if self.is_small_file(&id) => {
-                        let code = ErrorCode::InvalidArgument;
                         let detail = "it travels in its message: it can only be given up";
-                        let detail = detail.to_owned();
-                        return self.out.event(Event::Refused {
-                            command,
-                            code,
-                            detail,
-                        });
+                        return self.refuse_file(command, ErrorCode::InvalidArgument, detail);
                     }
                     None => self.pause_out(now, id, on),
                 }
                 self.out.write(Vec::new(), Write::FileCall(command));
             }
             FileCall::Cancel { command, id } => {
-                let by_us = Some("you gave it up".to_owned());
+                let by_us = Some(WE_GAVE_UP.to_owned());
                 let Some(incoming) = self.find_file(command, id) else {
                     return;
                 };
@@ -153,25 +148,20 @@ impl PeerManager {
         let Some(incoming) = self.find_file(command, id) else {
             return;
         };
-        let refused = |code, detail| Event::Refused {
-            command,
-            code,
-            detail,
-        };
         let Some(key) = incoming else {
-            let detail = "that file is yours: the other side decides".to_owned();
-            return self.out.event(refused(ErrorCode::InvalidArgument, detail));
+            let detail = "that file is yours: the other side decides";
+            return self.refuse_file(command, ErrorCode::InvalidArgument, detail);
         };
         let from = self.files.incoming.get(&key).map(|i| i.row.from.clone());
         if let Some(from) = from.filter(|from| accept && self.is_blocked(from)) {
             let detail = format!("{from} has another key now; see beeline verify {from}");
-            return self.out.event(refused(ErrorCode::UserKeyChanged, detail));
+            return self.refuse_file(command, ErrorCode::UserKeyChanged, &detail);
         }
         if accept {
             self.accept(key);
             self.start_incoming(now, key);
         } else {
-            let by_us = Some("you refused it".to_owned());
+            let by_us = Some(WE_REFUSED.to_owned());
             self.end_in(now, key, FileReason::NotWanted, by_us);
         }
         self.out.write(Vec::new(), Write::FileCall(command));
@@ -189,13 +179,17 @@ impl PeerManager {
         };
         let found = self.files.incoming.values().find(named).map(Incoming::key);
         if found.is_none() {
-            let (code, detail) = (ErrorCode::NotFound, "no such file is on its way".to_owned());
-            self.out.event(Event::Refused {
-                command,
-                code,
-                detail,
-            });
+            self.refuse_file(command, ErrorCode::NotFound, "no such file is on its way");
         }
         found.map(Some)
+    }
+
+    fn refuse_file(&mut self, command: CommandId, code: ErrorCode, detail: &str) {
+        let detail = detail.to_owned();
+        self.out.event(Event::Refused {
+            command,
+            code,
+            detail,
+        });
     }
 }

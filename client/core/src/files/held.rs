@@ -81,7 +81,7 @@ impl PeerManager {
     }
 
     /// Takes no more of a file, whichever way it comes.
-    fn leave(&mut self, key: FileInKey) {
+    pub(super) fn leave(&mut self, key: FileInKey) {
         let Some(incoming) = self.files.incoming.get_mut(&key) else {
             return;
         };

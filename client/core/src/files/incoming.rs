@@ -110,8 +110,8 @@ impl Incoming {
 
     /// Whether a link to its sender would help.
     pub(super) fn wants_link(&self) -> bool {
-        let apart = self.way().is_some_and(|way| way.direct().is_none());
-        self.may_go() && (self.stage == Stage::Idle || apart) && !self.row.info.is_small()
+        let free = self.stage == Stage::Idle || self.is_apart();
+        self.may_go() && free && !self.row.info.is_small()
     }
 
     /// Whether it is here and only needs its place.
@@ -131,17 +131,8 @@ impl Incoming {
     }
 
     pub(super) fn told(&self, stage: FileStage, through: Option<Through>) -> FileTold {
-        FileTold {
-            id: self.row.id,
-            user: self.row.from.clone(),
-            ours: false,
-            name: self.row.info.name.clone(),
-            size: self.row.info.size,
-            files: self.row.info.files,
-            small: self.row.info.is_small(),
-            stage,
-            through,
-        }
+        let row = &self.row;
+        FileTold::of(&row.info, row.id, (&row.from, false), stage, through)
     }
 }
 
@@ -221,8 +212,14 @@ impl PeerManager {
 
     /// Chunks are expected by then.
     pub(super) fn expect_chunks(&mut self, now: Now, key: FileInKey) {
+        if let Some(incoming) = self.files.incoming.get(&key) {
+            self.look_again(key, now.mono_ms + incoming.stall_ms());
+        }
+    }
+
+    /// Plans when a file is looked at again.
+    pub(super) fn look_again(&mut self, key: FileInKey, at_ms: u64) {
         if let Some(incoming) = self.files.incoming.get_mut(&key) {
-            let at_ms = now.mono_ms + incoming.stall_ms();
             incoming.due_ms = Some(at_ms);
             self.timers.arm_by(Timer::Files, at_ms);
         }
@@ -353,9 +350,7 @@ impl PeerManager {
         };
         incoming.stage = Stage::Idle;
         if let Some(detail) = failed {
-            let at_ms = now.mono_ms + FILE_AGAIN_MS;
-            incoming.due_ms = Some(at_ms);
-            self.timers.arm_by(Timer::Files, at_ms);
+            self.look_again(key, now.mono_ms + FILE_AGAIN_MS);
             return self.out.warn(now, "store-failed", detail);
         }
         incoming.row.state = FileInState::Done;

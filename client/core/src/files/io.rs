@@ -312,6 +312,29 @@ pub struct FileTold {
     pub through: Option<Through>,
 }
 
+impl FileTold {
+    /// Of a file that `user` gets or sends.
+    pub fn of(
+        info: &FileInfo,
+        id: MessageId,
+        (user, ours): (&Label, bool),
+        stage: FileStage,
+        through: Option<Through>,
+    ) -> Self {
+        Self {
+            id,
+            user: user.clone(),
+            ours,
+            name: info.name.clone(),
+            size: info.size,
+            files: info.files,
+            small: info.is_small(),
+            stage,
+            through,
+        }
+    }
+}
+
 /// Who hands a file on, as slowly as its quota allows. It sees sealed bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Through {

@@ -51,6 +51,12 @@ use seek::Seek;
 use share::Share;
 use std::collections::BTreeMap;
 
+/// Why a file ended that a person here gave up.
+pub const WE_GAVE_UP: &str = "you gave it up";
+
+/// Why a file ended that a person here refused.
+pub const WE_REFUSED: &str = "you refused it";
+
 /// What the text of a message that offers a file begins with.
 pub const OFFER_PREFIX: &str = "[file] ";
 

@@ -68,12 +68,12 @@ impl PeerManager {
 
     fn out_now(&self, outgoing: &Outgoing) -> FileNow {
         let row = &outgoing.row;
-        let moving = !self.getters(row.id).is_empty();
         let delivered = self.outbox.get(&row.id);
         let delivered = delivered.is_none_or(|e| e.row.state >= DeliveryState::Delivered);
+        let moves = !row.held && !self.getters(row.id).is_empty();
         let (stage, waits) = if row.held {
             (FileStage::Paused { by_us: true }, None)
-        } else if moving {
+        } else if moves {
             let done = outgoing.done.unwrap_or(0);
             (FileStage::Moving { done }, None)
         } else if outgoing.theirs {
@@ -85,8 +85,7 @@ impl PeerManager {
         } else {
             (FileStage::Offered, Some(FileWait::Offer))
         };
-        let moving = matches!(stage, FileStage::Moving { .. });
-        let through = self.out_through(row.id).filter(|_| moving);
+        let through = self.out_through(row.id).filter(|_| moves);
         FileNow {
             told: outgoing.told(stage, through),
             done: outgoing.done,

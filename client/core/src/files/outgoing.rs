@@ -59,17 +59,8 @@ impl Outgoing {
     }
 
     pub(super) fn told(&self, stage: FileStage, through: Option<Through>) -> FileTold {
-        FileTold {
-            id: self.row.id,
-            user: self.row.to.clone(),
-            ours: true,
-            name: self.row.info.name.clone(),
-            size: self.row.info.size,
-            files: self.row.info.files,
-            small: self.row.info.is_small(),
-            stage,
-            through,
-        }
+        let row = &self.row;
+        FileTold::of(&row.info, row.id, (&row.to, true), stage, through)
     }
 }
 

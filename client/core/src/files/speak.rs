@@ -5,7 +5,6 @@ use super::rows::{FileInKey, FileInState};
 use crate::input::LinkId;
 use crate::limits::FILE_AGAIN_MS;
 use crate::manager::PeerManager;
-use crate::timer::Timer;
 use crate::ways::Way;
 use beeline_proto::id::{DeviceFp, MessageId};
 use beeline_proto::limits::PARCEL_TTL_MAX_S;
@@ -43,11 +42,7 @@ impl PeerManager {
         });
         if said.is_none() {
             // The link is full or ending: asked for again soon, or on the next one.
-            if let Some(incoming) = self.files.incoming.get_mut(&key) {
-                incoming.due_ms = Some(now.mono_ms + FILE_AGAIN_MS);
-            }
-            let at_ms = now.mono_ms + FILE_AGAIN_MS;
-            self.timers.arm_by(Timer::Files, at_ms);
+            self.look_again(key, now.mono_ms + FILE_AGAIN_MS);
         }
     }
 

@@ -7,7 +7,6 @@ use super::rows::{FileInKey, FileInState};
 use crate::limits::{FILE_STUCK_AGAIN_MS, FILES_ACTIVE_MAX, FILES_ACTIVE_PER_USER_MAX};
 use crate::manager::PeerManager;
 use crate::output::Output;
-use crate::timer::Timer;
 use beeline_proto::pb::peer::v1::{FileReason, FileState};
 use beeline_proto::time::Now;
 
@@ -81,9 +80,8 @@ impl PeerManager {
             return;
         };
         let at_ms = now.mono_ms + ms(incoming);
-        incoming.stage = Stage::Idle;
-        incoming.due_ms = Some(at_ms);
-        self.timers.arm_by(Timer::Files, at_ms);
+        incoming.stop();
+        self.look_again(key, at_ms);
         self.out.push(Output::File(FileCommand::Leave { key }));
     }
 

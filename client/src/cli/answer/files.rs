@@ -10,16 +10,17 @@ use beeline_proto::id::MessageId;
 use beeline_proto::pb::peer::v1::FileReason;
 use client_core::files::io::{FileStage, FileTold};
 use client_core::files::now::FileNow;
+use client_core::files::{WE_GAVE_UP, WE_REFUSED};
 
 type Action = fn(FileId) -> FileAction;
 
-/// What can be done with a file, by its name on the socket.
-const ACTIONS: [(&str, Action); 5] = [
-    ("file-pause", FileAction::Pause),
-    ("file-resume", FileAction::Resume),
-    ("file-cancel", FileAction::Cancel),
-    ("file-accept", FileAction::Accept),
-    ("file-reject", FileAction::Reject),
+/// What can be done with a file.
+const ACTIONS: [Action; 5] = [
+    FileAction::Pause,
+    FileAction::Resume,
+    FileAction::Cancel,
+    FileAction::Accept,
+    FileAction::Reject,
 ];
 
 /// An action's name on the socket, and its file.
@@ -34,9 +35,13 @@ pub(super) fn to_wire(action: FileAction) -> (&'static str, MessageId) {
 }
 
 /// The action of a name on the socket.
-pub(super) fn action_of(name: &str) -> Option<impl Fn(MessageId) -> FileAction + use<>> {
-    let (_, action) = *ACTIONS.iter().find(|(known, _)| *known == name)?;
-    Some(move |id| action(FileId { id }))
+pub(super) fn action_of(name: &str) -> Option<Action> {
+    let any = FileId {
+        id: MessageId([0; 16]),
+    };
+    ACTIONS
+        .into_iter()
+        .find(|action| to_wire(action(any)).0 == name)
 }
 
 /// Files as lines.
@@ -79,8 +84,8 @@ pub(super) async fn change(client: &Client, action: FileAction) -> Result<Line, 
         detail: Some(by_us.to_owned()),
     };
     let stage = match action {
-        FileAction::Cancel(_) => ended(FileReason::Cancelled, "you gave it up"),
-        FileAction::Reject(_) => ended(FileReason::NotWanted, "you refused it"),
+        FileAction::Cancel(_) => ended(FileReason::Cancelled, WE_GAVE_UP),
+        FileAction::Reject(_) => ended(FileReason::NotWanted, WE_REFUSED),
         _ => {
             // A small one may have arrived meanwhile.
             let now = find(client, id).await?.unwrap_or(before);
@@ -106,11 +111,12 @@ mod tests {
 
     #[test]
     fn what_is_done_with_a_file_survives_the_socket() {
-        for (name, action) in ACTIONS {
+        let names = ["pause", "resume", "cancel", "accept", "reject"];
+        for (name, action) in names.into_iter().zip(ACTIONS) {
             let id = MessageId([3; 16]);
             let question = Question::ChangeFile(action(FileId { id }));
             let (wire, subject, accept) = question.to_wire();
-            assert_eq!(wire, name);
+            assert_eq!(wire, format!("file-{name}"));
             assert!(question.changes() && !question.is_published());
             assert_eq!(Question::from_wire(wire, &subject, accept), Ok(question));
         }
