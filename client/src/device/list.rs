@@ -44,14 +44,12 @@ impl Lists {
         let identity = Identity::load(home)?;
         let mut newest = (identity.chain.clone(), identity.revocations.clone());
         let mut seen = BTreeMap::new();
-        if home.database().exists() {
-            let reader = Reader::open(home.dir())?;
-            if let Some(own) = reader.own_chain()? {
-                newest = (own.chain, own.revocations);
-            }
-            for route in reader.routes(0)? {
-                seen.insert(route.device, route.seen_ms.max(route.connected_ms));
-            }
+        let reader = Reader::open(home.dir())?;
+        if let Some(own) = reader.own_chain()? {
+            newest = (own.chain, own.revocations);
+        }
+        for route in reader.routes(0)? {
+            seen.insert(route.device, route.seen_ms.max(route.connected_ms));
         }
         let chain = VerifiedChain::open(&newest.0, identity.network);
         Ok(Self {

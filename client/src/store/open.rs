@@ -109,6 +109,20 @@ pub(super) fn open_reader(home: &Home) -> Result<Connection, StoreError> {
     Ok(conn)
 }
 
+/// The same of a home at rest. One that was joined and not used yet has no database, or one that
+/// has no tables: then there is nothing in it.
+pub(super) fn open_at_rest(home: &Home) -> Result<Connection, StoreError> {
+    if ground::exists(&home.database()) {
+        let conn = open_reader(home)?;
+        if user_version(&conn)? > 0 {
+            return Ok(conn);
+        }
+    }
+    let mut empty = Connection::open_in_memory()?;
+    migrate(&mut empty)?;
+    Ok(empty)
+}
+
 /// Writes again, and syncs, all that the log of an earlier process holds: it may only be in the
 /// system's cache, for that process ended before its sync, or its sync failed, which the system
 /// forgets. What is committed behind such a hole would go with it when the power does.
@@ -284,6 +298,24 @@ mod tests {
         reader
             .execute("DELETE FROM steps", [])
             .expect_err("it cannot write");
+    }
+
+    #[test]
+    fn nothing_is_found_in_a_home_that_was_not_used_yet_and_nothing_made() {
+        let (_dir, home) = home();
+        let count = || {
+            let conn = open_at_rest(&home).expect("opened");
+            conn.query_row("SELECT count(*) FROM steps", [], |row| row.get(0))
+        };
+        assert_eq!((count(), home.database().exists()), (Ok(0), false));
+        // A start that ended before the first table was there.
+        ground::create(&home.database()).expect("made");
+        assert_eq!(count(), Ok(0));
+        let conn = open_writer(&home, Check::Quick).expect("opened");
+        let step =
+            "INSERT INTO steps (device_fp, id, step, at_ms, state) VALUES (x'', x'', 1, 1, '')";
+        conn.execute(step, []).expect("written");
+        assert_eq!(count(), Ok(1));
     }
 
     #[test]

@@ -35,15 +35,20 @@ impl Reader {
     pub fn open(home: &Path) -> Result<Self, QueryError> {
         let home = Home::at(home);
         let identity = Identity::load(&home)?;
-        Ok(Self::of(&home, &identity)?)
+        Ok(Self::on(open::open_at_rest(&home)?, &identity))
     }
 
+    /// The same beside the writer of its own process.
     pub(crate) fn of(home: &Home, identity: &Identity) -> Result<Self, StoreError> {
-        Ok(Self {
-            conn: open::open_reader(home)?,
+        Ok(Self::on(open::open_reader(home)?, identity))
+    }
+
+    fn on(conn: Connection, identity: &Identity) -> Self {
+        Self {
+            conn,
             who: identity.who(),
             user_key: identity.user_public,
-        })
+        }
     }
 
     /// Who the home is.
