@@ -250,7 +250,6 @@ async fn a_person_takes_or_refuses_what_is_not_taken_unasked() {
             accept,
             "{last}"
         );
-        // Her process tells of it, and writes it down, in one go; another one may read in between.
         let ends = if accept { "done" } else { "ended" };
         let written = async || {
             let why = scene.alice.run(&["why", id]).await;
@@ -258,6 +257,13 @@ async fn a_person_takes_or_refuses_what_is_not_taken_unasked() {
             let state = why.all("why")[0]["about"]["file"]["state"].clone();
             (state == ends).then_some(state)
         };
+        if accept {
+            assert!(
+                written().await.is_some(),
+                "it is written down before it is told"
+            );
+        }
+        // Of its end her process tells, and writes it down, in one go: another may read in between.
         until_some(written).await;
     }
     for running in [run, listen] {

@@ -223,6 +223,7 @@ impl PeerManager {
                 self.on_queued(now, id, result);
             }
             Write::FileDone(key) => self.on_file_recorded(now, key, detail),
+            Write::FileSent(arrived) => self.on_sent_recorded(now, arrived, detail),
             Write::FileCall(command) => self.on_file_called(command, detail),
             Write::Seal(ids) => self.on_sealed(now, &ids, detail),
             Write::Stored(ids) => {

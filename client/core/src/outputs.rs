@@ -4,6 +4,7 @@ use crate::bounded::{Bucket, Counters};
 use crate::copies::Copied;
 use crate::custodian::Deposit;
 use crate::event::{DeliveryState, Event};
+use crate::files::Arrived;
 use crate::files::rows::FileInKey;
 use crate::input::{CommandId, LinkId, SocketId};
 use crate::limits::{FAILED_OPS_MAX, LAZY_OPS_MAX, WARNINGS_BURST, WARNINGS_PER_S};
@@ -28,6 +29,8 @@ pub(crate) enum Write {
     Inbox,
     /// A file for us is in its place.
     FileDone(FileInKey),
+    /// A device has a file of ours.
+    FileSent(Arrived),
     /// What a person wanted with a file.
     FileCall(CommandId),
     /// A copy of what another device of ours said.

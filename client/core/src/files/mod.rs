@@ -33,6 +33,7 @@ mod relaying;
 mod relays;
 mod reports;
 mod seek;
+mod sent;
 mod share;
 mod speak;
 mod turns;
@@ -48,6 +49,7 @@ use outgoing::Outgoing;
 use relays::Relays;
 use rows::{FileInKey, FileLoad};
 use seek::Seek;
+pub(crate) use sent::Arrived;
 use share::Share;
 use std::collections::BTreeMap;
 

@@ -4,6 +4,7 @@ use super::io::{FileCommand, FileSource, FileStage, FileTold, Through};
 use super::ranges::Ranges;
 use super::reason_text;
 use super::rows::{FileInfo, FileKey, FileOp, FileOutRow, FileOutState};
+use super::sent::Record;
 use crate::event::DeliveryState;
 use crate::input::LinkId;
 use crate::intake::Opened;
@@ -40,12 +41,19 @@ pub(crate) struct Outgoing {
     pub(super) theirs: bool,
     /// Bytes written there, as far as that was told.
     pub(super) done: Option<u64>,
+    /// Whether it is written down that a device has it.
+    pub(super) record: Record,
 }
 
 impl Outgoing {
     pub(super) fn new(row: FileOutRow) -> Self {
+        let record = match row.state {
+            FileOutState::Done => Record::Written,
+            _ => Record::No,
+        };
         Self {
             row,
+            record,
             content: Content::Shut,
             stuck: false,
             theirs: false,
@@ -56,6 +64,14 @@ impl Outgoing {
     /// Whether its content can be read.
     pub(super) fn is_open(&self) -> bool {
         self.content == Content::Open
+    }
+
+    /// When it is to be written down again that a device has it.
+    pub(super) fn record_due_ms(&self) -> Option<u64> {
+        match self.record {
+            Record::Again(at_ms, _) => Some(at_ms),
+            Record::No | Record::Written => None,
+        }
     }
 
     pub(super) fn told(&self, stage: FileStage, through: Option<Through>) -> FileTold {
@@ -328,7 +344,8 @@ impl PeerManager {
             self.out.push(Output::File(FileCommand::Shut { id }));
         }
         // Other devices of the recipient may still hear of the offer, and ask.
-        let over = outgoing.row.state == FileOutState::Done && self.outbox.get(&id).is_none();
+        let done = outgoing.record == Record::Written;
+        let over = done && self.outbox.get(&id).is_none();
         if over {
             self.files.out.remove(&id);
         }
@@ -349,31 +366,6 @@ impl PeerManager {
             let detail = self.who_gave_up(device, reason);
             self.end_out(now, id, reason, detail);
         }
-    }
-
-    /// A receiver says that it has a file of ours, or that it comes to nothing.
-    pub(super) fn on_out_done(
-        &mut self,
-        now: Now,
-        (id, device): (MessageId, DeviceFp),
-        complete: bool,
-        reason: FileReason,
-    ) {
-        if !complete {
-            return self.on_declined(now, id, device, reason);
-        }
-        let Some(outgoing) = self.files.out.get_mut(&id) else {
-            return;
-        };
-        if outgoing.row.state < FileOutState::Done {
-            outgoing.row.state = FileOutState::Done;
-            self.set_out(id);
-            self.tell_out(id, FileStage::Done { path: None });
-        }
-        if let Some(outgoing) = self.files.out.get_mut(&id) {
-            outgoing.row.info.content = None;
-        }
-        self.stop_sending(id, device);
     }
 
     /// A file of ours comes to nothing: every device that gets it is told.
@@ -405,7 +397,12 @@ impl PeerManager {
         reason: FileReason,
         detail: Option<String>,
     ) -> Option<StoreOp> {
-        let to = self.files.out.get(&id)?.row.to.clone();
+        let outgoing = self.files.out.get(&id)?;
+        if outgoing.row.state == FileOutState::Done && outgoing.record != Record::Written {
+            // It has arrived, and that is being written down.
+            return None;
+        }
+        let to = outgoing.row.to.clone();
         let mut told: BTreeSet<DeviceFp> = self.getters(id).into_iter().collect();
         for device in &told {
             self.stop_sending(id, *device);

@@ -3,6 +3,7 @@
 use super::incoming::Incoming;
 use super::io::FileEvent;
 use super::rows::FileInKey;
+use super::sent::Arrived;
 use crate::input::LinkId;
 use crate::intake::Opened;
 use crate::manager::PeerManager;
@@ -65,13 +66,17 @@ impl PeerManager {
         };
         let reason = FileReason::try_from(done.reason).unwrap_or(FileReason::Unspecified);
         let ours = self.files.out.get(&id).is_some_and(|o| o.row.to == label);
+        let (device, way) = (opened.from, opened.way);
+        if ours && done.complete {
+            return self.on_out_complete(now, Arrived { id, device, way });
+        }
         if ours {
-            self.on_out_done(now, (id, opened.from), done.complete, reason);
+            self.on_declined(now, id, device, reason);
         }
         if !done.complete {
-            self.on_in_done(now, (opened.from, id), reason);
+            self.on_in_done(now, (device, id), reason);
         }
-        self.say_closed(now, (opened.way, opened.from), id);
+        self.say_closed(now, (way, device), id);
     }
 
     /// FILE_STATE came.
@@ -140,6 +145,7 @@ impl PeerManager {
         for key in due.map(Incoming::key).collect::<Vec<_>>() {
             self.on_incoming_due(now, key);
         }
+        self.record_again(now);
         self.seek_due(now);
         self.arm_files(now);
     }

@@ -304,10 +304,9 @@ impl FileOp {
     /// Whether what it records is in force already, so that a failed write must be repeated.
     pub(crate) fn in_force(&self) -> bool {
         match self {
-            Self::SetOut { .. } | Self::HoldOut { .. } | Self::HoldIn { .. } | Self::ToldIn(_) => {
-                true
-            }
+            Self::HoldOut { .. } | Self::HoldIn { .. } | Self::ToldIn(_) => true,
             // That it is done is written again where its answer is handled.
+            Self::SetOut { state, .. } => *state != FileOutState::Done,
             Self::SetIn { state, .. } => *state != FileInState::Done,
             Self::AddOut(_) | Self::AddIn(_) => false,
         }

@@ -139,7 +139,8 @@ impl PeerManager {
     pub(super) fn arm_files(&mut self, now: Now) {
         let seeks = self.files.seeks.values().map(|seek| seek.due_ms);
         let incoming = self.files.incoming.values().filter_map(|i| i.due_ms);
-        if let Some(at_ms) = seeks.chain(incoming).min() {
+        let records = self.files.out.values().filter_map(Outgoing::record_due_ms);
+        if let Some(at_ms) = seeks.chain(incoming).chain(records).min() {
             self.timers.arm(Timer::Files, at_ms.max(now.mono_ms + 1));
         }
     }

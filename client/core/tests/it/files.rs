@@ -104,6 +104,38 @@ fn a_file_arrives_and_both_sides_know() {
 }
 
 #[test]
+fn that_a_file_is_through_is_told_once_it_is_written_down() {
+    let written = |w: &World, id| {
+        let mut rows = w.node(id).store.files.out.values();
+        rows.all(|row| row.state == FileOutState::Done)
+    };
+    // Commits take their time; the first few fail; the process ends before the first.
+    for (failing, killed) in [(0, false), (3, false), (0, true)] {
+        let (mut world, alice, carol) = two(17);
+        world.send_file(alice, "carol", "letter", MIB);
+        let arrived = |w: &World| !w.node(carol).disk.done.is_empty();
+        assert!(world.drive_until(60_000, arrived));
+        world.timing.commit_ms = 500;
+        world.node_mut(alice).failing_writes = failing;
+        if killed {
+            world.timing.commit_ms = 5;
+            let said = |w: &World| is_done(w, carol);
+            assert!(world.drive_until(60_000, said));
+            world.drive(world.timing.link_ms + 1);
+            assert!(!is_done(&world, alice) && !written(&world, alice));
+            world.crash(alice);
+            world.start(alice);
+        }
+        assert!(world.drive_until(120_000, |w| is_done(w, alice)));
+        assert!(written(&world, alice), "{failing} {killed}");
+        world.drive(20_000);
+        assert_settled(&world, &[alice, carol]);
+        let done = |stage: &&FileStage| matches!(stage, FileStage::Done { .. });
+        assert_eq!(stages(&world, alice).iter().filter(done).count(), 1);
+    }
+}
+
+#[test]
 fn an_empty_file_arrives_too() {
     let (mut world, alice, carol) = two(2);
     world.send_file(alice, "carol", "empty", 0);
