@@ -7,9 +7,10 @@ use crate::error::StoreError;
 use beeline_proto::id::{DeviceFp, EnvelopeHash, Label, MessageId, UserFp};
 use beeline_proto::pb::peer::v1::FileReason;
 use client_core::files::rows::{
-    FileInRow, FileInState, FileInfo, FileKey, FileLoad, FileOp, FileOutRow, FileOutState,
-    SmallFile,
+    FileEnded, FileInRow, FileInState, FileInfo, FileKey, FileLoad, FileOp, FileOutRow,
+    FileOutState, SmallFile,
 };
+use client_core::limits::FILES_ENDED_MAX;
 use rusqlite::{Connection, Params, Row, params};
 
 /// Applies one operation.
@@ -138,8 +139,19 @@ pub(super) fn load(conn: &Connection) -> Result<FileLoad, StoreError> {
                         device_fp, id, user_fp, from_user_id, hash, state, reason, path, held,
                         born_ms
                     FROM files_in WHERE told = 0";
+    let ended = "SELECT id, to_user_id, reason FROM files_out WHERE state = 'ended'
+                 ORDER BY rowid DESC LIMIT ?1";
+    let mut ended = rows(conn, ended, [FILES_ENDED_MAX as i64], |row| {
+        Ok(FileEnded {
+            id: message_id(row, 0)?,
+            to: label(row, 1)?,
+            reason: reason(row, 2)?,
+        })
+    })?;
+    ended.reverse();
     Ok(FileLoad {
         out: rows(conn, out, [], out_row)?,
+        ended,
         incoming: rows(conn, incoming, [], in_row)?,
     })
 }

@@ -8,8 +8,8 @@ use beeline_proto::id::{DeviceFp, EnvelopeHash, MessageId, UserFp};
 use beeline_proto::pb::peer::v1::FileReason;
 use client_core::event::DeliveryState;
 use client_core::files::rows::{
-    FileInRow, FileInState, FileInfo, FileKey, FileLoad, FileOp, FileOutRow, FileOutState,
-    SmallFile,
+    FileEnded, FileInRow, FileInState, FileInfo, FileKey, FileLoad, FileOp, FileOutRow,
+    FileOutState, SmallFile,
 };
 use client_core::state::StoreOp;
 
@@ -94,7 +94,15 @@ fn a_file_of_ours_is_there_until_it_ended() {
     }
     done(&db, &[set(FileOutState::Ended, FileReason::NoRoom)]);
     assert!(reader(&place).files().expect("read").is_empty());
-    assert!(on_disk(&place).out.is_empty());
+    let kept = on_disk(&place);
+    assert!(kept.out.is_empty());
+    // Who was away hears why.
+    let ended = FileEnded {
+        id: MessageId([1; 16]),
+        to: label("carol"),
+        reason: FileReason::NoRoom,
+    };
+    assert_eq!(kept.ended, [ended]);
 }
 
 #[test]

@@ -25,6 +25,7 @@ pub mod rows;
 
 mod apart;
 mod decide;
+mod ended;
 mod held;
 mod incoming;
 mod outgoing;
@@ -44,6 +45,7 @@ use crate::limits::{
 };
 use beeline_proto::id::{DeviceFp, Label, MessageId};
 use beeline_proto::pb::peer::v1::FileReason;
+use ended::Ended;
 use incoming::Incoming;
 use outgoing::Outgoing;
 use relays::Relays;
@@ -67,6 +69,8 @@ pub const OFFER_PREFIX: &str = "[file] ";
 pub(crate) struct Files {
     /// Ours.
     out: BTreeMap<MessageId, Outgoing>,
+    /// Ours that came to nothing.
+    ended: Ended,
     /// For us.
     incoming: BTreeMap<FileInKey, Incoming>,
     /// Chunks of ours on links.
@@ -85,6 +89,7 @@ impl Files {
         let out = load.out.into_iter().take(FILES_OUT_MAX);
         let incoming = load.incoming.into_iter().take(FILES_IN_MAX);
         Self {
+            ended: Ended::load(load.ended),
             out: out.map(|row| (row.id, Outgoing::new(row))).collect(),
             incoming: incoming
                 .map(|row| ((row.device, row.id), Incoming::new(row)))

@@ -3,7 +3,7 @@
 use super::io::{FileCommand, FileSource, FileStage, FileTold, Through};
 use super::ranges::Ranges;
 use super::reason_text;
-use super::rows::{FileInfo, FileKey, FileOp, FileOutRow, FileOutState};
+use super::rows::{FileEnded, FileInfo, FileKey, FileOp, FileOutRow, FileOutState};
 use super::sent::Record;
 use crate::event::DeliveryState;
 use crate::input::LinkId;
@@ -418,6 +418,9 @@ impl PeerManager {
         if ends {
             outgoing.row.state = FileOutState::Ended;
             self.tell_out(id, FileStage::Ended { reason, detail });
+        }
+        if ends {
+            self.files.ended.add(FileEnded { id, to, reason });
         }
         self.files.out.remove(&id);
         ends.then_some(StoreOp::File(FileOp::SetOut {

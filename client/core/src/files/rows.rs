@@ -245,11 +245,24 @@ pub struct FileInRow {
 /// Names a file for us.
 pub type FileInKey = (DeviceFp, MessageId);
 
+/// A file of ours that came to nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileEnded {
+    /// The message that offers it.
+    pub id: MessageId,
+    /// The recipient.
+    pub to: Label,
+    /// Why it ended.
+    pub reason: FileReason,
+}
+
 /// What the store loads at start.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct FileLoad {
     /// Files of ours that have not ended.
     pub out: Vec<FileOutRow>,
+    /// The last [`crate::limits::FILES_ENDED_MAX`] of ours that have, the oldest first.
+    pub ended: Vec<FileEnded>,
     /// Files for us whose sender does not know yet what came of them.
     pub incoming: Vec<FileInRow>,
 }

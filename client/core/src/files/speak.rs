@@ -115,11 +115,17 @@ impl PeerManager {
         self.say_word(now, device, (Word::Done, envelope), way);
     }
 
-    /// A device asks for a file we do not offer it: it is told, not too often.
+    /// A device asks for a file we do not offer it, or not any more: it is told, with why that is
+    /// where we know it, not too often.
     pub(super) fn say_unknown(&mut self, now: Now, device: DeviceFp, id: MessageId) {
-        self.out.counters.count("file-unknown");
+        let user = self.contacts.of_device(device).map(|c| &c.row.label);
+        let ended = user.and_then(|user| self.files.ended.reason(id, user));
+        if ended.is_none() {
+            self.out.counters.count("file-unknown");
+        }
         if self.nacks.take(now.mono_ms) {
-            self.say_done(now, device, id, Some(FileReason::UnknownOffer));
+            let reason = ended.unwrap_or(FileReason::UnknownOffer);
+            self.say_done(now, device, id, Some(reason));
         }
     }
 

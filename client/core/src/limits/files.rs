@@ -3,6 +3,10 @@
 /// Files of ours on their way, or still to be had by further devices.
 pub const FILES_OUT_MAX: usize = 1_024;
 
+/// Files of ours of which it is remembered why they came to nothing, for receivers that were away:
+/// as many as one user may offer another. Of any other they hear that we do not offer it.
+pub const FILES_ENDED_MAX: usize = 256;
+
 /// Files for us that are not over, or whose sender does not know it yet.
 pub const FILES_IN_MAX: usize = 1_024;
 

@@ -1,7 +1,9 @@
 //! What a store in memory has of files.
 
 use super::store::MemoryStore;
-use crate::files::rows::{FileInKey, FileInRow, FileLoad, FileOp, FileOutRow, FileOutState};
+use crate::files::rows::{
+    FileEnded, FileInKey, FileInRow, FileLoad, FileOp, FileOutRow, FileOutState,
+};
 use beeline_proto::id::MessageId;
 use std::collections::BTreeMap;
 
@@ -18,8 +20,17 @@ impl MemoryFiles {
     pub(super) fn load(&self) -> FileLoad {
         let open = |row: &&FileOutRow| row.state != FileOutState::Ended;
         let untold = |row: &&FileInRow| !row.told;
+        let ended = |row: &&FileOutRow| row.state == FileOutState::Ended;
+        let mut ended: Vec<&FileOutRow> = self.out.values().filter(ended).collect();
+        ended.sort_by_key(|row| row.born_ms);
+        let ended = ended.into_iter().map(|row| FileEnded {
+            id: row.id,
+            to: row.to.clone(),
+            reason: row.reason,
+        });
         FileLoad {
             out: self.out.values().filter(open).cloned().collect(),
+            ended: ended.collect(),
             incoming: self.incoming.values().filter(untold).cloned().collect(),
         }
     }
