@@ -188,8 +188,8 @@ pub struct Unshown {
     pub missing: u64,
     /// Whether later ones of its sender were shown already: it fills a gap.
     pub late: bool,
-    /// Whether it offers a file.
-    pub offer: bool,
+    /// The file it offers.
+    pub file: Option<FilePast>,
 }
 
 /// One line of a conversation.

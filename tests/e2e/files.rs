@@ -131,6 +131,55 @@ async fn a_file_arrives_whole_and_is_ours_alone() {
 }
 
 #[tokio::test]
+async fn the_message_that_offers_a_file_says_what_it_is_and_is_shown_once() {
+    let scene = Scene::set().await;
+    let path = scene.file("letter.txt", b"Dear Carol");
+    let mut listen = scene.listening().await;
+    scene
+        .alice
+        .run(&["send-file", "carol", &path])
+        .await
+        .expect_code(0);
+    let first = listen.event("message").await;
+    assert_eq!(first["offer"], true, "{first}");
+    let file = &first["file"];
+    assert_eq!(
+        (&file["name"], &file["size"]),
+        (&"letter.txt".into(), &10.into())
+    );
+    listen.terminate().await.expect_code(0);
+    // Another comes while nobody looks: it is shown later, with where it is, and the first is not.
+    let inbox = text(&scene.inbox);
+    let mut run = scene.carol.start(&["run", "--files", &inbox]);
+    run.event("online").await;
+    scene
+        .alice
+        .run(&["send-file", "carol", &path])
+        .await
+        .expect_code(0);
+    run.terminate().await.expect_code(0);
+    // A text that only looks like an offer is a text, and is counted as one.
+    let listen = scene.carol.listening(&["--count", "1"]).await;
+    scene
+        .alice
+        .run(&["send", "carol", "[file] typed"])
+        .await
+        .expect_code(0);
+    let listen = listen.end().await;
+    listen.expect_code(0);
+    let shown = listen.all("message");
+    assert_eq!(shown.len(), 2, "{listen}");
+    assert_ne!(shown[0]["id"], first["id"]);
+    let file = &shown[0]["file"];
+    assert_eq!(file["state"], "done", "{listen}");
+    assert!(Path::new(file["path"].as_str().expect("a path")).is_file());
+    assert_eq!(
+        (&shown[1]["text"], shown[1].get("file")),
+        (&"[file] typed".into(), None)
+    );
+}
+
+#[tokio::test]
 async fn a_folder_arrives_as_one() {
     let scene = Scene::set().await;
     for n in 0..200u64 {

@@ -247,7 +247,10 @@ Examples:
 
 Messages are printed in the order they were sent, each once. Where some are missing a line says so,
 and each is printed when it comes, with \"late\":true. A line that a killed process may or may not
-have printed is printed again, with the same id and \"again\":true. Ctrl-C ends it cleanly.")]
+have printed is printed again, with the same id and \"again\":true. Ctrl-C ends it cleanly.
+
+With --json a message that offers a file has \"offer\":true, and \"file\" with \"name\", \"size\",
+\"state\" and, where they are known, \"files\" (a folder's), \"path\", \"reason\" and \"detail\".")]
 pub(crate) struct ListenArgs {
     /// End after this many messages
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]

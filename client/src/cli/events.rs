@@ -35,6 +35,7 @@ fn line_of_core(event: &Event, who: &Who) -> Option<Line> {
             again: false,
             late: false,
             offer: false,
+            file: None,
         })),
         Event::File(told) => Some(Line::File(told.into())),
         Event::PeerState {

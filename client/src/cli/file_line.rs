@@ -237,7 +237,8 @@ pub(crate) fn render(line: &FileLine, style: Style) -> String {
     let way = if ours { "to" } else { "from" };
     let text = match line.state.as_str() {
         "offered" if ours => format!("Offered {what} to {user}"),
-        "offered" | "undecided" => format!("{user} offers {what}"),
+        "offered" => format!("{user} offers {what}"),
+        "undecided" => format!("To decide: {what} {way} {user}"),
         "accepted" => format!("Accepted: {what} {way} {user}"),
         "moving" => {
             let percent = percent(line);

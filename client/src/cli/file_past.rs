@@ -1,7 +1,7 @@
 //! A file among the messages of the past: what it was, and what became of it.
 
 use super::file_line::reason_name;
-use super::human::{Style, safe};
+use super::human::{Style, one_line, safe};
 use super::units;
 use beeline::report::FilePast;
 use client_core::files::reason_text;
@@ -50,7 +50,7 @@ impl From<&FilePast> for FilePart {
 
 /// What it is.
 pub(super) fn what(file: &FilePart, style: Style) -> String {
-    let name = style.strong(&safe(&file.name).replace('\n', " "));
+    let name = style.strong(&one_line(&file.name));
     let sort = if file.files.is_some() {
         "folder"
     } else {
@@ -61,14 +61,29 @@ pub(super) fn what(file: &FilePart, style: Style) -> String {
 
 /// Where it stands, in a few words.
 pub(super) fn standing(file: &FilePart, user: &str) -> String {
-    let why = || safe(file.detail.as_deref().unwrap_or("no reason is known"));
-    match (file.state.as_str(), &file.path) {
-        ("done", Some(path)) => format!("saved as {}", safe(path)),
-        ("done", None) => format!("{} has it", safe(user)),
-        ("declined" | "ended", _) => format!("came to nothing: {}", why()),
-        ("paused", _) => "held back".to_owned(),
-        ("accepted", _) => "under way".to_owned(),
+    if let Some(outcome) = outcome(file) {
+        return outcome;
+    }
+    match file.state.as_str() {
+        "done" => format!("{} has it", safe(user)),
+        "paused" => "held back".to_owned(),
+        "accepted" => "under way".to_owned(),
         _ => "offered".to_owned(),
+    }
+}
+
+/// What came of one for us, or of one that came to nothing, in a few words.
+pub(super) fn outcome(file: &FilePart) -> Option<String> {
+    match file.state.as_str() {
+        "done" => file
+            .path
+            .as_ref()
+            .map(|path| format!("saved as {}", safe(path))),
+        "declined" | "ended" => {
+            let why = file.detail.as_deref().unwrap_or("no reason is known");
+            Some(format!("came to nothing: {}", safe(why)))
+        }
+        _ => None,
     }
 }
 

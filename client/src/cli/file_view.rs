@@ -2,7 +2,7 @@
 
 use super::fail::Failure;
 use super::file_line::RELAYED;
-use super::human::safe;
+use super::human::one_line;
 use super::line::{FileLine, Line};
 use super::print::Printer;
 use super::tries::Tries;
@@ -94,6 +94,11 @@ impl View {
         &self.tally
     }
 
+    /// Whether scripts read it.
+    pub(crate) fn is_json(&self) -> bool {
+        self.printer.is_json()
+    }
+
     /// Shows one line, and once for people where a file goes through others.
     pub(crate) async fn show(&mut self, line: Line) -> Result<(), Failure> {
         if let Line::File(file) = &line
@@ -168,7 +173,7 @@ fn bar_of(file: &FileLine) -> ProgressBar {
     if let Ok(style) = ProgressStyle::with_template(TEMPLATE) {
         bar.set_style(style);
     }
-    bar.with_message(safe(&file.name).replace('\n', " "))
+    bar.with_message(one_line(&file.name))
 }
 
 #[cfg(test)]

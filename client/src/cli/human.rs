@@ -5,6 +5,7 @@ mod status;
 
 use super::device_line;
 use super::file_line;
+use super::file_past;
 use super::line::{
     Line, MemberLine, MessageLine, PeerLine, RouteLine, StateLine, StepLine, VerifyLine,
 };
@@ -65,6 +66,11 @@ pub(crate) fn safe(text: &str) -> String {
         }
     }
     out
+}
+
+/// The same of what has no second line: a name.
+pub(super) fn one_line(text: &str) -> String {
+    safe(text).replace('\n', " ")
 }
 
 /// One line of output as text, without the last newline.
@@ -218,7 +224,13 @@ fn capital(text: &str) -> String {
 }
 
 fn render_message(line: &MessageLine, style: Style) -> String {
-    let mut facts = vec![line.path.clone(), line.id.clone()];
+    let what = match &line.file {
+        Some(file) => file_past::what(file, style),
+        None => safe(&line.text),
+    };
+    let outcome = line.file.as_ref().and_then(file_past::outcome);
+    let mut facts: Vec<String> = outcome.into_iter().collect();
+    facts.extend([line.path.clone(), line.id.clone()]);
     if line.again {
         facts.push("again".to_owned());
     }
@@ -226,7 +238,7 @@ fn render_message(line: &MessageLine, style: Style) -> String {
         facts.push("late: it belongs before others shown already".to_owned());
     }
     let facts = style.dim(&format!("({})", facts.join(", ")));
-    format!("{}: {} {facts}", style.strong(&line.from), safe(&line.text))
+    format!("{}: {what} {facts}", style.strong(&line.from))
 }
 
 fn render_peer(line: &PeerLine, style: Style) -> String {
@@ -341,6 +353,7 @@ fn render_step(line: &StepLine, style: Style) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::line::FilePart;
     use super::*;
 
     const PLAIN: Style = Style { color: false };
@@ -359,6 +372,38 @@ mod tests {
         assert!(
             !shown.contains('\u{1b}') && !shown.contains('\u{7}'),
             "{shown:?}"
+        );
+    }
+
+    #[test]
+    fn a_message_that_offers_a_file_is_one_good_line() {
+        let offer = |state: &str, path: Option<&str>| {
+            let file = FilePart {
+                name: "holiday\u{1b}.mov".into(),
+                size: 3 << 20,
+                state: state.into(),
+                path: path.map(str::to_owned),
+                ..FilePart::default()
+            };
+            let line = Line::Message(MessageLine {
+                id: "ID".into(),
+                from: "alice".into(),
+                text: "[file] holiday.mov, 3145728 bytes".into(),
+                path: "direct".into(),
+                offer: true,
+                file: Some(file),
+                ..MessageLine::default()
+            });
+            render(&line, PLAIN)
+        };
+        let what = "alice: file holiday\\u{1b}.mov (3.0 MiB)";
+        assert_eq!(offer("offered", None), format!("{what} (direct, ID)"));
+        assert_eq!(offer("accepted", None), format!("{what} (direct, ID)"));
+        // One that came while nobody looked says where it is.
+        let done = offer("done", Some("/in/holiday.mov"));
+        assert_eq!(
+            done,
+            format!("{what} (saved as /in/holiday.mov, direct, ID)")
         );
     }
 

@@ -218,6 +218,9 @@ pub(crate) struct MessageLine {
     /// It offers a file; lines `file` with the same id tell what becomes of it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) offer: bool,
+    /// The file it offers, and where that stood when this was printed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) file: Option<FilePart>,
 }
 
 /// A user, and the connection to it.

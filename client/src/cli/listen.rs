@@ -6,7 +6,7 @@ use super::fail::{Exit, Failure};
 use super::file_line::FileLine;
 use super::file_meter::Meter;
 use super::file_view::View;
-use super::line::{Line, MessageLine};
+use super::line::{FilePart, Line, MessageLine};
 use super::plain;
 use super::reach::{Context, Owned};
 use super::stop::Stop;
@@ -19,7 +19,7 @@ use beeline_proto::code::ErrorCode;
 use beeline_proto::id::MessageId;
 use beeline_proto::time::Timestamp;
 use client_core::event::Event;
-use client_core::files::io::FileStage;
+use client_core::files::io::{FileStage, FileTold};
 use std::collections::BTreeMap;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
@@ -128,7 +128,9 @@ impl Session<'_> {
                 if matches!(told.stage, FileStage::Done { .. } | FileStage::Ended { .. }) {
                     self.meters.remove(&told.id);
                 }
-                self.view.show(Line::File(line)).await?;
+                if self.view.is_json() || !is_said_by_message(told, self.show) {
+                    self.view.show(Line::File(line)).await?;
+                }
                 Ok(Next::GoOn)
             }
             Fact::Core(Event::RunningElsewhere { detail }) => Err(elsewhere(detail)),
@@ -228,7 +230,7 @@ impl Session<'_> {
             said.map_err(answer::failure)?;
         }
         // An offer is no message that somebody waits for.
-        let counted = u64::from(!message.offer);
+        let counted = u64::from(message.file.is_none());
         *left = left.map(|left| left.saturating_sub(counted));
         Ok(if *left == Some(0) {
             Next::Enough
@@ -236,6 +238,12 @@ impl Session<'_> {
             Next::GoOn
         })
     }
+}
+
+/// Whether the message that offers a file tells a person the same.
+fn is_said_by_message(told: &FileTold, show: Show) -> bool {
+    let offered = !told.ours && told.stage == FileStage::Offered;
+    offered && matches!(show, Show::Messages { .. })
 }
 
 fn elsewhere(detail: &str) -> Failure {
@@ -260,6 +268,36 @@ fn line_of(message: &Unshown) -> Line {
         sent_at: Timestamp::from_ms(message.sent_at_ms).to_string(),
         again: message.again,
         late: message.late,
-        offer: message.offer,
+        offer: message.file.is_some(),
+        file: message.file.as_ref().map(FilePart::from),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use beeline_proto::id::Label;
+
+    #[test]
+    fn an_offer_is_told_once_by_its_message_where_messages_are_shown() {
+        let told = |ours, stage| FileTold {
+            id: MessageId([1; 16]),
+            user: Label::new("alice").expect("a label"),
+            ours,
+            name: "a".to_owned(),
+            size: 1,
+            files: 0,
+            small: false,
+            stage,
+            through: None,
+        };
+        let (left, read) = (None, false);
+        let messages = Show::Messages { left, read };
+        let offered = |ours| told(ours, FileStage::Offered);
+        assert!(is_said_by_message(&offered(false), messages));
+        assert!(!is_said_by_message(&offered(true), messages));
+        assert!(!is_said_by_message(&offered(false), Show::Nothing));
+        let later = told(false, FileStage::Accepted);
+        assert!(!is_said_by_message(&later, messages));
+    }
 }

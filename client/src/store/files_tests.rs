@@ -2,7 +2,7 @@
 
 use super::super::load;
 use super::super::tests::{
-    Place, conn, done, incoming, label, loaded, outgoing, own, place, reader,
+    Place, conn, done, incoming, label, loaded, outgoing, own, place, reader, release,
 };
 use beeline_proto::id::{DeviceFp, EnvelopeHash, MessageId, UserFp};
 use beeline_proto::pb::peer::v1::FileReason;
@@ -166,6 +166,41 @@ fn a_file_for_us_is_there_until_its_sender_knows_what_became_of_it() {
     );
     done(&db, &[file(FileOp::ToldIn(key))]);
     assert!(on_disk(&place).incoming.is_empty());
+}
+
+#[test]
+fn a_message_to_show_carries_the_file_it_offers() {
+    let place = place();
+    let db = conn(&place);
+    load::load(&db, &own()).expect("loaded");
+    let said = |n: u8, text: &str| {
+        let mut row = incoming(n, u64::from(n));
+        row.text = text.to_owned();
+        StoreOp::Receive(row)
+    };
+    // The second is a text that somebody typed.
+    let text = "[file] holiday.mov, 5 bytes";
+    let ops = [said(1, text), file(FileOp::AddIn(theirs(1))), said(2, text)];
+    done(&db, &ops);
+    done(&db, &[said(3, "hello")]);
+    done(&db, &[release(1, 2), release(2, 3), release(3, 4)]);
+    let shown = || reader(&place).unshown(9).expect("asked");
+    let files: Vec<_> = shown().into_iter().map(|m| m.file).collect();
+    let offered = files[0].as_ref().expect("it offers one");
+    assert_eq!(
+        (offered.name.as_str(), offered.size, offered.state),
+        ("holiday.mov", 1 << 40, FileInState::Offered)
+    );
+    assert_eq!(files[1..], [None, None]);
+    let set = FileOp::SetIn {
+        key: (DeviceFp([9; 32]), MessageId([1; 16])),
+        state: FileInState::Done,
+        reason: FileReason::Unspecified,
+        path: "/in/holiday.mov".to_owned(),
+    };
+    done(&db, &[file(set)]);
+    let path = shown()[0].file.as_ref().map(|file| file.path.clone());
+    assert_eq!(path.as_deref(), Some("/in/holiday.mov"));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use super::names;
 use super::ops::{fixed, message_id};
 use crate::error::StoreError;
 use crate::limits::{HISTORY_MAX, UNSHOWN_MAX};
-use crate::report::{HistoryItem, InboxKey, Unshown};
+use crate::report::{FilePast, HistoryItem, InboxKey, Unshown};
 use beeline_proto::id::{DeviceFp, Label, MessageId};
 use client_core::event::DeliveryState;
 use client_core::files::OFFER_PREFIX;
@@ -38,10 +38,22 @@ impl Placed {
     /// Finds the file it offers, if it does.
     fn find_file(&mut self, conn: &Connection) -> Result<(), StoreError> {
         let sender = self.stream.map(|(device, _)| device);
-        if self.item.sent_by.is_none() && self.item.text.starts_with(OFFER_PREFIX) {
-            self.item.file = files_read::past(conn, sender, self.item.id)?;
+        if self.item.sent_by.is_none() {
+            self.item.file = file_of(conn, sender, (self.item.id, &self.item.text))?;
         }
         Ok(())
+    }
+}
+
+/// The file that a message offers. A text that only looks like an offer has none.
+fn file_of(
+    conn: &Connection,
+    sender: Option<DeviceFp>,
+    (id, text): (MessageId, &str),
+) -> Result<Option<FilePast>, StoreError> {
+    match text.starts_with(OFFER_PREFIX) {
+        true => files_read::past(conn, sender, id),
+        false => Ok(None),
     }
 }
 
@@ -154,9 +166,7 @@ pub(super) fn find(conn: &Connection, id: MessageId) -> Result<Option<HistoryIte
 /// Messages to show, in order, at most `limit`.
 pub(super) fn unshown(conn: &Connection, limit: usize) -> Result<Vec<Unshown>, StoreError> {
     let sql = "SELECT device_fp, id, user_fp, from_user_id, text, path, sent_at_ms, received_ms,
-                   show = 'showing', late, incarnation, seq,
-                   EXISTS (SELECT 1 FROM files_in AS f
-                           WHERE f.device_fp = inbox.device_fp AND f.id = inbox.id)
+                   show = 'showing', late, incarnation, seq
                FROM inbox WHERE show IN ('released', 'showing')
                ORDER BY released LIMIT ?1";
     let of = [limit.min(UNSHOWN_MAX) as i64];
@@ -175,13 +185,15 @@ pub(super) fn unshown(conn: &Connection, limit: usize) -> Result<Vec<Unshown>, S
             again: row.get(8)?,
             missing: 0,
             late: row.get(9)?,
-            offer: row.get(12)?,
+            file: None,
         };
         Ok((message, unsigned(row, 10)?, unsigned(row, 11)?))
     })?;
     let place = |(mut message, incarnation, seq): (Unshown, u64, u64)| {
         let stream = (message.key.device, incarnation);
         message.missing = missing_before(conn, stream, seq)?;
+        let said = (message.key.id, message.text.as_str());
+        message.file = file_of(conn, Some(message.key.device), said)?;
         Ok(message)
     };
     found.into_iter().map(place).collect()
