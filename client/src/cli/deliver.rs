@@ -290,6 +290,7 @@ pub(crate) fn line_of(state: &MessageState) -> StateLine {
         id: state.id.to_text(),
         state: state.state.name().to_owned(),
         to: state.to.to_string(),
+        name: None,
         rung: state.rung.map(|rung| rung.name().to_owned()),
         n: state.kept.map(|kept| kept.n),
         k: state.kept.map(|kept| kept.k),

@@ -32,8 +32,8 @@ lists it, `beeline files pause ID` holds it back, `beeline files cancel ID` give
 
 With --json each change is a line \"event\":\"file\" as `beeline files --help` describes it, at
 most four a second while one moves; of files of at most 12 KiB also \"event\":\"state\" as from
-`send`. The last line is \"event\":\"files\" with \"sent\", \"bytes\", \"failed\", \"waiting\" and
-\"elapsedMs\".
+`send`, with the file's \"name\". The last line is \"event\":\"files\" with \"sent\", \"bytes\",
+\"failed\", \"waiting\" and \"elapsedMs\".
 
 Exit codes: 0 all arrived; 1 one was refused or came to nothing. When nothing moved for the timeout,
 or Ctrl-C came: 3 if other members keep the offers of all that is left, or the recipient has them

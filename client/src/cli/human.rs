@@ -214,7 +214,9 @@ fn render_state(line: &StateLine, style: Style) -> String {
     if line.state == "queued" {
         facts.push(format!("id {}", line.id));
     }
-    format!("{state} {}", style.dim(&facts.join(", ")))
+    let name = line.name.as_deref().map(one_line);
+    let name = name.map_or_else(String::new, |name| format!("{}: ", style.strong(&name)));
+    format!("{name}{state} {}", style.dim(&facts.join(", ")))
 }
 
 fn capital(text: &str) -> String {
@@ -421,6 +423,19 @@ mod tests {
             "\u{2713} Delivered directly, found by registry, 152 ms"
         );
         assert!(render(&line, Style { color: true }).starts_with("\u{1b}[32m"));
+    }
+
+    #[test]
+    fn what_becomes_of_a_small_file_names_it() {
+        let line = Line::State(StateLine {
+            state: "delivered".into(),
+            name: Some("note\n.txt".into()),
+            path: Some("relay".into()),
+            elapsed_ms: 7,
+            ..StateLine::default()
+        });
+        let want = "note     .txt: \u{2713} Delivered through a peer, 7 ms";
+        assert_eq!(render(&line, PLAIN), want);
     }
 
     #[test]

@@ -168,6 +168,9 @@ pub(crate) struct StateLine {
     pub(crate) state: String,
     /// The recipient.
     pub(crate) to: String,
+    /// The small file that travels in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) name: Option<String>,
     /// The rung being tried.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) rung: Option<String>,

@@ -7,7 +7,7 @@ use super::fail::{Exit, Failure};
 use super::file_line::{FileLine, FilesLine};
 use super::file_meter::Meter;
 use super::file_view::View;
-use super::line::Line;
+use super::line::{Line, StateLine};
 use super::reach::{Context, Way, as_hidden};
 use super::send::random_key;
 use super::stop::Stop;
@@ -184,6 +184,7 @@ impl FileSink<'_> {
 /// One file on its way.
 #[derive(Debug, Default)]
 struct Sending {
+    name: String,
     size: u64,
     meter: Meter,
     /// `Some(true)` once it arrived, `Some(false)` once it came to nothing.
@@ -270,7 +271,11 @@ async fn tell(
             let delivered = sending.small && state.state == DeliveryState::Delivered;
             sending.stored |= delivered || state.state == DeliveryState::Stored;
             if sending.small {
-                sink.show(Line::State(line_of(state))).await?;
+                let line = StateLine {
+                    name: Some(sending.name.clone()),
+                    ..line_of(state)
+                };
+                sink.show(Line::State(line)).await?;
             }
             Ok(delivered)
         }
@@ -280,6 +285,7 @@ async fn tell(
 
 impl Sending {
     fn note(&mut self, told: &FileTold) {
+        self.name.clone_from(&told.name);
         (self.size, self.small) = (told.size, told.small);
         match told.stage {
             FileStage::Done { .. } => self.over = Some(true),
