@@ -2,10 +2,11 @@
 //! owner of the home and alone, over restarts of either side.
 
 use crate::devices::until_some;
-use crate::process::{Done, Home, Running, Served, signal};
+use crate::process::{Done, Home, Running, Served, binary, signal};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
+use tokio::process::Command;
 
 /// Large enough to be stopped on its way, bytes.
 const LARGE: usize = 192 * 1024 * 1024;
@@ -269,6 +270,35 @@ async fn a_person_takes_or_refuses_what_is_not_taken_unasked() {
     for running in [run, listen] {
         running.terminate().await.expect_code(0);
     }
+}
+
+#[tokio::test]
+async fn a_person_hears_that_there_is_no_file_and_a_script_gets_no_line() {
+    let served = Served::start(&[]).await;
+    let alice = Home::joined(served.invite(), "alice", &[]).await;
+    let alone = alice.run(&["files"]).await;
+    let mut run = alice.start(&["run"]);
+    run.event("online").await;
+    let owned = alice.run(&["files"]).await;
+    for done in [&alone, &owned] {
+        done.expect_code(0);
+        assert!(
+            done.all("file").is_empty() && done.stderr().is_empty(),
+            "{done}"
+        );
+    }
+    let asked = async || {
+        let mut people = Command::new(binary("BEELINE_BIN", "beeline"));
+        people.arg("--home").arg(alice.path()).arg("files");
+        let told = people.output().await.expect("it runs");
+        assert!(told.status.success() && told.stdout.is_empty(), "{told:?}");
+        let text = String::from_utf8_lossy(&told.stderr).into_owned();
+        assert!(text.starts_with("No file is under way"), "{text}");
+        assert_eq!(text.lines().count(), 1, "{text}");
+    };
+    asked().await;
+    run.terminate().await.expect_code(0);
+    asked().await;
 }
 
 #[tokio::test]

@@ -17,14 +17,28 @@ pub(crate) async fn ask(context: &Context, question: Question) -> Result<Exit, F
     }
     if let Some(mut owner) = context.owner().await? {
         match owner.ask(&question).await {
-            Ok(lines) => return print_json(context, lines).await,
+            Ok(lines) => {
+                notice_nothing(context, &question, lines.is_empty());
+                return print_json(context, lines).await;
+            }
             Err(CallError::Failed(failure)) => return Err(failure),
             // The owner went while we asked: the store has what it knew.
             Err(CallError::Gone) => {}
         }
     }
     let reader = at_rest(context)?;
-    print(context, &answer::answer_at_rest(&reader, &question)?).await
+    let lines = answer::answer_at_rest(&reader, &question)?;
+    notice_nothing(context, &question, lines.is_empty());
+    print(context, &lines).await
+}
+
+/// Tells a person that there is nothing to list; scripts see that.
+fn notice_nothing(context: &Context, question: &Question, nothing: bool) {
+    if nothing && *question == Question::Files && !context.printer.is_json() {
+        let text =
+            "No file is under way, and none waits. What is over is in `beeline history USER`.";
+        context.printer.notice(text);
+    }
 }
 
 /// Shows who this device is and how it is connected.
