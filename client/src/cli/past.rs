@@ -5,6 +5,7 @@ pub(crate) use super::file_past::FilePart;
 use super::human::{Style, safe};
 use super::line::{KeeperPart, Line};
 use super::reason::{by_path, in_words};
+use super::units;
 use serde::{Deserialize, Serialize};
 
 /// A message of the past.
@@ -114,18 +115,20 @@ pub(crate) struct AboutPart {
 pub(super) fn render_upkeep(line: &Line, style: Style) -> String {
     match line {
         Line::Gap { user, missing } => {
-            let (be, it) = if *missing == 1 {
-                ("message is", "it")
+            let are = units::counted(*missing, "message is", "messages are");
+            let come = if *missing == 1 {
+                "it comes"
             } else {
-                ("messages are", "they")
+                "they come"
             };
             let user = safe(user);
             style.dim(&format!(
-                "({missing} {be} missing here from {user}; shown when {it} come)"
+                "({are} missing here from {user}; shown when {come})"
             ))
         }
         Line::Deleted { user, messages } => format!(
-            "Deleted {messages} messages with {}; what is not shown yet or still on its way stays",
+            "Deleted {} with {}; what is not shown yet or still on its way stays",
+            units::counted(*messages, "message", "messages"),
             style.strong(user)
         ),
         Line::ReadReceipts { user, on } => {
@@ -185,6 +188,21 @@ pub(super) fn render_history(line: &HistoryLine, style: Style) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_is_worded_as_one() {
+        let render = |line: &Line| render_upkeep(line, Style { color: false });
+        let gap = |missing| {
+            let user = "carol".to_owned();
+            render(&Line::Gap { user, missing })
+        };
+        let one = "(1 message is missing here from carol; shown when it comes)";
+        let two = "(2 messages are missing here from carol; shown when they come)";
+        assert_eq!((gap(1).as_str(), gap(2).as_str()), (one, two));
+        let (user, messages) = ("carol".to_owned(), 1);
+        let deleted = render(&Line::Deleted { user, messages });
+        assert!(deleted.starts_with("Deleted 1 message with"), "{deleted}");
+    }
 
     #[test]
     fn where_a_message_stands_is_said_once() {

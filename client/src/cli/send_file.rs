@@ -11,6 +11,7 @@ use super::line::{Line, StateLine};
 use super::reach::{Context, Way, as_hidden};
 use super::send::random_key;
 use super::stop::Stop;
+use super::units;
 use crate::ipc::caller::CallError;
 use beeline::Client;
 use beeline::error::{FileSendError, SendError};
@@ -138,7 +139,8 @@ async fn interrupted(
         ));
     }
     if unoffered > 0 {
-        let text = format!("Interrupted: {unoffered} of the files named were not offered.");
+        let were = units::counted(unoffered, "file named was", "files named were");
+        let text = format!("Interrupted: {were} not offered.");
         context.printer.notice(&text);
     }
     Ok(match left {

@@ -5,6 +5,7 @@ use super::file_past;
 use super::human::{Style, safe};
 use super::line::{AboutPart, WhyLine};
 use super::reason::{by_path, in_words};
+use super::units::counted;
 use client_core::event::NEVER_ONLINE;
 
 /// Characters of a text that its heading shows.
@@ -25,7 +26,11 @@ pub(super) fn render(line: &WhyLine, style: Style) -> String {
         0 => String::new(),
         n => format!(
             "{}\n",
-            style.dim(&format!("{:>10}  ({n} tries between)", "\u{2026}"))
+            style.dim(&format!(
+                "{:>10}  ({} between)",
+                "\u{2026}",
+                counted(n, "try", "tries")
+            ))
         ),
     };
     let step = format!("{skipped}{after}  {state} {words}");

@@ -56,11 +56,19 @@ pub(crate) fn bytes(count: u64) -> String {
     }
 }
 
+/// A number of things as people read it: `1 file`, `2 files`.
+pub(crate) fn counted(count: u64, one: &str, more: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { more })
+}
+
 /// What a file, or a folder of `files`, is, as people read it: its name, and how large it is.
 pub(crate) fn sized(name: &str, files: Option<u32>, size: u64) -> String {
     let size = bytes(size);
     match files {
-        Some(files) => format!("{name} ({files} files, {size})"),
+        Some(files) => {
+            let files = counted(u64::from(files), "file", "files");
+            format!("{name} ({files}, {size})")
+        }
         None => format!("{name} ({size})"),
     }
 }
@@ -156,6 +164,21 @@ mod tests {
             ["0 B", "1023 B", "1.0 KiB", "1.5 KiB", "5.0 MiB", "1.0 TiB"]
         );
         assert!(bytes(u64::MAX).ends_with("TiB"));
+    }
+
+    #[test]
+    fn one_is_worded_as_one() {
+        let sizes = [None, Some(0), Some(1), Some(2)].map(|files| sized("a", files, 2_048));
+        assert_eq!(
+            sizes,
+            [
+                "a (2.0 KiB)",
+                "a (0 files, 2.0 KiB)",
+                "a (1 file, 2.0 KiB)",
+                "a (2 files, 2.0 KiB)"
+            ]
+        );
+        assert_eq!(counted(1, "try", "tries"), "1 try");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `status` as people read it.
 
 use super::super::line::{CoordinatorPart, StatusLine};
+use super::super::units::counted;
 use super::{Style, safe};
 use beeline::rtc::IceMode;
 use std::fmt::Write as _;
@@ -30,10 +31,7 @@ pub(super) fn render_status(line: &StatusLine, style: Style) -> String {
             "links",
             format!("{} open, {} being made", line.links, line.connecting),
         ),
-        (
-            "known",
-            format!("{} contacts, {} routes", line.contacts, line.routes),
-        ),
+        ("known", known(line)),
         ("outbox", format!("{} waiting", line.outbox)),
         ("inbox", format!("{} not shown yet", line.unshown)),
     ];
@@ -74,6 +72,11 @@ pub(super) fn render_status(line: &StatusLine, style: Style) -> String {
     rows.collect::<Vec<_>>().join("\n")
 }
 
+fn known(line: &StatusLine) -> String {
+    let contacts = counted(line.contacts, "contact", "contacts");
+    format!("{contacts}, {}", counted(line.routes, "route", "routes"))
+}
+
 /// What there is of files, and where to read more.
 fn files_state(line: &StatusLine) -> String {
     let files = &line.files;
@@ -96,13 +99,9 @@ fn kept_state(line: &StatusLine) -> String {
         0 => "until they are fetched; nothing new is taken".to_owned(),
         max => format!("of {}", amount(max)),
     };
-    let what = if line.kept == 1 {
-        "sealed message"
-    } else {
-        "sealed messages"
-    };
+    let what = counted(line.kept, "sealed message", "sealed messages");
     let kept = amount(line.kept_bytes);
-    format!("{} {what} for others, {kept} {of}", line.kept)
+    format!("{what} for others, {kept} {of}")
 }
 
 /// Bytes, rounded up to the unit people would use.
