@@ -4,21 +4,30 @@
 
 use super::{FileError, Shape};
 use crate::id::MessageId;
+use crate::pb::peer::v1::peer_item::Kind;
+use crate::pb::peer::v1::{FileChunk, PeerFrame, PeerItem};
+use prost::Message as _;
 use std::ops::Range;
 
-/// `PeerFrame.items`, `PeerItem.file_chunk`, `FileChunk.offer_id`, `.index`, `.data`: number and
-/// wire type as they stand before each value.
+/// `PeerFrame.items`, `PeerItem.file_chunk`, `FileChunk.offer_id`, `.index`, `.data`, `.at`,
+/// `.more`: number and wire type as they stand before each value.
 const ITEM: u64 = key(1, LEN);
 const FILE_CHUNK: u64 = key(8, LEN);
 const OFFER_ID: u64 = key(1, LEN);
 const INDEX: u64 = key(2, VARINT);
 const DATA: u64 = key(3, LEN);
+const AT: u64 = key(5, VARINT);
+const MORE: u64 = key(6, VARINT);
 
 const VARINT: u64 = 0;
 const LEN: u64 = 2;
 
 /// Bytes before the sealed chunk, at most: five keys, three lengths of 3, 17 of offer, 4 of index.
 const HEADER_MAX: usize = 5 + 3 * 3 + 17 + 4;
+
+/// Bytes of a frame with a piece of a chunk beside that piece, at most: the same, and two keys, a
+/// place of 3 and a flag.
+const PIECE_HEADER_MAX: usize = HEADER_MAX + 2 + 3 + 1;
 
 const fn key(number: u64, wire_type: u64) -> u64 {
     number << 3 | wire_type
@@ -59,8 +68,51 @@ pub struct ChunkFrame {
     pub offer: MessageId,
     /// Which chunk.
     pub index: u32,
-    /// Where the sealed chunk lies in the frame.
+    /// Where in the sealed chunk that begins which the frame has of it.
+    pub at: u32,
+    /// Whether more of it follows.
+    pub more: bool,
+    /// Where the sealed chunk, or the piece of it, lies in the frame.
     pub sealed: Range<usize>,
+}
+
+impl ChunkFrame {
+    /// Whether the frame has all of the chunk.
+    pub fn is_whole(&self) -> bool {
+        self.at == 0 && !self.more
+    }
+}
+
+/// Cuts a frame into several of at most `limit` bytes, each with a piece of what it carries, for a
+/// link that does not take it whole. They go one after another, as they are here.
+///
+/// # Errors
+/// [`FileError::Frame`] where it is no frame with a file chunk, or `limit` has no room for a piece.
+pub fn cut(frame: &[u8], limit: usize) -> Result<Vec<Vec<u8>>, FileError> {
+    let chunk = parse(frame)?;
+    let room = limit.saturating_sub(PIECE_HEADER_MAX);
+    let sealed = &frame[chunk.sealed];
+    if room == 0 || sealed.is_empty() {
+        return Err(FileError::Frame);
+    }
+    let (mut pieces, mut at) = (Vec::new(), chunk.at);
+    let mut left = sealed.chunks(room).peekable();
+    while let Some(data) = left.next() {
+        let piece = FileChunk {
+            offer_id: chunk.offer.to_vec(),
+            index: u64::from(chunk.index),
+            data: data.to_vec(),
+            proof: Vec::new(),
+            at,
+            more: chunk.more || left.peek().is_some(),
+        };
+        let kind = Some(Kind::FileChunk(piece));
+        let items = vec![PeerItem { kind }];
+        pieces.push(PeerFrame { items }.encode_to_vec());
+        let len = u32::try_from(data.len()).map_err(|_| FileError::Frame)?;
+        at = at.checked_add(len).ok_or(FileError::Frame)?;
+    }
+    Ok(pieces)
 }
 
 /// Reads a frame. Fields nobody knows are passed over, as anywhere in protobuf.
@@ -72,6 +124,7 @@ pub fn parse(frame: &[u8]) -> Result<ChunkFrame, FileError> {
     let item = only(frame, 0..frame.len(), ITEM)?;
     let chunk = only(frame, item, FILE_CHUNK)?;
     let (mut offer, mut index, mut sealed) = (None, 0, None);
+    let (mut place, mut more) = (0, false);
     let mut at = chunk.start;
     while at < chunk.end {
         let field = field(frame, at, chunk.end)?;
@@ -80,12 +133,16 @@ pub fn parse(frame: &[u8]) -> Result<ChunkFrame, FileError> {
             OFFER_ID => offer = MessageId::try_from(&frame[field.bytes]).ok(),
             INDEX => index = field.value,
             DATA => sealed = Some(field.bytes),
+            AT => place = field.value,
+            MORE => more = field.value != 0,
             _ => {}
         }
     }
     Ok(ChunkFrame {
         offer: offer.ok_or(FileError::Frame)?,
         index: u32::try_from(index).map_err(|_| FileError::NoSuchChunk)?,
+        at: u32::try_from(place).map_err(|_| FileError::Frame)?,
+        more,
         sealed: sealed.ok_or(FileError::Frame)?,
     })
 }

@@ -133,6 +133,31 @@ proptest! {
     }
 
     #[test]
+    fn a_frame_in_pieces_says_what_it_said_whole(
+        index in 0..FILE_CHUNKS_MAX, len in 17..70_000usize, limit in 60..70_000usize,
+        again in 60..70_000usize,
+    ) {
+        let data: Vec<u8> = (0..len).map(|at| (at % 251) as u8).collect();
+        let mut buffer = Vec::new();
+        frame::begin(&mut buffer, OFFER, index, data.len());
+        buffer.extend_from_slice(&data);
+        prop_assert!(frame::parse(&buffer).expect("parsed").is_whole());
+        // A link that takes even less than was known cuts the pieces.
+        let cut = |frame: &Vec<u8>| frame::cut(frame, again).expect("there is room");
+        let pieces = frame::cut(&buffer, limit).expect("there is room");
+        let pieces: Vec<Vec<u8>> = pieces.iter().flat_map(cut).collect();
+        let (mut whole, last) = (Vec::new(), pieces.len() - 1);
+        for (n, piece) in pieces.iter().enumerate() {
+            prop_assert!(piece.len() <= limit.min(again));
+            let parsed = frame::parse(piece).expect("parsed");
+            prop_assert_eq!((parsed.offer, parsed.index), (OFFER, index));
+            prop_assert_eq!((parsed.at as usize, parsed.more), (whole.len(), n < last));
+            whole.extend_from_slice(&piece[parsed.sealed]);
+        }
+        prop_assert_eq!(whole, data);
+    }
+
+    #[test]
     fn no_bytes_make_the_frame_reader_panic(
         bytes in proptest::collection::vec(any::<u8>(), 0..200),
     ) {
@@ -328,6 +353,18 @@ fn siblings_are_those_of_the_tree() {
     assert_eq!(of(5, 4), [(2, 0)], "left over twice");
     assert_eq!(of(5, 0), [(0, 1), (1, 1), (2, 1)]);
     assert_eq!(of(6, 4), [(0, 5), (2, 0)]);
+}
+
+#[test]
+fn a_frame_is_not_cut_where_nothing_fits() {
+    let mut buffer = Vec::new();
+    frame::begin(&mut buffer, OFFER, 3, 100);
+    assert_eq!(frame::cut(&buffer, 1_000), Err(FileError::Frame));
+    buffer.resize(buffer.len() + 100, 5);
+    for limit in [0, 20] {
+        assert_eq!(frame::cut(&buffer, limit), Err(FileError::Frame));
+    }
+    assert_eq!(frame::cut(&[], 1_000), Err(FileError::Frame));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use crate::file::tree::{Tree, TreeBuilder, leaf, verify};
 use crate::file::{FileError, FileKey, Root, Seal, Shape, frame};
 use crate::id::MessageId;
 use crate::limits::{FILE_CHUNK_LEN_MAX, FILE_CHUNKS_MAX, FILE_LEN_MAX};
-use crate::tests::json::{Json, hex, object};
+use crate::tests::json::{Json, hex, object, unhex};
 use serde_json::Value;
 
 const KEY: [u8; 32] = [0x55; 32];
@@ -127,6 +127,18 @@ fn chunks() -> Vec<Json> {
     [0, 2].map(case).into()
 }
 
+fn pieces() -> Vec<Json> {
+    let case = |limit: usize| {
+        let (_, frame) = sealed(1);
+        let whole = frame::parse(&frame).expect("a frame").sealed;
+        let pieces = frame::cut(&frame, limit).expect("there is room");
+        let pieces: Vec<Json> = pieces.into_iter().map(|piece| hex(piece).into()).collect();
+        object! { "offer_id": hex(OFFER.0), "index": 1i64, "limit": limit as i64,
+        "sealed": hex(&frame[whole]), "frames": pieces }
+    };
+    [500, 2_000].map(case).into()
+}
+
 fn refusals() -> Vec<Json> {
     let (seal, good) = sealed(1);
     let body = frame::parse(&good).expect("a frame").sealed;
@@ -222,11 +234,12 @@ fn files_are_sealed_and_proved_as_everywhere() {
         &object! {
             "about": "The content of trees and chunks: byte i is i modulo 251. shapes: how many \
                       chunks, or why not. trees: root, leaf (none where one chunk is all) and \
-                      proof of a chunk. chunks: the frame of a chunk. refusals: sealed bytes and \
-                      what comes of opening and proving them. lists: the list of a folder whose \
-                      content has so many bytes.",
-            "shapes": shapes(), "trees": trees(), "chunks": chunks(), "refusals": refusals(),
-            "lists": lists(),
+                      proof of a chunk. chunks: the frame of a chunk. pieces: the frames of a \
+                      sealed chunk on a link whose messages have so many bytes at most. refusals: \
+                      sealed bytes and what comes of opening and proving them. lists: the list of \
+                      a folder whose content has so many bytes.",
+            "shapes": shapes(), "trees": trees(), "chunks": chunks(), "pieces": pieces(),
+            "refusals": refusals(), "lists": lists(),
         },
     );
     for case in cases(&file, "trees") {
@@ -246,6 +259,19 @@ fn files_are_sealed_and_proved_as_everywhere() {
             .open(read.index, &mut frame[read.sealed])
             .map(<[u8]>::to_vec);
         assert_eq!(opened, Ok(bytes(case, "data")));
+    }
+    for case in cases(&file, "pieces") {
+        let (mut whole, mut more) = (Vec::new(), true);
+        for frame in case["frames"].as_array().expect("frames") {
+            let frame = unhex(frame.as_str().expect("hexadecimal"));
+            assert!(frame.len() as u64 <= number(case, "limit"));
+            let read = frame::parse(&frame).expect("a frame");
+            assert_eq!((read.offer, read.index), (OFFER, index_of(case)));
+            assert_eq!(read.at as usize, whole.len());
+            whole.extend_from_slice(&frame[read.sealed]);
+            more = read.more;
+        }
+        assert_eq!((whole, more), (bytes(case, "sealed"), false));
     }
     for case in cases(&file, "refusals") {
         let error = verdict(seal_of(case).open(index_of(case), &mut bytes(case, "sealed")));

@@ -90,6 +90,18 @@ def frame(offer: bytes, index: int, sealed: bytes) -> bytes:
     return stubs.message("beeline.peer.v1.PeerFrame")(items=[item]).SerializeToString()
 
 
+def pieces(offer: bytes, index: int, sealed: bytes, room: int) -> list[bytes]:
+    """The messages of a chunk in pieces of `room` bytes, for a link that takes no longer ones."""
+    frames = []
+    for at in range(0, len(sealed), room):
+        more = at + room < len(sealed)
+        item = {"offer_id": offer, "index": index, "data": sealed[at : at + room], "at": at}
+        item = {"file_chunk": item | {"more": more}}
+        message = stubs.message("beeline.peer.v1.PeerFrame")(items=[item])
+        frames.append(message.SerializeToString())
+    return frames
+
+
 def files_of(data: bytes, size: int) -> list[dict]:
     """The files of a folder whose content has `size` bytes, from its list."""
     try:

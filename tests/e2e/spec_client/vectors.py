@@ -323,6 +323,13 @@ def check_files(file: Json) -> int:
         plain = content.plain(case["index"], item.data)
         sealed = content.seal(case["index"], data, plain[len(data) :])
         same(files.frame(offer, case["index"], sealed), frame, "the frame of a chunk")
+    for case in file["pieces"]:
+        offer, sealed = unhex(case, "offer_id", "sealed")
+        frames = [bytes.fromhex(frame) for frame in case["frames"]]
+        require(all(len(frame) <= case["limit"] for frame in frames), "a piece is too long")
+        first = stubs.message("beeline.peer.v1.PeerFrame").FromString(frames[0])
+        room = len(first.items[0].file_chunk.data)
+        same(files.pieces(offer, case["index"], sealed, room), frames, "the pieces of a chunk")
     for case in file["refusals"]:
         got = verdict(_content(case).open, case["index"], bytes.fromhex(case["sealed"]))
         same(got, case["error"], case["name"])
@@ -331,7 +338,8 @@ def check_files(file: Json) -> int:
         same(verdict(files.files_of, data, case["size"]), case["error"], "list of a folder")
         if case["error"] is None:
             same(files.files_of(data, case["size"]), case["files"], "files of a folder")
-    return sum(len(file[part]) for part in ("shapes", "trees", "chunks", "refusals", "lists"))
+    parts = ("shapes", "trees", "chunks", "pieces", "refusals", "lists")
+    return sum(len(file[part]) for part in parts)
 
 
 @checks("errors.json")
