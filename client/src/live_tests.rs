@@ -6,12 +6,13 @@ use crate::identity::Identity;
 use crate::join::join;
 use crate::report::{ClientEvent, Fact};
 use crate::socket::{Credentials, SocketEvent, SocketIdentity, Sockets};
-use crate::{Client, CoordinatorOptions, Options};
+use crate::{Client, CoordinatorOptions, FilesOptions, Options};
 use beeline_gateway::Gateway;
 use beeline_proto::id::{BootId, Label, MessageId};
 use beeline_proto::pb::identity::v1::Role;
 use beeline_registry::Registry;
 use client_core::event::{DeliveryState, Event, Path};
+use client_core::files::io::{FilePolicy, FileStage};
 use client_core::input::SocketId;
 use client_core::output::{SignalCommand, SignalKind};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
@@ -250,6 +251,65 @@ async fn a_message_is_delivered_directly_and_both_sides_say_so() {
     assert_eq!((status.counts.outbox, status.core.links_open), (0, 1));
     carol.shutdown().await;
     alice.shutdown().await;
+    servers.stop().await;
+}
+
+/// The messages of other stacks than ours end at 64 KiB, or before: a chunk is longer.
+#[tokio::test]
+async fn files_go_in_pieces_where_messages_end_early() {
+    let servers = servers().await;
+    let start = async |user: &str, message_max: Option<usize>| {
+        let policy = FilePolicy {
+            from: None,
+            size_max: u64::MAX,
+            total_max: u64::MAX,
+        };
+        let options = Options {
+            message_max,
+            files: Some(FilesOptions {
+                dir: servers.dir.path().join(format!("inbox of {user}")),
+                policy,
+                ask: false,
+            }),
+            ..servers.options(user)
+        };
+        let joined = join(&options, &servers.invite, user, None).await;
+        joined.expect("joined");
+        Client::start(options).await.expect("started")
+    };
+    let alice = start("alice", None).await;
+    let carol = start("carol", Some(64 * 1024)).await;
+    let dave = start("dave", Some(16 * 1024)).await;
+    let bytes: Vec<u8> = (0..1_000_003u32).map(|n| (n / 251) as u8).collect();
+    let path = servers.dir.path().join("holiday.mov");
+    std::fs::write(&path, &bytes).expect("written");
+    for (from, to) in [
+        (&alice, "carol"),
+        (&carol, "alice"),
+        (&alice, "dave"),
+        (&carol, "dave"),
+    ] {
+        let mut events = from.subscribe();
+        let sent = from.send_file(&label(to), &path, None, |_| true).await;
+        let id = sent.expect("offered").id;
+        let ended = wait(&mut events, |event| match event {
+            Event::File(told) if told.id == id => match &told.stage {
+                FileStage::Done { .. } => Some(None),
+                FileStage::Ended { reason, .. } => Some(Some(*reason)),
+                _ => None,
+            },
+            _ => None,
+        });
+        assert_eq!(ended.await, None, "to {to}");
+        let arrived = servers
+            .dir
+            .path()
+            .join(format!("inbox of {to}/holiday.mov"));
+        assert!(std::fs::read(arrived).expect("there") == bytes, "to {to}");
+    }
+    for client in [alice, carol, dave] {
+        client.shutdown().await;
+    }
     servers.stop().await;
 }
 

@@ -40,6 +40,9 @@ pub struct Options {
     pub relay_files_per_s: Option<u64>,
     /// Where files are received, and which; none are if `None`, and their offers wait.
     pub files: Option<FilesOptions>,
+    /// Largest WebRTC message taken, bytes; that of a whole chunk of a file if `None`. Less is what
+    /// other stacks take.
+    pub message_max: Option<usize>,
     /// Links taken at once; as many as `client_core::limits::LINKS_MAX` if `None`.
     pub links_max: Option<usize>,
 }
@@ -78,8 +81,10 @@ impl Options {
         }
         ice_servers.extend(more.iter().cloned());
         ice_servers.truncate(ICE_SERVERS_MAX);
+        let usual = RtcConfig::default();
         let config = RtcConfig {
             ice_servers,
+            max_message_size: self.message_max.unwrap_or(usual.max_message_size),
             mode: self.ice,
             tcp: self.tcp(),
             port_range: self.rtc_ports,
@@ -88,7 +93,7 @@ impl Options {
             } else {
                 BindTo::Everywhere
             },
-            ..RtcConfig::default()
+            ..usual
         };
         config
             .check()

@@ -29,6 +29,7 @@ mod inbox;
 mod layout;
 pub mod limits;
 pub mod names;
+mod pieces;
 pub(crate) mod place;
 mod receiving;
 mod sending;

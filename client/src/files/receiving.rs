@@ -1,12 +1,13 @@
 //! The thread that receives: opens chunks in the buffers they came in, writes them, and says how
 //! far each file is. What takes long beside that, syncing and naming, is done on further threads.
 
+use super::pieces::Pieces;
 use super::sending::OutWork;
 use super::work::{failed, thread};
 use super::{FilesError, Inbox, Offer, Opened, Sink};
 use crate::limits::{FILE_REPORT_CHUNKS, FILE_REPORT_WAIT};
 use crate::rtc;
-use beeline_proto::file::frame;
+use beeline_proto::file::frame::{self, ChunkFrame};
 use beeline_proto::id::MessageId;
 use bytes::BytesMut;
 use client_core::files::io::FileEvent;
@@ -60,6 +61,8 @@ struct Taking {
     key: FileInKey,
     /// Written and not said.
     unsaid: u64,
+    /// Of a chunk that comes in several frames.
+    pieces: Pieces,
 }
 
 struct Receiving {
@@ -152,7 +155,11 @@ impl Receiving {
                 self.place(key, put).await;
             }
             InWork::Take { key, link } => {
-                let new = Taking { key, unsaid: 0 };
+                let new = Taking {
+                    key,
+                    unsaid: 0,
+                    pieces: Pieces::default(),
+                };
                 self.taking.entry((link, key.1)).or_insert(new).key = key;
             }
             InWork::Write { key, index, sealed } => self.on_parts(key, index, sealed).await,
@@ -218,8 +225,21 @@ impl Receiving {
             return tracing::debug!(link = link.0, "a frame without a chunk");
         };
         let at = (link, chunk.offer);
+        if !chunk.is_whole() {
+            return self.on_piece(at, &chunk, bytes).await;
+        }
         let sealed = &mut bytes[chunk.sealed];
         self.on_chunk(at, chunk.index, sealed).await;
+    }
+
+    /// A piece of a chunk came: the link takes no frame with all of it.
+    async fn on_piece(&mut self, at: (LinkId, MessageId), chunk: &ChunkFrame, bytes: &[u8]) {
+        let piece = &bytes[chunk.sealed.clone()];
+        let taking = self.taking.get_mut(&at);
+        let whole = taking.and_then(|taking| taking.pieces.take(chunk, piece));
+        if let Some(mut sealed) = whole {
+            self.on_chunk(at, chunk.index, &mut sealed).await;
+        }
     }
 
     /// A chunk came in parts, through others.

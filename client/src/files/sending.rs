@@ -7,6 +7,7 @@ use crate::limits::FILE_SOURCES_KEPT;
 use crate::rtc::{RtcPeer, SendError};
 use beeline_proto::file::{Seal, frame};
 use beeline_proto::id::MessageId;
+use beeline_proto::limits::FRAME_LEN_DEFAULT;
 use bytes::Bytes;
 use client_core::files::io::FileEvent;
 use client_core::input::LinkId;
@@ -62,6 +63,8 @@ struct Lane {
     grants: VecDeque<Grant>,
     /// A frame the link had no room for.
     frame: Option<Bytes>,
+    /// What comes after it of a chunk that the link does not take whole.
+    pieces: VecDeque<Bytes>,
     blocked: bool,
 }
 
@@ -146,6 +149,7 @@ impl Sending {
                     peer,
                     grants: VecDeque::new(),
                     frame: None,
+                    pieces: VecDeque::new(),
                     blocked: false,
                 };
                 let lane = self.lanes.entry(grant.link).or_insert_with(new);
@@ -227,17 +231,35 @@ impl Sending {
         self.report(FileEvent::Unreadable { id, detail });
     }
 
+    /// A link does not take a frame whole: it gets it in pieces.
+    fn cut(&mut self, link: LinkId, limit: usize) {
+        let Some(lane) = self.lanes.get_mut(&link) else {
+            return;
+        };
+        let frame = lane.frame.take().unwrap_or_default();
+        let pieces = frame::cut(&frame, limit).ok();
+        // Whatever speaks with us takes frames of chat.
+        let Some(pieces) = pieces.filter(|_| limit >= FRAME_LEN_DEFAULT) else {
+            return self.unfit(link, limit);
+        };
+        for piece in pieces.into_iter().rev() {
+            lane.pieces.push_front(piece.into());
+        }
+        lane.frame = lane.pieces.pop_front();
+    }
+
     /// A link takes no frame of this file: nothing more of it goes there.
     fn unfit(&mut self, link: LinkId, limit: usize) {
         let Some(lane) = self.lanes.get_mut(&link) else {
             return;
         };
         lane.frame = None;
+        lane.pieces.clear();
         let Some(id) = lane.grants.front().map(|grant| grant.id) else {
             return;
         };
         lane.grants.retain(|grant| grant.id != id);
-        let detail = format!("a link takes frames of {limit} bytes, and a chunk needs more");
+        let detail = format!("a link takes frames of {limit} bytes, and a piece of it needs more");
         self.report(FileEvent::Unfit { id, link, detail });
     }
 
@@ -276,7 +298,10 @@ impl Sending {
         };
         match peer.send_file_from(&mut lane.frame) {
             Ok(()) => {
-                self.finish_grant(link);
+                lane.frame = lane.pieces.pop_front();
+                if lane.frame.is_none() {
+                    self.finish_grant(link);
+                }
                 true
             }
             // Either way it says when there is room.
@@ -285,7 +310,7 @@ impl Sending {
                 false
             }
             Err(SendError::TooLarge(limit)) => {
-                self.unfit(link, limit);
+                self.cut(link, limit);
                 true
             }
             // It is about to close.
@@ -345,39 +370,74 @@ impl Sending {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_link_too_small_for_a_file_gets_no_more_of_it_and_others_go_on() {
+    const LINK: LinkId = LinkId(1);
+
+    fn sending(lane: Lane) -> (Sending, mpsc::Receiver<FileEvent>) {
         let (hashing, _files) = mpsc::channel(1);
-        let (reports, mut told) = mpsc::channel(1);
-        let (link, file) = (LinkId(1), |n: u8| MessageId([n; 16]));
-        let grant = |n: u8| Grant {
-            id: file(n),
-            link,
+        let (reports, told) = mpsc::channel(1);
+        let sending = Sending {
+            hashing,
+            reports,
+            kept: VecDeque::new(),
+            open: BTreeMap::new(),
+            lanes: [(LINK, lane)].into(),
+        };
+        (sending, told)
+    }
+
+    fn lane(files: &[u8], frame: Option<Bytes>) -> Lane {
+        let grant = |n: &u8| Grant {
+            id: MessageId([*n; 16]),
+            link: LINK,
             next: 3,
             left: 2,
             count: 5,
             turn: 1,
         };
-        let lane = Lane {
+        Lane {
             peer: Weak::new(),
-            grants: [grant(1), grant(2), grant(1)].into(),
-            frame: None,
+            grants: files.iter().map(grant).collect(),
+            frame,
+            pieces: VecDeque::new(),
             blocked: false,
-        };
-        let mut sending = Sending {
-            hashing,
-            reports,
-            kept: VecDeque::new(),
-            open: BTreeMap::new(),
-            lanes: [(link, lane)].into(),
-        };
-        sending.unfit(link, 16_384);
-        let grants = sending.lanes[&link].grants.iter();
-        assert_eq!(grants.map(|grant| grant.id).collect::<Vec<_>>(), [file(2)]);
+        }
+    }
+
+    #[test]
+    fn a_link_that_takes_no_whole_chunk_gets_it_in_pieces() {
+        let mut whole = Vec::new();
+        frame::begin(&mut whole, MessageId([1; 16]), 3, 66_000);
+        whole.resize(whole.len() + 66_000, 7);
+        let (mut sending, mut told) = sending(lane(&[1], Some(whole.into())));
+        // It takes less than was known when the first pieces were cut.
+        for (limit, count) in [(65_536, 2), (16_384, 6)] {
+            sending.cut(LINK, limit);
+            let lane = &sending.lanes[&LINK];
+            let frames = lane.frame.iter().chain(&lane.pieces);
+            assert_eq!(frames.clone().count(), count, "{limit}");
+            let first = frames.clone().next().expect("there is one");
+            assert!(first.len() <= limit, "{limit}");
+            let data = frames.map(|frame| frame::parse(frame).expect("a frame").sealed.len());
+            assert_eq!(data.sum::<usize>(), 66_000, "{limit}");
+        }
+        assert!(told.try_recv().is_err());
+        sending.cut(LINK, FRAME_LEN_DEFAULT - 1);
+        let lane = &sending.lanes[&LINK];
+        assert!(lane.frame.is_none() && lane.pieces.is_empty() && lane.grants.is_empty());
+        assert!(matches!(told.try_recv(), Ok(FileEvent::Unfit { .. })));
+    }
+
+    #[test]
+    fn a_link_too_small_for_a_file_gets_no_more_of_it_and_others_go_on() {
+        let (mut sending, mut told) = sending(lane(&[1, 2, 1], None));
+        sending.unfit(LINK, 16_383);
+        let grants = sending.lanes[&LINK].grants.iter();
+        let left: Vec<MessageId> = grants.map(|grant| grant.id).collect();
+        assert_eq!(left, [MessageId([2; 16])]);
         let Ok(FileEvent::Unfit { id, detail, .. }) = told.try_recv() else {
             panic!("it says nothing");
         };
-        assert_eq!(id, file(1));
-        assert!(detail.contains("16384"), "{detail}");
+        assert_eq!(id, MessageId([1; 16]));
+        assert!(detail.contains("16383"), "{detail}");
     }
 }

@@ -151,7 +151,7 @@ pub enum FileEvent {
         /// The sealed chunk.
         sealed: Vec<u8>,
     },
-    /// The link takes no frame as long as one with a chunk of this file.
+    /// The link takes no frame as long as one with a piece of a chunk of this file.
     Unfit {
         /// The file.
         id: MessageId,
