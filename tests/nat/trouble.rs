@@ -101,9 +101,8 @@ impl Trouble {
         match self {
             Self::Parted => return joined(held, pair, done).await,
             Self::Rotated => return rotated(pair, done).await,
-            // Where the call went with the servers, and the message by a peer, nothing was left to
-            // call for until now.
-            Self::ServersKilled if done.link.is_some() => return Ok(()),
+            // The link must have come without another word, which is seen from the first on.
+            Self::ServersKilled => return Ok(()),
             _ => self.strike(held, pair).await?,
         }
         let mended = now();

@@ -125,9 +125,25 @@ impl PeerManager {
         }
     }
 
+    /// What a call has said so far was said once more, on a new way: it has its time again, where
+    /// that was over.
+    pub(crate) fn rearm_redial(&mut self, now: Now, id: LinkId) {
+        if self.timers.when(&Timer::Redial(id)).is_none() {
+            let link = self.links.get_mut(id);
+            let described = link.and_then(|link| link.negotiation_mut());
+            let described = described.is_some_and(|n| !n.is_awaiting_answer());
+            let wait_ms = if described {
+                REDIAL_CONNECTING_MS
+            } else {
+                REDIAL_UNANSWERED_MS
+            };
+            self.arm_redial(now, id, wait_ms);
+        }
+    }
+
     /// A call takes longer than a healthy one: whoever took it may be gone. If there is still a
-    /// reason to, the device is called anew; a call of its own that had to wait is answered
-    /// instead.
+    /// reason to, if only that the device is reached through others, it is called anew; a call of
+    /// its own that had to wait is answered instead.
     pub(crate) fn on_redial(&mut self, now: Now, id: LinkId) {
         let Some(link) = self.links.get(id) else {
             return;
@@ -153,7 +169,11 @@ impl PeerManager {
         let waits = self.outbox.has_waiting(&user)
             || self.outbox.is_left(device)
             || self.files_want(device);
-        if wanted || waits || rung == Rung::Coordinators {
+        let reason = wanted || waits || rung == Rung::Coordinators;
+        if reason || self.links.soon.is_urgent(device, now.mono_ms) {
+            if !reason {
+                self.links.soon.count(device, now.mono_ms);
+            }
             let detail = format!(
                 "{user}, device {}: no link in time, called anew",
                 device.short()
@@ -433,6 +453,7 @@ impl PeerManager {
         }
         self.on_link_ended(now, id, link.device, link.is_ready());
         self.take_deferred(now, &link);
+        self.on_call_lost(now, &link);
         self.after_attempt(now, &link.user, reason);
         for user in relayed {
             self.after_attempt(now, &user, "the relay is gone");

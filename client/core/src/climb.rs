@@ -324,6 +324,7 @@ impl PeerManager {
     /// Tries again at once for everybody: a socket came up, or the network changed.
     pub(crate) fn retry_all(&mut self, now: Now) {
         self.placing.touch_all();
+        self.call_soon_anew(now);
         for label in self.outbox.recipients() {
             if self
                 .peers

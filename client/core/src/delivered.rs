@@ -62,6 +62,7 @@ impl PeerManager {
             return;
         }
         self.note_way(now, opened.from, opened.way);
+        self.note_through(now, opened.from, opened.way);
         self.learn_known(&label, opened.from, &ack, &mut ops);
         self.out.write(ops, Write::Plain);
         self.after_ack(now, &label, opened.from);

@@ -105,6 +105,7 @@ mod send;
 mod serve;
 mod signalling;
 mod snapshot;
+mod soon;
 mod sought;
 pub mod state;
 pub mod status;

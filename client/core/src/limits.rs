@@ -415,6 +415,24 @@ pub const REDIAL_CONNECTING_MS: u64 = 8_000;
 /// How often a call is made anew before its session is left to end.
 pub const REDIALS_MAX: u32 = 3;
 
+/// While what we say to a device reaches it through others, it is called that long after a call was
+/// lost, or the first thing went so, milliseconds: a climb calls sooner, and nobody is back sooner.
+pub const SOON_AFTER_MS: u64 = 1_000;
+
+/// Least pauses after each such call, milliseconds: a few for servers and peers that start again,
+/// one for a network that has come to rest.
+pub const SOON_MS: [u64; 4] = [2_000, 8_000, 30_000, 5 * 60 * 1_000];
+
+/// The same from then on, milliseconds: as where a link goes through TURN.
+pub const SOON_MS_MAX: u64 = MOVE_MS_MAX;
+
+/// How long after the last thing went through others a device is still called for it, milliseconds:
+/// two calls that came to nothing in the time a session has.
+pub const SOON_SINCE_MS_MAX: u64 = 60_000;
+
+/// Devices reached through others that are remembered: more could not be linked.
+pub const SOON_MAX: usize = LINKS_MAX;
+
 /// When a link through TURN tries for a direct path, milliseconds after it opened or after the last
 /// try: three tries for what only came too late, one for a network that has come to rest.
 pub const MOVE_MS: [u64; 4] = [5_000, 15_000, 45_000, 5 * 60 * 1_000];
@@ -430,11 +448,13 @@ pub const MOVE_TRY_MS: u64 = 10_000;
 /// milliseconds: the time a session has.
 pub const RENEW_AGAIN_MS: u64 = 30_000;
 
-/// Timers armed at once: five per link, one for the ACKs of each device, three per recipient of a
+/// Timers armed at once: five per link, one for the ACKs of each device, one for each that is
+/// reached through others, three per recipient of a
 /// message and one per relay to its devices, one per stream that holds messages, and a handful of
 /// our own.
 pub const TIMERS_MAX: usize = 5 * LINKS_MAX
     + ACK_DEVICES_MAX
+    + SOON_MAX
     + (3 + RELAYS_AT_ONCE) * (PEERS_MAX + OUTBOX_USERS_MAX)
     + HELD_TOTAL_MAX
     + 16

@@ -6,6 +6,7 @@ use crate::input::{LinkId, LinkPath};
 use crate::limits::{HANDED_MAX, LINKS_MAX, ROUTE_ACK_MS_MAX, ROUTE_ACK_MS_MIN};
 use crate::negotiation::{Negotiation, Side};
 use crate::nets::Nets;
+use crate::soon::Soon;
 use beeline_proto::id::{DeviceFp, Label, ParcelId, SessionId};
 use beeline_proto::pb::peer::v1::Hello;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -276,6 +277,8 @@ pub(crate) struct Links {
     by_device: BTreeMap<DeviceFp, BTreeSet<LinkId>>,
     /// Calls with a device, either side's, since a link came of one or a climb began.
     calls: BTreeMap<DeviceFp, u32>,
+    /// Devices reached through others, which are owed a link.
+    pub(crate) soon: Soon,
 }
 
 impl Links {

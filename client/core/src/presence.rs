@@ -196,7 +196,7 @@ impl PeerManager {
             return;
         }
         self.presence.sockets.insert(socket);
-        self.repeat_signals(socket);
+        self.repeat_signals(now, socket);
         if socket == GATEWAY {
             self.announce(now);
             self.tend_soon(now, 1);

@@ -50,9 +50,10 @@ impl PeerManager {
     /// that were not known to lead there.
     pub(crate) fn widen_calls(&mut self, now: Now, device: DeviceFp) {
         let relays = self.relays_to(now, device);
-        let mut repeat = Vec::new();
+        let (mut repeat, mut again) = (Vec::new(), Vec::new());
         let calls = self.links.by_id.values_mut();
         for call in calls.filter(|link| link.device == device) {
+            let id = call.id;
             let Some(negotiation) = call.negotiation_mut() else {
                 continue;
             };
@@ -60,16 +61,21 @@ impl PeerManager {
                 if negotiation.over.insert(*relay) {
                     let sent = negotiation.sent.iter().map(|(_, parcel)| parcel);
                     repeat.extend(sent.map(|parcel| (*relay, parcel.clone())));
+                    again.push(id);
                 }
             }
         }
         for (relay, parcel) in repeat {
             self.say(relay, Kind::Relay(parcel));
         }
+        for id in again {
+            self.rearm_redial(now, id);
+        }
     }
 
     /// Sends again, over a socket that came up, what the sessions under way have said so far.
-    pub(crate) fn repeat_signals(&mut self, socket: SocketId) {
+    pub(crate) fn repeat_signals(&mut self, now: Now, socket: SocketId) {
+        let mut again = Vec::new();
         for link in self.links.by_id.values_mut() {
             let to = link.device_label.clone();
             for (kind, parcel) in link.negotiation_mut().into_iter().flat_map(|n| &n.sent) {
@@ -77,7 +83,11 @@ impl PeerManager {
             }
             if let Some(negotiation) = link.negotiation_mut() {
                 negotiation.offline_at.remove(&socket);
+                again.push(link.id);
             }
+        }
+        for id in again {
+            self.rearm_redial(now, id);
         }
     }
 }

@@ -6,8 +6,8 @@ use crate::limits::{
     CUSTODIANS_MAX, CUSTODIANS_REMEMBERED_MAX, EARLY_CANDIDATES_MAX, HEARD_MAX, HELD_TOTAL_MAX,
     KEEP_DEPOSITORS_MAX, KEEP_IN_FLIGHT_MAX, KEEP_PAIRS_MAX, LINKS_MAX, NEIGHBOURS_MAX, OUTBOX_MAX,
     PARCELS_SEEN_MAX, PEERS_MAX, QUERIES_MAX, READS_WAITING_MAX, RECEIVE_PENDING_MAX,
-    RELAY_PAIRS_MAX, REQUESTS_MAX, ROUTES_MAX, SESSIONS_SEEN_MAX, SETTLED_MAX, SOUGHT_PER_LINK_MAX,
-    STREAMS_MAX, TIMERS_MAX, VIAS_MAX, VISIT_COORDINATORS_MAX,
+    RELAY_PAIRS_MAX, REQUESTS_MAX, ROUTES_MAX, SESSIONS_SEEN_MAX, SETTLED_MAX, SOON_MAX,
+    SOUGHT_PER_LINK_MAX, STREAMS_MAX, TIMERS_MAX, VIAS_MAX, VISIT_COORDINATORS_MAX,
 };
 use crate::link::Link;
 use crate::manager::PeerManager;
@@ -99,6 +99,7 @@ impl PeerManager {
             fill("early", self.early.len(), EARLY_CANDIDATES_MAX + LINKS_MAX),
             fill("neighbours", self.neighbours.len().0, NEIGHBOURS_MAX),
             fill("heard", self.neighbours.len().1, HEARD_MAX),
+            fill("soon", self.links.soon.len(), SOON_MAX),
             fill("sought", self.sought.len(), SOUGHT_PER_LINK_MAX * LINKS_MAX),
             fill("coordinators", self.coordinators.len(), COORDINATORS_MAX),
             fill("talks", self.talks.len(), LINKS_MAX),

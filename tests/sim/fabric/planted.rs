@@ -41,7 +41,7 @@ const CAUGHT_BY: &[(Bug, u64)] = &[
     (Bug::KeptNotFetched, 13),
     (Bug::StoredFromOneReceipt, 15),
     (Bug::SilentWithoutKey, 1),
-    (Bug::DuplicatesForgotten, 33),
+    (Bug::DuplicatesForgotten, 45),
     (Bug::WallClockExpires, 41),
     (Bug::CountsOn, 237),
 ];

@@ -317,7 +317,7 @@ impl World {
     }
 
     /// Opens or closes the socket of one node; in the order of the calls.
-    fn set_socket(&mut self, id: NodeId, up: bool) {
+    pub fn set_socket(&mut self, id: NodeId, up: bool) {
         let socket = SocketId(0);
         let signal = if up {
             SignalInput::Up(socket)

@@ -36,6 +36,7 @@ mod roaming;
 mod routes;
 mod secrecy;
 mod settled;
+mod soon;
 mod speaker;
 mod tap;
 mod whole;

@@ -1,0 +1,191 @@
+//! Relay first, direct soon: while what we say to a device reaches it through others, a link to it
+//! is still owed. Where there is neither a link nor a call, or the call was lost, the device is
+//! called again, without anybody having something new to say: soon, then ever less, and only while
+//! there is something that goes through others.
+
+use crate::event::Rung;
+use crate::input::LinkId;
+use crate::limits::{
+    REDIALS_MAX, SOON_AFTER_MS, SOON_MAX, SOON_MS, SOON_MS_MAX, SOON_SINCE_MS_MAX,
+};
+use crate::link::{Call, Link, Stage};
+use crate::manager::PeerManager;
+use crate::timer::Timer;
+use crate::ways::Way;
+use beeline_proto::id::DeviceFp;
+use beeline_proto::time::Now;
+use std::collections::BTreeMap;
+
+/// What is known of one device that is reached through others.
+#[derive(Debug, Clone, Copy, Default)]
+struct Owed {
+    /// When something last reached it so, monotonic milliseconds.
+    since_ms: u64,
+    /// Calls made for that alone since a link came, or other ways to it.
+    calls: u32,
+    /// When the next such call may be made, monotonic milliseconds.
+    due_ms: u64,
+}
+
+/// Devices that are owed a link; the one reached longest ago is forgotten first.
+#[derive(Debug, Default)]
+pub(crate) struct Soon {
+    by_device: BTreeMap<DeviceFp, Owed>,
+}
+
+impl Soon {
+    /// Something of ours has reached a device through others.
+    fn note(&mut self, device: DeviceFp, now_ms: u64) {
+        if self.by_device.len() >= SOON_MAX && !self.by_device.contains_key(&device) {
+            let idlest = self.by_device.iter().min_by_key(|(_, owed)| owed.since_ms);
+            if let Some(idlest) = idlest.map(|(device, _)| *device) {
+                self.by_device.remove(&idlest);
+            }
+        }
+        self.by_device.entry(device).or_default().since_ms = now_ms;
+    }
+
+    /// What is owed, if something went through others lately.
+    fn owed(&self, device: DeviceFp, now_ms: u64) -> Option<Owed> {
+        let lately = |owed: &&Owed| now_ms <= owed.since_ms.saturating_add(SOON_SINCE_MS_MAX);
+        self.by_device.get(&device).filter(lately).copied()
+    }
+
+    /// Whether a call that is slow is given up for another one: not again and again.
+    pub(crate) fn is_urgent(&self, device: DeviceFp, now_ms: u64) -> bool {
+        let owed = self.owed(device, now_ms);
+        owed.is_some_and(|owed| owed.calls < REDIALS_MAX)
+    }
+
+    /// A call is made for that alone.
+    pub(crate) fn count(&mut self, device: DeviceFp, now_ms: u64) {
+        if let Some(owed) = self.by_device.get_mut(&device) {
+            let pause_ms = SOON_MS.get(owed.calls as usize).copied();
+            owed.due_ms = now_ms + pause_ms.unwrap_or(SOON_MS_MAX);
+            owed.calls = owed.calls.saturating_add(1);
+        }
+    }
+
+    /// The device has its link, or has refused one.
+    pub(crate) fn forget(&mut self, device: DeviceFp) {
+        self.by_device.remove(&device);
+    }
+
+    /// How many devices are remembered.
+    pub(crate) fn len(&self) -> usize {
+        self.by_device.len()
+    }
+}
+
+impl PeerManager {
+    /// A device has what we said, and told us so this way. Where it was through others, a call goes
+    /// the same way, and is made anew once it has had its time.
+    pub(crate) fn note_through(&mut self, now: Now, device: DeviceFp, way: Way) {
+        if !matches!(way, Way::Relay(_) | Way::Socket(_)) {
+            return;
+        }
+        self.links.soon.note(device, now.mono_ms);
+        let calls = self.links.of_device(device);
+        let calls = calls.filter(|link| matches!(link.stage, Stage::Negotiating(_)));
+        let calls: Vec<LinkId> = calls.map(|link| link.id).collect();
+        if !calls.is_empty() {
+            self.widen_calls(now, device);
+        }
+        for id in calls {
+            self.rearm_redial(now, id);
+        }
+        self.plan_soon(now, device);
+    }
+
+    /// A call came to nothing.
+    pub(crate) fn on_call_lost(&mut self, now: Now, call: &Link) {
+        if !call.is_ready() && !call.direct_only {
+            self.plan_soon(now, call.device);
+        }
+    }
+
+    /// Plans the next call of a device that is owed a link and has neither one nor a call.
+    fn plan_soon(&mut self, now: Now, device: DeviceFp) {
+        let owed = self.links.soon.owed(device, now.mono_ms);
+        let Some(owed) = owed.filter(|_| !self.is_called(device) && !self.draining) else {
+            return;
+        };
+        let at_ms = owed.due_ms.max(now.mono_ms + SOON_AFTER_MS);
+        self.timers.arm_if_idle(Timer::Soon(device), at_ms);
+    }
+
+    /// Whether there is a link to a device, or a call.
+    fn is_called(&self, device: DeviceFp) -> bool {
+        self.links.of_device(device).next().is_some()
+    }
+
+    /// A device is called because it is owed a link, if it still is.
+    pub(crate) fn on_soon(&mut self, now: Now, device: DeviceFp) {
+        let owed = self.links.soon.owed(device, now.mono_ms).is_some();
+        let user = self.contacts.of_device(device);
+        let user = user.map(|contact| contact.row.label.clone());
+        let Some(user) = user.filter(|user| owed && !self.is_blocked(user)) else {
+            return;
+        };
+        if !self.is_called(device) {
+            self.links.soon.count(device, now.mono_ms);
+            self.call(now, &user, device, Call::on(Rung::Cache));
+        }
+    }
+
+    /// A socket came up, or the network is another one: what came to nothing says little now.
+    pub(crate) fn call_soon_anew(&mut self, now: Now) {
+        let devices: Vec<DeviceFp> = self.links.soon.by_device.keys().copied().collect();
+        for device in devices {
+            if let Some(owed) = self.links.soon.by_device.get_mut(&device) {
+                (owed.calls, owed.due_ms) = (0, 0);
+            }
+            self.links.forget_calls(device);
+            self.timers.cancel(&Timer::Soon(device));
+            self.plan_soon(now, device);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn device(n: u64) -> DeviceFp {
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&n.to_be_bytes());
+        DeviceFp(bytes)
+    }
+
+    #[test]
+    fn calls_become_rare_and_end_with_what_goes_through_others() {
+        let (carol, mut soon) = (device(1), Soon::default());
+        assert!(!soon.is_urgent(carol, 0));
+        soon.count(carol, 0);
+        assert_eq!(soon.len(), 0, "nothing is owed to who was never reached");
+        let mut dues = Vec::new();
+        for _ in 0..6 {
+            soon.note(carol, 1_000);
+            assert_eq!(soon.is_urgent(carol, 1_000), dues.len() < 3);
+            soon.count(carol, 1_000);
+            dues.push(soon.owed(carol, 1_000).expect("owed").due_ms - 1_000);
+        }
+        assert_eq!(dues[..4], SOON_MS);
+        assert_eq!(dues[4..], [SOON_MS_MAX; 2]);
+        assert!(soon.owed(carol, 1_000 + SOON_SINCE_MS_MAX).is_some());
+        assert!(soon.owed(carol, 1_001 + SOON_SINCE_MS_MAX).is_none());
+        soon.forget(carol);
+        assert!(soon.owed(carol, 1_000).is_none());
+    }
+
+    #[test]
+    fn who_was_reached_longest_ago_goes_first() {
+        let mut soon = Soon::default();
+        for n in 0..SOON_MAX as u64 + 3 {
+            soon.note(device(n), n);
+        }
+        assert_eq!(soon.len(), SOON_MAX);
+        let kept = |n| soon.owed(device(n), 0).is_some();
+        assert_eq!([2, 3].map(kept), [false, true]);
+    }
+}
