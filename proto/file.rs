@@ -27,9 +27,8 @@ pub mod tree;
 
 use crate::id::MessageId;
 use crate::limits::{FILE_CHUNK_LEN_MAX, FILE_CHUNK_LEN_MIN, FILE_CHUNKS_MAX, FILE_LEN_MAX};
-use aes_gcm::aead::{AeadInOut, KeyInit};
-use aes_gcm::{Aes256Gcm, Nonce, Tag};
 use rand_core::CryptoRng;
+use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use std::fmt;
 use std::ops::Range;
 use tree::Proof;
@@ -244,7 +243,7 @@ impl fmt::Debug for FileKey {
 
 /// Seals and opens the chunks of one offer.
 pub struct Seal {
-    cipher: Aes256Gcm,
+    cipher: LessSafeKey,
     shape: Shape,
     root: Root,
     aad: Vec<u8>,
@@ -270,8 +269,9 @@ impl Seal {
         aad.extend_from_slice(&root.0);
         aad.extend_from_slice(&shape.len.to_be_bytes());
         aad.extend_from_slice(&shape.chunk_len.to_be_bytes());
+        let key = UnboundKey::new(&AES_256_GCM, key.as_bytes()).map_err(|_| FileError::Key)?;
         Ok(Self {
-            cipher: Aes256Gcm::new(key.as_bytes().into()),
+            cipher: LessSafeKey::new(key),
             shape,
             root,
             aad,
@@ -308,9 +308,9 @@ impl Seal {
         buffer.extend_from_slice(proof.bytes());
         let tag = self
             .cipher
-            .encrypt_inout_detached(&nonce(index), &self.aad, buffer[at..].as_mut().into())
+            .seal_in_place_separate_tag(nonce(index), Aad::from(&self.aad), &mut buffer[at..])
             .map_err(|_| FileError::Length)?;
-        buffer.extend_from_slice(&tag);
+        buffer.extend_from_slice(tag.as_ref());
         Ok(())
     }
 
@@ -324,10 +324,9 @@ impl Seal {
         if sealed.len() != want {
             return Err(FileError::Length);
         }
-        let (body, tag) = sealed.split_at_mut(want - TAG_LEN);
-        let tag = Tag::try_from(&*tag).map_err(|_| FileError::Length)?;
-        self.cipher
-            .decrypt_inout_detached(&nonce(index), &self.aad, (&mut *body).into(), &tag)
+        let body = self
+            .cipher
+            .open_in_place(nonce(index), Aad::from(&self.aad), sealed)
             .map_err(|_| FileError::DoesNotOpen)?;
         let data_len = self.shape.data_len(index).ok_or(FileError::NoSuchChunk)?;
         let (data, proof) = body.split_at(data_len);
@@ -343,9 +342,9 @@ impl Seal {
         let mut buffer = [data, proof].concat();
         let tag = self
             .cipher
-            .encrypt_inout_detached(&nonce(index), &self.aad, buffer.as_mut_slice().into())
+            .seal_in_place_separate_tag(nonce(index), Aad::from(&self.aad), &mut buffer)
             .expect("sealed");
-        buffer.extend_from_slice(&tag);
+        buffer.extend_from_slice(tag.as_ref());
         buffer
     }
 }
@@ -357,10 +356,10 @@ impl fmt::Debug for Seal {
 }
 
 /// Eight zero bytes, then the index: each chunk of a key has its own.
-fn nonce(index: u32) -> Nonce<aes_gcm::aead::consts::U12> {
+fn nonce(index: u32) -> Nonce {
     let mut nonce = [0; 12];
     nonce[8..].copy_from_slice(&index.to_be_bytes());
-    nonce.into()
+    Nonce::assume_unique_for_key(nonce)
 }
 
 #[cfg(test)]
