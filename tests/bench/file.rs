@@ -58,9 +58,12 @@ pub(crate) fn run(report: &mut Report) -> Result<(), String> {
     let mut alice = FileClient::start(None, &servers.invite, "alice", dir.path())?;
     let bob = FileClient::start(None, &servers.invite, "bob", dir.path())?;
     alice.chat("bob", WARM_UP)?;
-    let (mut ours, mut bare, mut disk) = (Vec::new(), Vec::new(), Samples::default());
+    let (mut ours, mut bare, mut its) = (Vec::new(), Vec::new(), Vec::new());
+    let mut disk = Samples::default();
     for _ in 0..rounds {
-        bare.push(bare_transfer([None; 2], "127.0.0.1", mib, BARE_UNDER_WAY)?);
+        let bare_of = |suite| bare_transfer([None; 2], "127.0.0.1", (mib, BARE_UNDER_WAY), suite);
+        its.push(bare_of("its")?);
+        bare.push(bare_of("ours")?);
         ours.push(transfer((&mut alice, &bob), &file, mib, false)?);
         disk.0.push(write_through(dir.path(), mib)?);
     }
@@ -68,6 +71,8 @@ pub(crate) fn run(report: &mut Report) -> Result<(), String> {
     let name = format!("file of {mib} MiB, from call to word");
     let ceiling = ("bare crate, 64 KiB", rate(&bare));
     report.ratio(&name, "MiB/s", rate(&ours), ceiling, Goal::AtLeast(RATIO));
+    let ceiling = ("bare crate, its own suite", rate(&its));
+    report.ratio("… the same", "MiB/s", rate(&ours), ceiling, Goal::Told);
     for (side, who) in ["sender", "receiver"].into_iter().enumerate() {
         let cpu = |runs: &[Run]| Samples(runs.iter().map(|run| run.cpu_s[side]).collect());
         let name = format!("… CPU of the {who}");
@@ -144,17 +149,18 @@ fn cpu(pids: [u32; 2]) -> Result<[f64; 2], String> {
 }
 
 /// As many bytes through the bare crate, from one address to itself or between namespaces; the
-/// second listens at `ip`, as does the first unless it is in another one.
+/// second listens at `ip`, as does the first unless it is in another one. `suite` is `ours` or
+/// `its`.
 pub(crate) fn bare_transfer(
     spaces: [Option<(&Netns, &str)>; 2],
     ip: &str,
-    mib: u64,
-    under_way: usize,
+    (mib, under_way): (u64, usize),
+    suite: &str,
 ) -> Result<Run, String> {
     let (bytes, under_way) = ((mib << 20).to_string(), under_way.to_string());
     let start = |side: usize| {
         let ip = spaces[side].map_or(ip, |(_, ip)| ip);
-        let args = [["send", "receive"][side], &bytes, ip, &under_way];
+        let args = [["send", "receive"][side], &bytes, ip, &under_way, suite];
         Child::start_in(spaces[side].map(|(space, _)| space), "bare-file", &args)
     };
     let (mut sender, mut receiver) = (start(0)?, start(1)?);

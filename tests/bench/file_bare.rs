@@ -1,5 +1,7 @@
 //! The ceiling of files: the crate `webrtc`, tuned as ours is (socket buffers and SCTP window of
-//! 4 MiB, one thread), moving messages of 64 KiB that mean nothing between two processes.
+//! 4 MiB, one thread, the suite whose nonces cannot repeat), moving messages of 64 KiB that mean
+//! nothing between two processes. Also with the suite that the crate would choose, AES-128-GCM with
+//! nonces drawn at random: no choice of ours, but told.
 
 use crate::measure::text;
 use crate::role::Desk;
@@ -14,8 +16,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use webrtc::data_channel::{DataChannel, DataChannelEvent, RTCDataChannelInit};
 use webrtc::peer_connection::{
-    PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCIceGatheringState,
-    RTCSessionDescription, SettingEngineBuilder,
+    CipherSuiteId, PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler,
+    RTCIceGatheringState, RTCSessionDescription, SettingEngineBuilder,
 };
 use webrtc::runtime::{
     AsyncInterval, AsyncTcpListener, AsyncTcpStream, AsyncUdpSocket, JoinHandle, Runtime,
@@ -101,10 +103,11 @@ struct Side {
     gathered: Arc<Notify>,
 }
 
-/// The role `bare-file`: `send|receive BYTES IP UNDER-WAY`, the last in bytes.
+/// The role `bare-file`: `send|receive BYTES IP UNDER-WAY SUITE`; the third in bytes, the last
+/// `ours` or `its`.
 pub(crate) fn play(args: &[String], desk: &mut Desk) -> Result<(), String> {
-    let [side, bytes, ip, under_way] = args else {
-        return Err("bare-file send|receive BYTES IP UNDER-WAY".into());
+    let [side, bytes, ip, under_way, suite] = args else {
+        return Err("bare-file send|receive BYTES IP UNDER-WAY SUITE".into());
     };
     let bytes: usize = bytes.parse().map_err(text)?;
     let under_way = under_way.parse().map_err(text)?;
@@ -113,7 +116,7 @@ pub(crate) fn play(args: &[String], desk: &mut Desk) -> Result<(), String> {
         .build()
         .map_err(text)?;
     runtime.block_on(async {
-        let link = Side::new(ip, under_way).await?;
+        let link = Side::new(ip, under_way, suite == "ours").await?;
         if side == "send" {
             link.call(desk).await?;
             link.send(bytes).await?;
@@ -128,9 +131,14 @@ pub(crate) fn play(args: &[String], desk: &mut Desk) -> Result<(), String> {
 }
 
 impl Side {
-    async fn new(ip: &str, under_way: usize) -> Result<Self, String> {
+    async fn new(ip: &str, under_way: usize, our_suite: bool) -> Result<Self, String> {
         let gathered = Arc::new(Notify::new());
-        let settings = SettingEngineBuilder::new()
+        let mut settings = SettingEngineBuilder::new();
+        if our_suite {
+            let suite = CipherSuiteId::Tls_Ecdhe_Ecdsa_With_ChaCha20_Poly1305_Sha256;
+            settings = settings.with_dtls_cipher_suites(vec![suite]);
+        }
+        let settings = settings
             .with_include_loopback_candidate(true)
             .with_multicast_dns_mode(MulticastDnsMode::Disabled)
             .with_sctp_max_receive_buffer_size(BUFFER as u32)

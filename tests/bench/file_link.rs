@@ -83,7 +83,7 @@ fn over(loss: f64, mib: u64) -> Result<(Vec<Run>, Vec<Run>), String> {
     let (mut ours, mut bare) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         let spaces = [Some((&west, WEST)), Some((&east, EAST))];
-        bare.push(bare_transfer(spaces, WEST, mib, WINDOW)?);
+        bare.push(bare_transfer(spaces, WEST, (mib, WINDOW), "ours")?);
         ours.push(transfer((&mut alice, &bob), &file, mib, false)?);
     }
     Ok((ours, bare))
