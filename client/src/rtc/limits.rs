@@ -117,6 +117,11 @@ pub const LANDING_SPARE: usize = 2;
 /// what the kernel can do (64), they are 190 KB of every idle link.
 pub const GRO_SEGMENTS: usize = 8;
 
+/// Receives of a socket, of [`GRO_SEGMENTS`] datagrams each, before its driver lets others run:
+/// half a millisecond of the fastest. The crate goes on for as long as there are more, and of what
+/// it has received nobody hears meanwhile, nor is anything sent or stored.
+pub const RECEIVES_PER_TURN: usize = 16;
+
 /// Largest message sent or accepted, bytes, unless configured otherwise: a frame with the largest
 /// file chunk. Descriptions announce it (RFC 8841 §6.1); who announces none takes 64 KiB.
 pub const DEFAULT_MESSAGE_BYTES: usize = beeline_proto::limits::FILE_FRAME_LEN_MAX;
@@ -140,8 +145,11 @@ pub const FILE_WINDOW_FIRST: usize = 128 * 1024;
 /// late, more makes chat wait.
 pub const FILE_GAIN: f64 = 1.5;
 /// What machines need beside the path: from an acknowledgement until more is handed over, while
-/// others run too. A word of chat waits so much longer at most.
-pub const FILE_SLACK: Duration = Duration::from_millis(2);
+/// others run too. A word of chat waits so much longer.
+pub const FILE_SLACK: Duration = Duration::from_micros(600);
+/// A rate is measured over so much time, or over the shortest to an acknowledgement where that is
+/// longer: several turns of a busy machine, in each of which many acknowledgements are taken.
+pub const FILE_RATE_OVER: Duration = Duration::from_millis(10);
 /// How long the shortest time to an acknowledgement is believed, twice over.
 pub const FILE_BASE_FOR: Duration = Duration::from_secs(10);
 /// How often a frame that waits looks at the path by itself. The crate tells of room only when

@@ -7,79 +7,76 @@
 //! take.
 //!
 //! The shortest time is only seen while little is under way. It is forgotten after a while, for
-//! paths change; then less is sent for two rounds, so that it is seen again and not our own queue.
+//! paths change; then less is sent for a moment, so that it is seen again and not our own queue.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::limits::{FILE_BASE_FOR, FILE_GAIN, FILE_SLACK, FILE_WINDOW_FIRST, FILE_WINDOW_MAX};
+use super::limits::{
+    FILE_BASE_FOR, FILE_GAIN, FILE_RATE_OVER, FILE_SLACK, FILE_WINDOW_FIRST, FILE_WINDOW_MAX,
+};
 
-/// Rounds whose best rate counts; a round ends when what was sent in it is acknowledged.
-const ROUNDS: usize = 8;
-
-/// One message under way.
-#[derive(Debug, Clone, Copy)]
-struct Mark {
-    /// Bytes sent up to its end, since the channel opened.
-    end: u64,
-    at: Instant,
-    /// Bytes acknowledged when it was sent, and when that was so.
-    acked: u64,
-    acked_at: Instant,
-}
+/// Late rates of which the best counts.
+const RATES: usize = 8;
+/// Rates to be measured before the shortest time is taken for seen again: the first may still be
+/// of what was sent before.
+const PROBING: u8 = 2;
 
 /// Learns a path from its acknowledgements.
 #[derive(Debug, Default)]
 pub(super) struct FileWindow {
-    marks: VecDeque<Mark>,
+    /// Messages under way: bytes sent up to the end of each since the channel opened, and when.
+    marks: VecDeque<(u64, Instant)>,
     acked: u64,
+    /// When something was acknowledged last.
     acked_at: Option<Instant>,
-    sent: u64,
-    /// Best rate of each round, bytes a second; the newest last.
+    /// Bytes acknowledged when the rate now measured began, and when that was.
+    since: Option<(u64, Instant)>,
+    /// Late rates, bytes a second; the newest last.
     rates: VecDeque<f64>,
-    round_end: u64,
     /// Shortest time to an acknowledgement in this period and the one before.
     base: [Option<Duration>; 2],
     period: Option<Instant>,
-    /// Rounds to go with less under way.
+    /// Rates to be measured with less under way.
     probing: u8,
 }
 
 impl FileWindow {
     /// Bytes up to `end` were handed over.
     pub(super) fn sent(&mut self, end: u64, now: Instant) {
-        if self.marks.is_empty() {
-            // The time nothing was under way says nothing of the path.
-            self.acked_at = Some(now);
+        // Time in which nothing was under way says nothing of the path. Unless it is short: then
+        // the window was too small, which only the rate can tell.
+        let rested = self.acked_at.map(|at| now.saturating_duration_since(at));
+        let was_away = self.marks.is_empty() && rested.is_none_or(|rest| rest >= FILE_RATE_OVER);
+        if was_away {
+            self.since = Some((self.acked, now));
         }
-        self.sent = end;
-        self.marks.push_back(Mark {
-            end,
-            at: now,
-            acked: self.acked,
-            acked_at: self.acked_at.unwrap_or(now),
-        });
+        self.marks.push_back((end, now));
     }
 
     /// Bytes up to `acked` are acknowledged.
     pub(super) fn acknowledged(&mut self, acked: u64, now: Instant) {
-        let mut newest = None;
-        while let Some(mark) = self.marks.front().filter(|mark| mark.end <= acked) {
-            newest = Some(*mark);
-            self.marks.pop_front();
-        }
         if acked <= self.acked {
             return;
         }
         (self.acked, self.acked_at) = (acked, Some(now));
-        let Some(mark) = newest else {
+        while let Some((_, at)) = self.marks.pop_front_if(|(end, _)| *end <= acked) {
+            self.learn_base(now.saturating_duration_since(at), now);
+        }
+        let Some((before, at)) = self.since else {
             return;
         };
-        self.learn_base(now.saturating_duration_since(mark.at), now);
-        let took = now.saturating_duration_since(mark.acked_at);
-        let took = took.max(self.base().unwrap_or_default()).as_secs_f64();
-        if took > 0.0 {
-            self.learn_rate((acked - mark.acked) as f64 / took, mark.end);
+        let (took, base) = (now.saturating_duration_since(at), self.base());
+        // Whoever is busy takes acknowledgements in bursts: a short time would tell their rate.
+        let Some(over) = base.map(|base| base.max(FILE_RATE_OVER)) else {
+            return;
+        };
+        if took >= over {
+            self.since = Some((acked, now));
+            self.learn_rate((acked - before) as f64 / took.as_secs_f64());
+        } else if self.rates.is_empty() {
+            // At first a low one is better than none.
+            self.learn_rate((acked - before) as f64 / over.as_secs_f64());
         }
     }
 
@@ -88,23 +85,17 @@ impl FileWindow {
         if now.saturating_duration_since(period) >= FILE_BASE_FOR {
             self.base = [None, self.base[0]];
             self.period = Some(now);
-            self.probing = 2;
+            self.probing = PROBING;
         }
         self.base[0] = Some(self.base[0].map_or(sample, |base| base.min(sample)));
     }
 
-    fn learn_rate(&mut self, rate: f64, end: u64) {
-        if end > self.round_end || self.rates.is_empty() {
-            self.round_end = self.sent;
-            self.probing = self.probing.saturating_sub(1);
-            if self.rates.len() == ROUNDS {
-                self.rates.pop_front();
-            }
-            self.rates.push_back(0.0);
+    fn learn_rate(&mut self, rate: f64) {
+        self.probing = self.probing.saturating_sub(1);
+        if self.rates.len() == RATES {
+            self.rates.pop_front();
         }
-        if let Some(best) = self.rates.back_mut() {
-            *best = best.max(rate);
-        }
+        self.rates.push_back(rate);
     }
 
     fn base(&self) -> Option<Duration> {
