@@ -1,5 +1,5 @@
 //! The native client: [`Client`] drives `client-core` with WebRTC, a signalling socket, REST and
-//! SQLite. Everything runs on the runtime `start` is called in (a current-thread one is fastest),
+//! SQLite. Everything runs on the runtime `start` is called in ([`runtime()`] makes the fastest),
 //! and the store on a thread of its own.
 //!
 //! * [`join`] makes the identity of a home; [`Client::start`] runs it.
@@ -24,6 +24,7 @@ mod options;
 pub mod report;
 pub mod rest;
 pub mod rtc;
+mod runtime;
 mod socket;
 pub mod store;
 pub mod tls;
@@ -33,6 +34,7 @@ pub use coordinator::CoordinatorOptions;
 pub use handle::{Client, Sent};
 pub use options::{FilesOptions, Options};
 pub use report::{ClientEvent, Fact, LinkStep};
+pub use runtime::runtime;
 
 #[cfg(all(test, feature = "serve"))]
 mod live_tests;

@@ -58,18 +58,16 @@ fn log_to_stderr() {
         .init();
 }
 
-/// One thread for a client, its links and its store's answers, which is fastest (SQLite has its
-/// own); every core for servers.
+/// One thread for a client; every core for servers.
 fn run(cli: Cli) -> Result<Exit, Failure> {
-    let mut builder = if cli.command.serves() {
+    let runtime = if cli.command.serves() {
         tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
     } else {
-        tokio::runtime::Builder::new_current_thread()
+        beeline::runtime().build()
     };
-    let runtime = builder
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::new(format!("cannot start: {error}")))?;
+    let runtime = runtime.map_err(|error| Failure::new(format!("cannot start: {error}")))?;
     let ended = runtime.block_on(cli::run(cli));
     // A reader that never reads our output must not keep the process.
     runtime.shutdown_timeout(LAST_WRITES);

@@ -109,10 +109,7 @@ pub(crate) fn play(args: &[String], desk: &mut Desk) -> Result<(), String> {
         }),
         ..Options::default()
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(text)?;
+    let runtime = beeline::runtime().build().map_err(text)?;
     let client = runtime.block_on(peers::start(options, invite, name))?;
     desk.say(&json!({ "user": name }));
     // The client works while this waits for a request, so the waiting is on another thread.

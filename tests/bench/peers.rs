@@ -135,10 +135,7 @@ pub(crate) fn play(args: &[String], desk: &mut Desk) -> Result<(), String> {
         return Err("peers DIR INVITE NAME COUNT".into());
     };
     let count: usize = count.parse().map_err(text)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    let runtime = runtime.map_err(text)?;
+    let runtime = beeline::runtime().build().map_err(text)?;
     let local = tokio::task::LocalSet::new();
     let mut clients = Vec::new();
     for number in 0..count {

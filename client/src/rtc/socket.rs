@@ -3,14 +3,15 @@
 
 use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use webrtc::runtime::{AsyncUdpSocket, RecvMeta, Runtime, Transmit};
 
 use super::gate::is_ice_check;
 use super::landing::{Landing, Rest};
-use super::limits::{GRO_SEGMENTS, MAX_DROPS_PER_POLL};
+use super::limits::{GRO_SEGMENTS, MAX_DROPS_PER_POLL, RECEIVES_PER_TURN};
 use super::shared::LinkShared;
 
 #[derive(Debug)]
@@ -20,6 +21,8 @@ pub(super) struct FilteredSocket {
     runtime: Arc<dyn Runtime>,
     landing: Landing,
     rest: Mutex<Rest>,
+    /// Receives since nothing was there, or others were let run.
+    in_a_row: AtomicUsize,
 }
 
 impl FilteredSocket {
@@ -35,6 +38,7 @@ impl FilteredSocket {
             runtime,
             landing,
             rest: Mutex::default(),
+            in_a_row: AtomicUsize::new(0),
         }
     }
 
@@ -85,6 +89,21 @@ impl FilteredSocket {
                 self.shared.repeat.notify_one();
             }
         }
+    }
+
+    /// Whether the driver has received so much in a row that others are to run first: other tasks
+    /// of this thread, and other threads where cores are few. It comes back at once. A probe of
+    /// the crate (with a waker that wakes nobody) only hears that nothing is there.
+    fn gives_way(&self, cx: &Context<'_>) -> bool {
+        if self.in_a_row.fetch_add(1, Ordering::Relaxed) < RECEIVES_PER_TURN {
+            return false;
+        }
+        if !cx.waker().will_wake(Waker::noop()) {
+            self.in_a_row.store(0, Ordering::Relaxed);
+            cx.waker().wake_by_ref();
+            std::thread::yield_now();
+        }
+        true
     }
 
     /// Keeps the admitted datagrams of one received message, which may hold several of `stride`
@@ -175,6 +194,9 @@ impl AsyncUdpSocket for FilteredSocket {
         let (Some(room), Some(told)) = (bufs.first_mut(), meta.first_mut()) else {
             return Poll::Ready(Ok(0));
         };
+        if self.gives_way(cx) {
+            return Poll::Pending;
+        }
         let mut rest = self.rest.lock().unwrap_or_else(PoisonError::into_inner);
         if rest.take(&self.landing, room, told) {
             return Poll::Ready(Ok(1));
@@ -186,6 +208,7 @@ impl AsyncUdpSocket for FilteredSocket {
             match self.inner.poll_recv(cx, &mut whole, &mut arrived) {
                 Poll::Ready(Ok(_)) => {}
                 other => {
+                    self.in_a_row.store(0, Ordering::Relaxed);
                     self.landing.give(buffer);
                     return other;
                 }
@@ -218,6 +241,71 @@ impl AsyncUdpSocket for FilteredSocket {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A socket that always has one more datagram.
+    #[derive(Debug)]
+    struct Endless;
+
+    impl AsyncUdpSocket for Endless {
+        fn local_addr(&self) -> io::Result<SocketAddr> {
+            Ok(([127, 0, 0, 1], 1).into())
+        }
+
+        fn poll_send(&self, _: &mut Context<'_>, sent: &Transmit<'_>) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(sent.contents.len()))
+        }
+
+        fn poll_recv(
+            &self,
+            _: &mut Context<'_>,
+            bufs: &mut [IoSliceMut<'_>],
+            meta: &mut [RecvMeta],
+        ) -> Poll<io::Result<usize>> {
+            // An answer to a check, which may come from anybody.
+            let mut datagram = [0; 20];
+            datagram[..8].copy_from_slice(&[1, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42]);
+            bufs[0][..20].copy_from_slice(&datagram);
+            (meta[0].len, meta[0].stride) = (20, 20);
+            Poll::Ready(Ok(1))
+        }
+    }
+
+    #[test]
+    fn a_driver_that_always_finds_more_lets_others_run() {
+        use super::super::assembly::AssemblyGuard;
+        use super::super::reach::Reach;
+        use std::sync::atomic::AtomicUsize;
+
+        struct Count(AtomicUsize);
+        impl std::task::Wake for Count {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+
+        let guard = AssemblyGuard::new(1 << 20, 1_024);
+        let shared = LinkShared::new(guard, 1_024, Reach::default());
+        let runtime = webrtc::runtime::default_runtime().expect("tokio");
+        let socket = FilteredSocket::new(Arc::new(Endless), shared, runtime, Landing::default());
+        let receive = |waker: &Waker| {
+            let (mut buffer, mut meta) = ([0; 100], [RecvMeta::default()]);
+            let mut bufs = [IoSliceMut::new(&mut buffer)];
+            socket.poll_recv(&mut Context::from_waker(waker), &mut bufs, &mut meta)
+        };
+        let woken = Arc::new(Count(AtomicUsize::new(0)));
+        let waker = Waker::from(Arc::clone(&woken));
+        for turn in 0..3 {
+            for _ in 0..RECEIVES_PER_TURN {
+                assert!(receive(Waker::noop()).is_ready());
+            }
+            // A probe ends there, and is not woken; who waits is, and goes on.
+            assert!(receive(Waker::noop()).is_pending());
+            assert!(receive(Waker::noop()).is_pending());
+            assert_eq!(woken.0.load(Ordering::Relaxed), turn);
+            assert!(receive(&waker).is_pending());
+            assert_eq!(woken.0.load(Ordering::Relaxed), turn + 1);
+        }
+    }
 
     fn record(kind: u8, epoch: u8, body: &[u8]) -> Vec<u8> {
         let mut record = vec![kind, 254, 253, 0, epoch, 0, 0, 0, 0, 0, 9, 0];
