@@ -152,6 +152,9 @@ pub const FILE_SLACK: Duration = Duration::from_micros(600);
 pub const FILE_RATE_OVER: Duration = Duration::from_millis(10);
 /// How long the shortest time to an acknowledgement is believed, twice over.
 pub const FILE_BASE_FOR: Duration = Duration::from_secs(10);
+/// How long every acknowledgement must be later than our own bytes explain, until the path is taken
+/// for a longer one: more than a busy machine sleeps.
+pub const FILE_LATE_FOR: Duration = Duration::from_secs(1);
 /// How often a frame that waits looks at the path by itself. The crate tells of room only when
 /// what it has made packets of falls below the mark; what it holds beside that may be all that was
 /// above.

@@ -17,6 +17,7 @@ use super::limits::{CONNECTING_MAX, GATHERING_MAX, RELAY_ROUNDS};
 use super::pacer::CheckPacer;
 use super::reach::{IceMode, Reach};
 use super::repeat::Repeater;
+use super::socket::is_probe;
 use super::turn::PathWatch;
 
 /// The repeater of real connections: it sends where the crate sent.
@@ -188,7 +189,7 @@ impl LinkShared {
 
     /// Somebody waits for datagrams. The driver also probes with a waker that wakes nobody.
     pub(super) fn register_reader(&self, reader: &Waker) {
-        if reader.will_wake(Waker::noop()) {
+        if is_probe(reader) {
             return;
         }
         let mut known = lock(&self.socket_reader);

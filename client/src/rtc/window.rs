@@ -13,7 +13,8 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::limits::{
-    FILE_BASE_FOR, FILE_GAIN, FILE_RATE_OVER, FILE_SLACK, FILE_WINDOW_FIRST, FILE_WINDOW_MAX,
+    FILE_BASE_FOR, FILE_GAIN, FILE_LATE_FOR, FILE_RATE_OVER, FILE_SLACK, FILE_WINDOW_FIRST,
+    FILE_WINDOW_MAX,
 };
 
 /// Late rates of which the best counts.
@@ -39,6 +40,8 @@ pub(super) struct FileWindow {
     period: Option<Instant>,
     /// Rates to be measured with less under way.
     probing: u8,
+    /// Since when every acknowledgement was late, and the shortest time of those.
+    late: Option<(Instant, Duration)>,
 }
 
 impl FileWindow {
@@ -48,7 +51,7 @@ impl FileWindow {
         // the window was too small, which only the rate can tell.
         let rested = self.acked_at.map(|at| now.saturating_duration_since(at));
         let was_away = self.marks.is_empty() && rested.is_none_or(|rest| rest >= FILE_RATE_OVER);
-        if was_away {
+        if was_away || self.since.is_none() {
             self.since = Some((self.acked, now));
         }
         self.marks.push_back((end, now));
@@ -88,6 +91,25 @@ impl FileWindow {
             self.probing = PROBING;
         }
         self.base[0] = Some(self.base[0].map_or(sample, |base| base.min(sample)));
+        self.learn_longer(sample, now);
+    }
+
+    /// What is under way makes an acknowledgement wait so long at most, if the path is what it was.
+    /// Where all wait longer it is another one: a tunnel, another network, somebody else's queue.
+    fn learn_longer(&mut self, sample: Duration, now: Instant) {
+        let longest = self
+            .base()
+            .map(|base| base.mul_f64(1.0 + FILE_GAIN) + FILE_SLACK);
+        if longest.is_some_and(|longest| sample <= longest) {
+            self.late = None;
+            return;
+        }
+        let (since, least) = self.late.unwrap_or((now, sample));
+        let least = least.min(sample);
+        self.late = Some((since, least));
+        if now.saturating_duration_since(since) >= FILE_LATE_FOR {
+            (self.base, self.late) = ([Some(least), None], None);
+        }
     }
 
     fn learn_rate(&mut self, rate: f64) {
@@ -130,6 +152,17 @@ mod tests {
     /// `lasting` has passed; returns what is under way then, and the most that ever was in the
     /// second half.
     fn over(rate: f64, delay: Duration, lasting: Duration) -> (usize, usize) {
+        let (bytes, most, _) = over_changing(rate, &|_| delay, lasting);
+        (bytes, most)
+    }
+
+    /// The same where the delay changes with the time since the start; also how many bytes were
+    /// acknowledged in the second half.
+    fn over_changing(
+        rate: f64,
+        delay: &dyn Fn(Duration) -> Duration,
+        lasting: Duration,
+    ) -> (usize, usize, u64) {
         let mut window = FileWindow::default();
         #[expect(
             clippy::disallowed_methods,
@@ -137,23 +170,39 @@ mod tests {
         )]
         let start = Instant::now();
         let (mut now, mut free) = (start, start);
-        let (mut sent, mut acked, mut most) = (0, 0, 0);
+        let (mut sent, mut acked, mut most, mut half) = (0, 0, 0, None);
         let mut under_way: VecDeque<(u64, Instant)> = VecDeque::new();
         while now < start + lasting {
             while sent - acked <= window.bytes() as u64 {
                 sent += FRAME;
                 free = free.max(now) + Duration::from_secs_f64(FRAME as f64 / rate);
-                under_way.push_back((sent, free + delay));
+                under_way.push_back((sent, free + delay(now - start)));
                 window.sent(sent, now);
             }
             if now > start + lasting / 2 {
                 most = most.max(sent - acked);
+                half = half.or(Some(acked));
             }
             let (end, at) = under_way.pop_front().expect("something is under way");
             (now, acked) = (at, end);
             window.acknowledged(acked, now);
         }
-        (window.bytes(), most as usize)
+        let late = acked - half.unwrap_or_default();
+        (window.bytes(), most as usize, late)
+    }
+
+    #[test]
+    fn it_gets_over_a_path_that_became_longer() {
+        for (rate, before, after) in [(60e6, 2 * MS, 30 * MS), (20e6, 10 * MS, 60 * MS)] {
+            let delay = |at: Duration| match at < Duration::from_secs(5) {
+                true => before,
+                false => after,
+            };
+            // The second half begins when the path has been longer for a second.
+            let (_, _, late) = over_changing(rate, &delay, Duration::from_secs(12));
+            let share = late as f64 / (6.0 * rate);
+            assert!(share > 0.6, "{rate} {before:?} {after:?}: {share}");
+        }
     }
 
     #[test]
