@@ -241,7 +241,8 @@ impl fmt::Debug for FileKey {
     }
 }
 
-/// Seals and opens the chunks of one offer.
+/// Seals and opens the chunks of one offer. Unlike [`FileKey`], the expanded key is not wiped when
+/// it is dropped: `ring` has no way to.
 pub struct Seal {
     cipher: LessSafeKey,
     shape: Shape,
