@@ -131,13 +131,14 @@ impl FileWindow {
         };
         let rate = self.rates.iter().copied().fold(0.0, f64::max);
         // While the shortest time is looked for, the queue of our own making must be gone.
-        let (gain, slack) = match self.probing {
-            0 => (FILE_GAIN, FILE_SLACK.as_secs_f64()),
-            _ => (0.5, 0.0),
+        let (gain, slack, least) = match self.probing {
+            0 => (FILE_GAIN, FILE_SLACK.as_secs_f64(), FILE_WINDOW_FIRST),
+            _ => (0.5, 0.0, 0),
         };
         let bytes = rate * (base.as_secs_f64() * gain + slack);
-        // As a float it saturates; nothing that is not a number gets here.
-        (bytes as usize).min(FILE_WINDOW_MAX)
+        // As a float it saturates; nothing that is not a number gets here. With less than the least
+        // SCTP's own window, which loss keeps small, would not be used up, and so never grow.
+        (bytes as usize).clamp(least, FILE_WINDOW_MAX)
     }
 }
 
@@ -235,6 +236,8 @@ mod tests {
         assert_eq!(bytes, FILE_WINDOW_MAX);
         assert!(most <= FILE_WINDOW_MAX + FRAME as usize);
         assert_eq!(FileWindow::default().bytes(), FILE_WINDOW_FIRST);
+        let (bytes, _) = over(3e5, 50 * MS, Duration::from_secs(9));
+        assert_eq!(bytes, FILE_WINDOW_FIRST);
     }
 
     #[test]
