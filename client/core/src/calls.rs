@@ -3,7 +3,7 @@
 
 use crate::early::Offered;
 use crate::event::Rung;
-use crate::input::{Candidate, LinkId, LinkPath, SocketId};
+use crate::input::{Candidate, LinkId, LinkPath};
 use crate::limits::{MOVE_TRY_MS, REDIAL_CONNECTING_MS, REDIAL_UNANSWERED_MS, REDIALS_MAX};
 use crate::link::{Before, Call, Flow, Link, Stage};
 use crate::manager::PeerManager;
@@ -13,7 +13,6 @@ use crate::output::{RtcCommand, SignalKind};
 use crate::paths::NO_BETTER;
 use crate::peer::Move;
 use crate::timer::Timer;
-use beeline_proto::code::ErrorCode;
 use beeline_proto::id::{DeviceFp, EnvelopeHash, Label, SessionId, sha256};
 use beeline_proto::limits::SESSION_TIMEOUT_MS;
 use beeline_proto::pb::peer::v1::{Answer, IceCandidate, Offer};
@@ -370,38 +369,6 @@ impl PeerManager {
         self.out.command(id, RtcCommand::AddCandidate(candidate));
     }
 
-    /// A signalling server refused a frame. An offer ends at once when nobody is there for it at
-    /// any of our sockets, and no common peer carries it.
-    pub(crate) fn on_signal_error(
-        &mut self,
-        now: Now,
-        socket: SocketId,
-        code: ErrorCode,
-        to: &str,
-    ) {
-        self.out.counters.count("signal-error");
-        if code != ErrorCode::PeerOffline {
-            return;
-        }
-        let sockets = self.presence.sockets();
-        let mut unheard = Vec::new();
-        for link in self.links.by_id.values_mut() {
-            let (id, named) = (link.id, link.device_label.as_str() == to);
-            let negotiation = link.negotiation_mut().filter(|n| n.is_awaiting_answer());
-            let Some(negotiation) = negotiation.filter(|_| named) else {
-                continue;
-            };
-            negotiation.offline_at.insert(socket);
-            let everywhere = sockets.iter().all(|s| negotiation.offline_at.contains(s));
-            if everywhere && negotiation.over.is_empty() {
-                unheard.push(id);
-            }
-        }
-        for id in unheard {
-            self.close_link(now, id, "the device is offline");
-        }
-    }
-
     /// A session got no link, or the link no HELLO, in time.
     pub(crate) fn on_session_timeout(&mut self, now: Now, id: LinkId) {
         let Some(link) = self.links.get(id) else {
@@ -437,6 +404,7 @@ impl PeerManager {
         };
         self.timers.cancel(&Timer::Session(id));
         self.timers.cancel(&Timer::Redial(id));
+        self.timers.cancel(&Timer::Candidates(id));
         self.timers.cancel(&Timer::Path(id));
         self.timers.cancel(&Timer::Route(id, link.device));
         self.dirty.remove(&id);

@@ -176,6 +176,7 @@ impl PeerManager {
         let (user, device, found_by) = (link.user.clone(), link.device, link.found_by);
         self.timers.cancel(&Timer::Session(id));
         self.timers.cancel(&Timer::Redial(id));
+        self.timers.cancel(&Timer::Candidates(id));
         if !self.may_link(now, &user) {
             return self.close_link(now, id, "the user is not a member any more");
         }

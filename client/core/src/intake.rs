@@ -236,6 +236,7 @@ impl PeerManager {
                 }
                 self.timers.cancel(&Timer::Session(id));
                 self.timers.cancel(&Timer::Redial(id));
+                self.timers.cancel(&Timer::Candidates(id));
                 self.out.command(id, RtcCommand::Close);
             }
         }

@@ -107,6 +107,12 @@ pub const RELAY_BYTES_PER_S: u64 = 32 * 1024;
 /// Bytes carried in one burst from one user to another: a window of large messages.
 pub const RELAY_BYTES_BURST: u64 = 1024 * 1024;
 
+/// How long candidates that a signalling socket took are kept from links of common peers,
+/// milliseconds. A link sends 4 KiB in its first round trip: a message and an offer, or an ACK and
+/// an answer. They come first, and wait for two commits of a slow disk. Where the socket loses what
+/// it takes, a link comes about this much later.
+pub const RELAY_CANDIDATES_MS: u64 = 150;
+
 /// Pairs of users whose carried bytes are counted; those idle longest are forgotten.
 pub const RELAY_PAIRS_MAX: usize = 4_096;
 
@@ -448,11 +454,11 @@ pub const MOVE_TRY_MS: u64 = 10_000;
 /// milliseconds: the time a session has.
 pub const RENEW_AGAIN_MS: u64 = 30_000;
 
-/// Timers armed at once: five per link, one for the ACKs of each device, one for each that is
+/// Timers armed at once: six per link, one for the ACKs of each device, one for each that is
 /// reached through others, three per recipient of a
 /// message and one per relay to its devices, one per stream that holds messages, and a handful of
 /// our own.
-pub const TIMERS_MAX: usize = 5 * LINKS_MAX
+pub const TIMERS_MAX: usize = 6 * LINKS_MAX
     + ACK_DEVICES_MAX
     + SOON_MAX
     + (3 + RELAYS_AT_ONCE) * (PEERS_MAX + OUTBOX_USERS_MAX)

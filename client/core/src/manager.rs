@@ -313,6 +313,7 @@ impl PeerManager {
                 Timer::Custody(user) => self.on_custody_timer(&user),
                 Timer::Session(link) => self.on_session_timeout(now, link),
                 Timer::Redial(link) => self.on_redial(now, link),
+                Timer::Candidates(link) => self.tell_relays(link),
                 Timer::Soon(device) => self.on_soon(now, device),
                 Timer::Path(link) => self.on_path_due(now, link),
                 Timer::Route(link, to) => self.on_route_doubt(now, link, to),

@@ -5,7 +5,7 @@ use crate::input::{Candidate, LinkId, SocketId};
 use crate::limits::CANDIDATE_SLOTS;
 use crate::output::SignalKind;
 use beeline_proto::id::EnvelopeHash;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Which side of the negotiation we are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,8 +42,8 @@ pub(crate) struct Negotiation {
     remote_waiting: Vec<Candidate>,
     /// Parcels sent, to be sent again, the same bytes, on a new way.
     pub(crate) sent: Vec<(SignalKind, Vec<u8>)>,
-    /// Links of common peers that carry them too.
-    pub(crate) over: BTreeSet<LinkId>,
+    /// Links of common peers that carry them too, and how many each was given.
+    pub(crate) over: BTreeMap<LinkId, usize>,
     /// Sockets at which the other side is not to be found.
     pub(crate) offline_at: BTreeSet<SocketId>,
 }
@@ -71,7 +71,7 @@ impl Negotiation {
             remote_seen: 0,
             remote_waiting: Vec::new(),
             sent: Vec::new(),
-            over: BTreeSet::new(),
+            over: BTreeMap::new(),
             offline_at: BTreeSet::new(),
         }
     }
@@ -120,6 +120,22 @@ impl Negotiation {
             return None;
         }
         Some((self.local_count as u32 - 1, candidate))
+    }
+
+    /// Parcels that links of common peers were not given yet: all, or no candidates.
+    pub(crate) fn take_untold(&mut self, candidates: bool) -> Vec<(LinkId, Vec<u8>)> {
+        let described = |(kind, _): &&(SignalKind, Vec<u8>)| *kind != SignalKind::IceCandidate;
+        let end = match candidates {
+            true => self.sent.len(),
+            false => self.sent.iter().take_while(described).count(),
+        };
+        let mut untold = Vec::new();
+        for (relay, told) in &mut self.over {
+            let next = self.sent.get(*told..end).unwrap_or_default();
+            untold.extend(next.iter().map(|(_, parcel)| (*relay, parcel.clone())));
+            *told = end.max(*told);
+        }
+        untold
     }
 
     /// Their answer came; returns their candidates that waited for it.

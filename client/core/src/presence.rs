@@ -214,6 +214,7 @@ impl PeerManager {
             self.timers.cancel(&Timer::Announce);
             self.tend_soon(now, 1);
         }
+        self.on_sockets_fewer();
         self.tell_online(now, reason);
     }
 

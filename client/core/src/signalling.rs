@@ -1,9 +1,13 @@
 //! Signalling: what a call says goes every way there is, the same bytes on each: the gateway's
 //! socket, coordinators' sockets, and peers linked to the device. Whoever gets it twice knows.
+//! Candidates that a socket took go through peers a moment later, behind messages and ACKs.
 
 use crate::input::{LinkId, SocketId};
+use crate::limits::RELAY_CANDIDATES_MS;
 use crate::manager::PeerManager;
 use crate::output::SignalKind;
+use crate::timer::Timer;
+use beeline_proto::code::ErrorCode;
 use beeline_proto::id::DeviceFp;
 use beeline_proto::limits::SESSION_TIMEOUT_MS;
 use beeline_proto::pb::peer::v1::peer_item::Kind;
@@ -38,11 +42,80 @@ impl PeerManager {
             return;
         };
         negotiation.sent.push((kind, parcel.clone()));
-        for relay in negotiation.over.clone() {
-            self.say(relay, Kind::Relay(parcel.clone()));
+        let sockets = self.presence.sockets();
+        if kind != SignalKind::IceCandidate && !sockets.is_empty() {
+            let at_ms = now.mono_ms + RELAY_CANDIDATES_MS;
+            self.timers.arm(Timer::Candidates(id), at_ms);
         }
-        for socket in self.presence.sockets() {
+        self.tell_relays(id);
+        for socket in sockets {
             self.out.signal(socket, kind, to.clone(), parcel.clone());
+        }
+    }
+
+    /// Says over links of common peers what a session has said so far and they do not know:
+    /// candidates as well, unless they wait for their time.
+    pub(crate) fn tell_relays(&mut self, id: LinkId) {
+        let candidates = self.timers.when(&Timer::Candidates(id)).is_none();
+        let link = self.links.get_mut(id);
+        let negotiation = link.and_then(|link| link.negotiation_mut());
+        let untold = negotiation.map(|n| n.take_untold(candidates));
+        for (relay, parcel) in untold.into_iter().flatten() {
+            self.say(relay, Kind::Relay(parcel));
+        }
+    }
+
+    /// What a session says does not get there over sockets: its candidates wait no longer.
+    fn release_candidates(&mut self, id: LinkId) {
+        if self.timers.when(&Timer::Candidates(id)).is_some() {
+            self.timers.cancel(&Timer::Candidates(id));
+            self.tell_relays(id);
+        }
+    }
+
+    /// A socket went down: without any, common peers are the only way.
+    pub(crate) fn on_sockets_fewer(&mut self) {
+        if self.presence.sockets().is_empty() {
+            for id in self.links.ids(|_| true) {
+                self.release_candidates(id);
+            }
+        }
+    }
+
+    /// A signalling server refused a frame. An offer ends at once when nobody is there for it at
+    /// any of our sockets, and no common peer carries it.
+    pub(crate) fn on_signal_error(
+        &mut self,
+        now: Now,
+        socket: SocketId,
+        code: ErrorCode,
+        to: &str,
+    ) {
+        self.out.counters.count("signal-error");
+        let offline = code == ErrorCode::PeerOffline;
+        let sockets = self.presence.sockets();
+        let (mut unheard, mut refused) = (Vec::new(), Vec::new());
+        for link in self.links.by_id.values_mut() {
+            let (id, named) = (link.id, link.device_label.as_str() == to);
+            let Some(negotiation) = link.negotiation_mut().filter(|_| named) else {
+                continue;
+            };
+            if offline {
+                negotiation.offline_at.insert(socket);
+            }
+            let everywhere = sockets.iter().all(|s| negotiation.offline_at.contains(s));
+            let only_here = negotiation.is_awaiting_answer() && negotiation.over.is_empty();
+            if offline && everywhere && only_here {
+                unheard.push(id);
+            } else if everywhere || !offline {
+                refused.push(id);
+            }
+        }
+        for id in unheard {
+            self.close_link(now, id, "the device is offline");
+        }
+        for id in refused {
+            self.release_candidates(id);
         }
     }
 
@@ -50,25 +123,23 @@ impl PeerManager {
     /// that were not known to lead there.
     pub(crate) fn widen_calls(&mut self, now: Now, device: DeviceFp) {
         let relays = self.relays_to(now, device);
-        let (mut repeat, mut again) = (Vec::new(), Vec::new());
+        let mut again = Vec::new();
         let calls = self.links.by_id.values_mut();
         for call in calls.filter(|link| link.device == device) {
             let id = call.id;
             let Some(negotiation) = call.negotiation_mut() else {
                 continue;
             };
+            let known = negotiation.over.len();
             for relay in &relays {
-                if negotiation.over.insert(*relay) {
-                    let sent = negotiation.sent.iter().map(|(_, parcel)| parcel);
-                    repeat.extend(sent.map(|parcel| (*relay, parcel.clone())));
-                    again.push(id);
-                }
+                negotiation.over.entry(*relay).or_insert(0);
+            }
+            if negotiation.over.len() > known {
+                again.push(id);
             }
         }
-        for (relay, parcel) in repeat {
-            self.say(relay, Kind::Relay(parcel));
-        }
         for id in again {
+            self.tell_relays(id);
             self.rearm_redial(now, id);
         }
     }

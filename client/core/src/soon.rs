@@ -97,9 +97,10 @@ impl PeerManager {
         self.plan_soon(now, device);
     }
 
-    /// A call came to nothing.
+    /// A call came to nothing; or a link is gone that was doubted, and nothing went over it before.
     pub(crate) fn on_call_lost(&mut self, now: Now, call: &Link) {
-        if !call.is_ready() && !call.direct_only {
+        let lost = call.ready().is_none_or(|ready| ready.direct.doubted);
+        if lost && !call.direct_only {
             self.plan_soon(now, call.device);
         }
     }

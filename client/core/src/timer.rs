@@ -18,6 +18,8 @@ pub(crate) enum Timer {
     Session(LinkId),
     /// A session is slower than a healthy one: the device is called anew.
     Redial(LinkId),
+    /// Candidates of a session go over links of common peers as well.
+    Candidates(LinkId),
     /// The device is reached through others, and called for a link of its own.
     Soon(DeviceFp),
     /// A link through TURN tries for a better path.

@@ -29,7 +29,7 @@ const CAUGHT_BY: &[(Bug, u64)] = &[
     (Bug::StaleSealKey, 1),
     (Bug::RetryNotArmed, 14),
     (Bug::SentBeforeCommit, 11),
-    (Bug::SealStuck, 458),
+    (Bug::SealStuck, 574),
     (Bug::FailedWriteForgotten, 33),
     (Bug::OrderByArrival, 5),
     (Bug::CapIgnored, 2),

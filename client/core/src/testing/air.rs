@@ -2,13 +2,29 @@
 //! carry messages in order, and can be full, lost, or tapped.
 
 use super::node::{End, NodeId};
-use super::{Happening, World};
+use super::{Happening, Timing, World};
 use crate::input::{Candidate, Input, LinkId, LinkPath, RtcEvent};
 use crate::output::RtcCommand;
 use beeline_proto::id::{DeviceFp, sha256};
 
 /// What the somebody in between shows as a certificate.
 const INTERCEPTOR: [u8; 32] = [0xee; 32];
+
+impl End {
+    /// When the last byte of a frame leaves: a window of them goes in one round trip.
+    fn leaves_ms(&mut self, now_ms: u64, len: usize, timing: &Timing) -> u64 {
+        let round_ms = 2 * timing.link_ms;
+        if now_ms >= self.round.0 + round_ms {
+            self.round = (now_ms, 0);
+        }
+        self.round.1 += len;
+        while self.round.1 > timing.link_window {
+            self.round.0 += round_ms;
+            self.round.1 -= timing.link_window;
+        }
+        self.round.0.max(now_ms)
+    }
+}
 
 impl World {
     fn happen_on(&mut self, id: NodeId, link: LinkId, after_ms: u64, event: RtcEvent) {
@@ -171,8 +187,8 @@ impl World {
     }
 
     fn transmit(&mut self, id: NodeId, link: LinkId, frame: Vec<u8>) -> Option<Vec<u8>> {
-        let budget = self.budget;
-        let after = self.now_ms + self.timing.link_ms + self.jitter();
+        let (budget, now_ms, timing) = (self.budget, self.now_ms, self.timing);
+        let after_ms = timing.link_ms + self.jitter();
         let end = self.node_mut(id).ends.get_mut(&link)?;
         let (other, remote, _) = end.remote?;
         if !end.open {
@@ -183,7 +199,8 @@ impl World {
             return Some(frame);
         }
         end.under_way += 1;
-        end.last_arrival_ms = end.last_arrival_ms.max(after);
+        let arrival_ms = end.leaves_ms(now_ms, frame.len(), &timing) + after_ms;
+        end.last_arrival_ms = end.last_arrival_ms.max(arrival_ms);
         let at = end.last_arrival_ms;
         let frames = match self.on_frame.as_mut() {
             _ if self.muted.contains(&(id, other)) => Vec::new(),

@@ -33,6 +33,8 @@ pub(super) struct End {
     /// Messages that came before this end was open.
     pub(super) early: Vec<Vec<u8>>,
     pub(super) last_arrival_ms: u64,
+    /// When the round trip under way began, and how many bytes left in it.
+    pub(super) round: (u64, usize),
     pub(super) under_way: usize,
     pub(super) blocked: bool,
 }

@@ -7,6 +7,9 @@ pub struct Timing {
     pub signal_ms: u64,
     /// One way over a link.
     pub link_ms: u64,
+    /// Bytes that leave by one direction of a link in one round trip, as with the first congestion
+    /// window of SCTP; what is beyond it waits for the next.
+    pub link_window: usize,
     /// From both descriptions to an open channel.
     pub ice_ms: u64,
     /// A question to the registry and back.
@@ -26,6 +29,7 @@ impl Default for Timing {
         Self {
             signal_ms: 3,
             link_ms: 2,
+            link_window: usize::MAX,
             ice_ms: 8,
             registry_ms: 6,
             commit_ms: 2,

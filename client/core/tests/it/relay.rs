@@ -7,6 +7,7 @@ use beeline_proto::parcel::{Kind as ParcelKind, Parcel};
 use beeline_proto::pb::peer::v1::Refusal;
 use beeline_proto::pb::peer::v1::peer_item::Kind;
 use client_core::event::{DeliveryState, Path, Rung};
+use client_core::limits::RELAY_CANDIDATES_MS;
 use client_core::testing::{NodeId, World};
 use std::cell::Cell;
 use std::rc::Rc;
@@ -17,7 +18,10 @@ fn delivered(world: &World, id: NodeId) -> usize {
 
 /// Alice and Carol each know Bob, and not each other; registry and gateway are dead.
 fn no_servers(seed: u64) -> (World, NodeId, NodeId, NodeId) {
-    let mut world = World::new(seed);
+    without_servers(World::new(seed))
+}
+
+fn without_servers(mut world: World) -> (World, NodeId, NodeId, NodeId) {
     let (alice, bob) = (world.member("alice"), world.member("bob"));
     let carol = world.member("carol");
     world.drive(50);
@@ -86,6 +90,115 @@ fn the_times_of_a_first_contact_follow_the_round_trip() {
     assert!(at_alice <= 3 * R, "known at Alice after {at_alice} ms");
 }
 
+/// The round trip between any two that are far from each other.
+const FAR_MS: u64 = 50;
+
+/// The same with servers, all as far from each other as can be, and with parcels as long as they
+/// really are. A link sends no more in a round trip than SCTP does at first.
+fn far_from_each_other(seed: u64) -> (World, NodeId, NodeId, NodeId) {
+    let mut world = World::new(seed);
+    world.real_crypto = true;
+    let (mut world, alice, bob, carol) = without_servers(world);
+    world.registry.down = false;
+    world.set_gateway(true);
+    world.drive(2_000);
+    world.timing.signal_ms = FAR_MS;
+    world.timing.registry_ms = FAR_MS;
+    world.timing.link_ms = FAR_MS / 2;
+    world.timing.link_window = 4_380;
+    world.timing.ice_ms = 6 * FAR_MS;
+    world.timing.commit_ms = 8;
+    world.timing.answer_ms = 0;
+    (world, alice, bob, carol)
+}
+
+#[test]
+fn what_is_said_of_a_call_does_not_hold_up_a_first_message_nor_its_ack() {
+    let (mut world, alice, ..) = far_from_each_other(9);
+    let commits_ms = 2 * world.timing.commit_ms;
+    let sent_ms = world.now_ms;
+    world.send(alice, "carol", "never met");
+    assert!(world.drive_until(2_000, |w| delivered(w, alice) == 2));
+    let at_alice = world.now_ms - sent_ms;
+    let goal = 3 * FAR_MS + FAR_MS / 2 + commits_ms;
+    assert!(at_alice <= goal, "known at Alice after {at_alice} ms");
+    assert_eq!(last_path(&world, alice).map(|l| l.0), Some(Path::Relay));
+}
+
+/// What Alice says of a call: an offer, two candidates, the end of them.
+const SAID: usize = 4;
+
+/// Alice's message is on its way, and her offer with Bob; returns what she says of it over him.
+fn offered_through_bob(world: &mut World, alice: NodeId, bob: NodeId) -> Rc<Cell<usize>> {
+    let said = Rc::new(Cell::new(0));
+    let count = said.clone();
+    world.on_frame = Some(Box::new(move |from, to, bytes| {
+        let items = items(&bytes);
+        let calls = items.iter().filter(|i| relayed_of(i, ParcelKind::Control));
+        if (from, to) == (alice, bob) {
+            count.set(count.get() + calls.count());
+        }
+        vec![bytes]
+    }));
+    world.send(alice, "carol", "never met");
+    assert!(world.drive_until(1_000, |_| said.get() > 0));
+    said
+}
+
+#[test]
+fn candidates_that_a_socket_took_follow_through_the_relay() {
+    let (mut world, alice, bob, _) = far_from_each_other(10);
+    let said = offered_through_bob(&mut world, alice, bob);
+    world.drive(RELAY_CANDIDATES_MS - 1);
+    assert_eq!(said.get(), 1, "the offer alone");
+    world.drive(2);
+    assert_eq!(said.get(), SAID);
+}
+
+#[test]
+fn candidates_do_not_wait_where_no_socket_brings_them_there() {
+    // Carol is not at the gateway, as it says a round trip later.
+    let (mut world, alice, bob, carol) = far_from_each_other(11);
+    world.set_socket(carol, false);
+    world.drive(1_000);
+    let said = offered_through_bob(&mut world, alice, bob);
+    world.drive(FAR_MS + 2);
+    assert_eq!(said.get(), SAID);
+    // The gateway goes.
+    let (mut world, alice, bob, _) = far_from_each_other(12);
+    let said = offered_through_bob(&mut world, alice, bob);
+    world.set_gateway(false);
+    world.drive(3);
+    assert_eq!(said.get(), SAID);
+    // There is none.
+    let (mut world, alice, bob, _) = far_from_each_other(13);
+    world.set_gateway(false);
+    world.drive(1_000);
+    let said = offered_through_bob(&mut world, alice, bob);
+    world.drive(2);
+    assert_eq!(said.get(), SAID);
+}
+
+#[test]
+fn a_gateway_that_swallows_calls_costs_a_link_no_more_than_the_pause() {
+    let linked_ms = |prepare: fn(&mut World)| {
+        let (mut world, alice, _, carol) = far_from_each_other(14);
+        prepare(&mut world);
+        world.drive(1_000);
+        let sent_ms = world.now_ms;
+        world.send(alice, "carol", "never met");
+        let linked = |w: &World| w.link_between(alice, carol).is_some();
+        assert!(world.drive_until(5_000, linked));
+        world.now_ms - sent_ms
+    };
+    let well = linked_ms(|_| ());
+    let dead = linked_ms(|world| world.set_gateway(false));
+    let swallowed = linked_ms(|world| world.on_signal = Some(Box::new(|_| Vec::new())));
+    assert!(well <= dead, "{well} ms, through Bob {dead} ms");
+    let most = dead + RELAY_CANDIDATES_MS;
+    assert!(swallowed <= most, "{swallowed} ms, at most {most}");
+}
+
 #[test]
 fn a_relay_that_says_yes_and_drops_only_costs_time() {
     let (mut world, alice, bob, carol) = no_servers(3);
@@ -146,6 +259,14 @@ fn relayed_message(item: &Kind) -> Option<ParcelId> {
     };
     let parcel = Parcel::parse(bytes).ok()?;
     (parcel.header().kind == ParcelKind::Message).then(|| parcel.id())
+}
+
+/// Whether it is a RELAY with a parcel of this kind.
+fn relayed_of(item: &Kind, kind: ParcelKind) -> bool {
+    let Kind::Relay(bytes) = item else {
+        return false;
+    };
+    Parcel::parse(bytes).is_ok_and(|parcel| parcel.header().kind == kind)
 }
 
 #[test]
