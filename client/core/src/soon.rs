@@ -34,15 +34,17 @@ pub(crate) struct Soon {
 }
 
 impl Soon {
-    /// Something of ours has reached a device through others.
-    fn note(&mut self, device: DeviceFp, now_ms: u64) {
-        if self.by_device.len() >= SOON_MAX && !self.by_device.contains_key(&device) {
-            let idlest = self.by_device.iter().min_by_key(|(_, owed)| owed.since_ms);
-            if let Some(idlest) = idlest.map(|(device, _)| *device) {
-                self.by_device.remove(&idlest);
-            }
+    /// Something of ours has reached a device through others. The device that is forgotten for it.
+    fn note(&mut self, device: DeviceFp, now_ms: u64) -> Option<DeviceFp> {
+        let full = self.by_device.len() >= SOON_MAX && !self.by_device.contains_key(&device);
+        let idlest = self.by_device.iter().filter(|_| full);
+        let idlest = idlest.min_by_key(|(_, owed)| owed.since_ms);
+        let idlest = idlest.map(|(device, _)| *device);
+        if let Some(idlest) = idlest {
+            self.by_device.remove(&idlest);
         }
         self.by_device.entry(device).or_default().since_ms = now_ms;
+        idlest
     }
 
     /// What is owed, if something went through others lately.
@@ -66,11 +68,6 @@ impl Soon {
         }
     }
 
-    /// The device has its link, or has refused one.
-    pub(crate) fn forget(&mut self, device: DeviceFp) {
-        self.by_device.remove(&device);
-    }
-
     /// How many devices are remembered.
     pub(crate) fn len(&self) -> usize {
         self.by_device.len()
@@ -84,7 +81,9 @@ impl PeerManager {
         if !matches!(way, Way::Relay(_) | Way::Socket(_)) {
             return;
         }
-        self.links.soon.note(device, now.mono_ms);
+        if let Some(idlest) = self.links.soon.note(device, now.mono_ms) {
+            self.timers.cancel(&Timer::Soon(idlest));
+        }
         let calls = self.links.of_device(device);
         let calls = calls.filter(|link| matches!(link.stage, Stage::Negotiating(_)));
         let calls: Vec<LinkId> = calls.map(|link| link.id).collect();
@@ -97,6 +96,12 @@ impl PeerManager {
         self.plan_soon(now, device);
     }
 
+    /// A device has its link, or has refused one: nothing is owed to it, and no call planned.
+    pub(crate) fn forget_soon(&mut self, device: DeviceFp) {
+        self.links.soon.by_device.remove(&device);
+        self.timers.cancel(&Timer::Soon(device));
+    }
+
     /// A call came to nothing.
     pub(crate) fn on_call_lost(&mut self, now: Now, call: &Link) {
         if !call.is_ready() && !call.direct_only {
@@ -104,14 +109,15 @@ impl PeerManager {
         }
     }
 
-    /// Plans the next call of a device that is owed a link and has neither one nor a call.
+    /// Plans the next call of a device that is owed a link and has neither one nor a call, unless
+    /// it is planned sooner.
     fn plan_soon(&mut self, now: Now, device: DeviceFp) {
         let owed = self.links.soon.owed(device, now.mono_ms);
         let Some(owed) = owed.filter(|_| !self.is_called(device) && !self.draining) else {
             return;
         };
         let at_ms = owed.due_ms.max(now.mono_ms + SOON_AFTER_MS);
-        self.timers.arm_if_idle(Timer::Soon(device), at_ms);
+        self.timers.arm_by(Timer::Soon(device), at_ms);
     }
 
     /// Whether there is a link to a device, or a call.
@@ -174,16 +180,15 @@ mod tests {
         assert_eq!(dues[4..], [SOON_MS_MAX; 2]);
         assert!(soon.owed(carol, 1_000 + SOON_SINCE_MS_MAX).is_some());
         assert!(soon.owed(carol, 1_001 + SOON_SINCE_MS_MAX).is_none());
-        soon.forget(carol);
-        assert!(soon.owed(carol, 1_000).is_none());
     }
 
     #[test]
     fn who_was_reached_longest_ago_goes_first() {
         let mut soon = Soon::default();
-        for n in 0..SOON_MAX as u64 + 3 {
-            soon.note(device(n), n);
-        }
+        let notes = (0..SOON_MAX as u64 + 3).map(|n| soon.note(device(n), n));
+        let gone: Vec<DeviceFp> = notes.flatten().collect();
+        assert_eq!(gone, [0, 1, 2].map(device));
+        assert_eq!(soon.note(device(3), 3), None, "it is remembered already");
         assert_eq!(soon.len(), SOON_MAX);
         let kept = |n| soon.owed(device(n), 0).is_some();
         assert_eq!([2, 3].map(kept), [false, true]);

@@ -2,7 +2,9 @@
 //! again, though nobody has anything new to say; and not for ever.
 
 use client_core::event::DeliveryState;
+use client_core::input::{Command, Input};
 use client_core::output::SignalKind;
+use client_core::testing::label;
 use client_core::testing::{NodeId, World};
 use std::cell::Cell;
 use std::rc::Rc;
@@ -198,4 +200,30 @@ fn a_call_that_is_refused_is_not_made_again() {
     assert_eq!(delivered(&world, alice), 1);
     assert!(!is_linked(&world, alice, "carol"));
     assert_eq!(offers(&world), before + 1);
+}
+
+/// The pauses that calls had reached do not outlive a link: once it is gone, and something goes
+/// through others again, a call follows as soon as after the first thing.
+#[test]
+fn after_a_link_the_pauses_begin_anew() {
+    let (mut world, alice, carol, _bob) = never_met(8);
+    world.apart.insert((alice, carol));
+    for n in 0..30 {
+        world.send(alice, "carol", &format!("{n}"));
+        world.drive(MINUTE_MS / 3);
+    }
+    world.apart.clear();
+    assert!(!is_linked(&world, alice, "carol"));
+    let to = label("alice");
+    world.input(carol, Input::Command(Command::Connect { to }));
+    assert!(world.drive_until(2_000, |w| is_linked(w, alice, "carol")));
+    world.drive(2_000);
+    world.timing.dead_ms = 10;
+    world.cut(alice, carol);
+    world.drive(2_000);
+    assert!(!is_linked(&world, alice, "carol"));
+    world.send(alice, "carol", "again");
+    assert!(world.drive_until(100, |w| delivered(w, alice) == 31));
+    assert!(!is_linked(&world, alice, "carol"), "it went by the peer");
+    assert!(world.drive_until(3_000, |w| is_linked(w, alice, "carol")));
 }
