@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 /// What is known of one device that is reached through others.
 #[derive(Debug, Clone, Copy, Default)]
 struct Owed {
-    /// When something last reached it so, monotonic milliseconds.
+    /// When something last reached it so, or a link was refused, monotonic milliseconds.
     since_ms: u64,
     /// Calls made for that alone since a link came, or other ways to it.
     calls: u32,
@@ -68,6 +68,17 @@ impl Soon {
         }
     }
 
+    /// A link to the device was refused: it is called as rarely as may be, whatever goes through
+    /// others from now on. The device that is forgotten for it.
+    fn refuse(&mut self, device: DeviceFp, now_ms: u64) -> Option<DeviceFp> {
+        let idlest = self.note(device, now_ms);
+        if let Some(owed) = self.by_device.get_mut(&device) {
+            owed.calls = owed.calls.max(SOON_MS.len() as u32);
+            owed.due_ms = now_ms + SOON_MS_MAX;
+        }
+        idlest
+    }
+
     /// How many devices are remembered.
     pub(crate) fn len(&self) -> usize {
         self.by_device.len()
@@ -81,9 +92,8 @@ impl PeerManager {
         if !matches!(way, Way::Relay(_) | Way::Socket(_)) {
             return;
         }
-        if let Some(idlest) = self.links.soon.note(device, now.mono_ms) {
-            self.timers.cancel(&Timer::Soon(idlest));
-        }
+        let idlest = self.links.soon.note(device, now.mono_ms);
+        self.forget_planned(idlest);
         let calls = self.links.of_device(device);
         let calls = calls.filter(|link| matches!(link.stage, Stage::Negotiating(_)));
         let calls: Vec<LinkId> = calls.map(|link| link.id).collect();
@@ -96,10 +106,22 @@ impl PeerManager {
         self.plan_soon(now, device);
     }
 
-    /// A device has its link, or has refused one: nothing is owed to it, and no call planned.
+    /// A device has its link: nothing is owed to it, and no call planned.
     pub(crate) fn forget_soon(&mut self, device: DeviceFp) {
         self.links.soon.by_device.remove(&device);
-        self.timers.cancel(&Timer::Soon(device));
+        self.forget_planned(Some(device));
+    }
+
+    /// A link to a device was refused: somebody may sit between. It is not called soon for it.
+    pub(crate) fn refuse_soon(&mut self, now: Now, device: DeviceFp) {
+        let idlest = self.links.soon.refuse(device, now.mono_ms);
+        self.forget_planned(idlest);
+    }
+
+    fn forget_planned(&mut self, device: Option<DeviceFp>) {
+        if let Some(device) = device {
+            self.timers.cancel(&Timer::Soon(device));
+        }
     }
 
     /// A call came to nothing.
@@ -125,12 +147,16 @@ impl PeerManager {
         self.links.of_device(device).next().is_some()
     }
 
-    /// A device is called because it is owed a link, if it still is.
+    /// A device is called because it is owed a link, if it still is. Where a call was counted, or a
+    /// link refused, since this was planned, it waits for the longer pause.
     pub(crate) fn on_soon(&mut self, now: Now, device: DeviceFp) {
-        let owed = self.links.soon.owed(device, now.mono_ms).is_some();
+        let owed = self.links.soon.owed(device, now.mono_ms);
+        if owed.is_some_and(|owed| owed.due_ms > now.mono_ms) {
+            return self.plan_soon(now, device);
+        }
         let user = self.contacts.of_device(device);
         let user = user.map(|contact| contact.row.label.clone());
-        let Some(user) = user.filter(|user| owed && !self.is_blocked(user)) else {
+        let Some(user) = user.filter(|user| owed.is_some() && !self.is_blocked(user)) else {
             return;
         };
         if !self.is_called(device) {
@@ -180,6 +206,21 @@ mod tests {
         assert_eq!(dues[4..], [SOON_MS_MAX; 2]);
         assert!(soon.owed(carol, 1_000 + SOON_SINCE_MS_MAX).is_some());
         assert!(soon.owed(carol, 1_001 + SOON_SINCE_MS_MAX).is_none());
+    }
+
+    #[test]
+    fn who_refused_a_link_is_called_as_rarely_as_may_be() {
+        let (carol, mut soon) = (device(1), Soon::default());
+        soon.refuse(carol, 1_000);
+        for n in 0..3 {
+            soon.note(carol, 2_000 + n);
+            let owed = soon.owed(carol, 2_000 + n).expect("owed");
+            assert_eq!(owed.due_ms, 1_000 + SOON_MS_MAX);
+            assert!(!soon.is_urgent(carol, 2_000 + n));
+        }
+        soon.count(carol, 5_000);
+        let owed = soon.owed(carol, 5_000).expect("owed");
+        assert_eq!(owed.due_ms, 5_000 + SOON_MS_MAX);
     }
 
     #[test]

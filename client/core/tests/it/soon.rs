@@ -227,3 +227,25 @@ fn after_a_link_the_pauses_begin_anew() {
     assert!(!is_linked(&world, alice, "carol"), "it went by the peer");
     assert!(world.drive_until(3_000, |w| is_linked(w, alice, "carol")));
 }
+
+/// Where somebody sits between the two and they go on talking through others, what comes through
+/// does not make them call anew: once an hour each at most.
+#[test]
+fn a_refused_call_is_not_made_again_for_what_is_said_next() {
+    let (mut world, alice, carol, _bob) = never_met(7);
+    let before = offers(&world);
+    world.intercepted = true;
+    let mut counts = Vec::new();
+    for n in 0..180 {
+        let (from, to) = [(alice, "carol"), (carol, "alice")][n % 2];
+        world.send(from, to, &format!("{n}"));
+        world.drive(MINUTE_MS);
+        if n % 60 == 59 {
+            counts.push(offers(&world) - before);
+        }
+    }
+    let told = (delivered(&world, alice), delivered(&world, carol));
+    assert_eq!(told, (90, 90));
+    assert!(!is_linked(&world, alice, "carol"));
+    assert_eq!(counts, [2, 3, 4], "both sides, hour by hour");
+}
