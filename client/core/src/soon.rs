@@ -159,9 +159,13 @@ impl PeerManager {
         let Some(user) = user.filter(|user| owed.is_some() && !self.is_blocked(user)) else {
             return;
         };
-        if !self.is_called(device) {
+        if self.is_called(device) {
+            return;
+        }
+        self.call(now, &user, device, Call::on(Rung::Cache));
+        // There may be no room for another link: the next thing that goes through others asks anew.
+        if self.is_called(device) {
             self.links.soon.count(device, now.mono_ms);
-            self.call(now, &user, device, Call::on(Rung::Cache));
         }
     }
 

@@ -249,3 +249,32 @@ fn a_refused_call_is_not_made_again_for_what_is_said_next() {
     assert!(!is_linked(&world, alice, "carol"));
     assert_eq!(counts, [2, 3, 4], "both sides, hour by hour");
 }
+
+/// A call that could not be made, for there are as many links as may be, counts for nothing: once
+/// there is room it is made as soon as the first.
+#[test]
+fn a_call_there_was_no_room_for_does_not_count() {
+    let mut world = World::new(9);
+    world.coordinator("bob");
+    world.drive(500);
+    let alice = world.member_stopped("alice");
+    world.node_mut(alice).links_max = 2;
+    world.start(alice);
+    let (_carol, dave) = (world.member("carol"), world.member("dave"));
+    world.drive(3_000);
+    let to = label("dave");
+    world.input(alice, Input::Command(Command::Connect { to }));
+    assert!(world.drive_until(3_000, |w| is_linked(w, alice, "dave")));
+    let before = offers(&world);
+    for n in 0..12 {
+        world.send(alice, "carol", &format!("{n}"));
+        world.drive(MINUTE_MS / 3);
+    }
+    assert_eq!((delivered(&world, alice), offers(&world)), (12, before));
+    world.apart.insert((alice, dave));
+    world.timing.dead_ms = 10;
+    world.cut(alice, dave);
+    world.drive(2_000);
+    world.send(alice, "carol", "room");
+    assert!(world.drive_until(3_000, |w| is_linked(w, alice, "carol")));
+}
