@@ -6,7 +6,8 @@
 use crate::event::Rung;
 use crate::input::LinkId;
 use crate::limits::{
-    REDIALS_MAX, SOON_AFTER_MS, SOON_MAX, SOON_MS, SOON_MS_MAX, SOON_SINCE_MS_MAX,
+    REDIALS_MAX, SOON_AFTER_MS, SOON_ANEW_MS, SOON_MAX, SOON_MS, SOON_MS_MAX, SOON_SINCE_MS_MAX,
+    SOON_SPREAD_MS,
 };
 use crate::link::{Call, Link, Stage};
 use crate::manager::PeerManager;
@@ -25,6 +26,8 @@ struct Owed {
     calls: u32,
     /// When the next such call may be made, monotonic milliseconds.
     due_ms: u64,
+    /// When the pauses last began anew, monotonic milliseconds.
+    anew_ms: Option<u64>,
 }
 
 /// Devices that are owed a link; the one reached longest ago is forgotten first.
@@ -79,10 +82,32 @@ impl Soon {
         idlest
     }
 
+    /// The pauses begin anew, each device's at a moment of its own; not if they lately did. Whether
+    /// they do.
+    fn begin_anew(&mut self, device: DeviceFp, now_ms: u64) -> bool {
+        let due = |owed: &&mut Owed| {
+            let anew_ms = owed.anew_ms;
+            anew_ms.is_none_or(|at_ms| now_ms >= at_ms.saturating_add(SOON_ANEW_MS))
+        };
+        let Some(owed) = self.by_device.get_mut(&device).filter(due) else {
+            return false;
+        };
+        owed.calls = 0;
+        owed.due_ms = now_ms + SOON_AFTER_MS + spread_ms(device);
+        owed.anew_ms = Some(now_ms);
+        true
+    }
+
     /// How many devices are remembered.
     pub(crate) fn len(&self) -> usize {
         self.by_device.len()
     }
+}
+
+/// Where in [`SOON_SPREAD_MS`] a device is called: the same at each start, and another for each.
+fn spread_ms(device: DeviceFp) -> u64 {
+    let first = device.0.iter().take(8);
+    first.fold(0, |sum, byte| sum << 8 | u64::from(*byte)) % SOON_SPREAD_MS
 }
 
 impl PeerManager {
@@ -173,12 +198,11 @@ impl PeerManager {
     pub(crate) fn call_soon_anew(&mut self, now: Now) {
         let devices: Vec<DeviceFp> = self.links.soon.by_device.keys().copied().collect();
         for device in devices {
-            if let Some(owed) = self.links.soon.by_device.get_mut(&device) {
-                (owed.calls, owed.due_ms) = (0, 0);
+            if self.links.soon.begin_anew(device, now.mono_ms) {
+                self.links.forget_calls(device);
+                self.forget_planned(Some(device));
+                self.plan_soon(now, device);
             }
-            self.links.forget_calls(device);
-            self.timers.cancel(&Timer::Soon(device));
-            self.plan_soon(now, device);
         }
     }
 }
@@ -186,6 +210,7 @@ impl PeerManager {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
 
     fn device(n: u64) -> DeviceFp {
         let mut bytes = [0; 32];
@@ -225,6 +250,27 @@ mod tests {
         soon.count(carol, 5_000);
         let owed = soon.owed(carol, 5_000).expect("owed");
         assert_eq!(owed.due_ms, 5_000 + SOON_MS_MAX);
+    }
+
+    #[test]
+    fn pauses_begin_anew_now_and_then_and_not_all_together() {
+        let mut soon = Soon::default();
+        let devices: Vec<DeviceFp> = (0..100).map(|n| device(n * 7_919)).collect();
+        for carol in &devices {
+            soon.note(*carol, 1_000);
+            soon.count(*carol, 1_000);
+            assert!(soon.begin_anew(*carol, 5_000));
+        }
+        let due = |soon: &Soon, carol| soon.owed(carol, 5_000).expect("owed").due_ms;
+        let dues: BTreeSet<u64> = devices.iter().map(|d| due(&soon, *d)).collect();
+        assert!(dues.len() > 90, "{dues:?}");
+        assert!(dues.iter().all(|at_ms| (6_000..8_000).contains(at_ms)));
+        let carol = devices[0];
+        soon.count(carol, 6_000);
+        assert!(!soon.begin_anew(carol, 5_000 + SOON_ANEW_MS - 1));
+        assert_eq!(due(&soon, carol), 6_000 + SOON_MS[0]);
+        assert!(soon.begin_anew(carol, 5_000 + SOON_ANEW_MS));
+        assert!(!soon.begin_anew(device(1), 5_000), "nothing is owed to it");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use client_core::output::SignalKind;
 use client_core::testing::label;
 use client_core::testing::{NodeId, World};
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 /// Within this a link is there, whatever was lost, milliseconds.
@@ -277,4 +278,49 @@ fn a_call_there_was_no_room_for_does_not_count() {
     world.drive(2_000);
     world.send(alice, "carol", "room");
     assert!(world.drive_until(3_000, |w| is_linked(w, alice, "carol")));
+}
+
+/// Sockets that come up again and again let the pauses begin anew once in half a minute, and then
+/// the devices are not all called at one moment.
+#[test]
+fn sockets_that_come_and_go_do_not_make_anybody_call_all_the_time() {
+    let mut world = World::new(10);
+    let alice = world.member("alice");
+    let names: Vec<String> = (0..12).map(|n| format!("peer{n}")).collect();
+    for name in &names {
+        world.member(name);
+    }
+    world.drive(50);
+    world.on_signal = Some(Box::new(|frame| {
+        let past = frame.kind == SignalKind::RelayRequest;
+        if past { vec![frame] } else { Vec::new() }
+    }));
+    let pending = |w: &World| w.node(alice).running().status(w.now()).links_pending;
+    // Until the pauses are long, and nobody is called.
+    for n in 0..40 {
+        for name in &names {
+            world.send(alice, name, &format!("{n}"));
+        }
+        world.drive(5_000);
+    }
+    assert!(world.drive_until(50_000, |w| pending(w) == 0));
+    let mut heard: BTreeSet<_> = world.signalled.iter().map(|f| f.parcel.clone()).collect();
+    let (began_ms, mut calls) = (world.now_ms, Vec::new());
+    for _ in 0..40 {
+        world.set_socket(alice, false);
+        world.drive(50);
+        world.set_socket(alice, true);
+        for _ in 0..145 {
+            let before = world.signalled.len();
+            world.drive(10);
+            let said = world.signalled[before..].iter();
+            let offers = said.filter(|frame| frame.kind == SignalKind::Offer);
+            let new = offers.filter(|frame| heard.insert(frame.parcel.clone()));
+            calls.extend(new.map(|_| world.now_ms - began_ms));
+        }
+    }
+    let first: BTreeSet<u64> = calls.iter().take(12).copied().collect();
+    assert!(first.len() >= 8, "{calls:?}");
+    assert!(first.iter().all(|ms| (1_000..3_100).contains(ms)));
+    assert!(calls.len() <= 4 * 12, "{} calls: {calls:?}", calls.len());
 }
