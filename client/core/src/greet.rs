@@ -127,7 +127,7 @@ impl PeerManager {
                     self.say_hello(id);
                 }
                 if let Some(device) = self.links.get(id).map(|link| link.device) {
-                    self.links.soon.forget(device);
+                    self.refuse_soon(now, device);
                 }
                 self.close_link(now, id, &why);
                 false

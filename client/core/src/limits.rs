@@ -432,6 +432,14 @@ pub const SOON_MS: [u64; 4] = [2_000, 8_000, 30_000, 5 * 60 * 1_000];
 /// The same from then on, milliseconds: as where a link goes through TURN.
 pub const SOON_MS_MAX: u64 = MOVE_MS_MAX;
 
+/// Those pauses begin anew for a device at most once in this time, milliseconds: what a session
+/// has. Sockets that come up one after the other, or come and go, all tell the same.
+pub const SOON_ANEW_MS: u64 = 30_000;
+
+/// Calls that begin anew together are spread over this, milliseconds: not every device is called at
+/// one moment, nor do two call each other, and nobody waits noticeably longer for a link.
+pub const SOON_SPREAD_MS: u64 = 2_000;
+
 /// How long after the last thing went through others a device is still called for it, milliseconds:
 /// two calls that came to nothing in the time a session has.
 pub const SOON_SINCE_MS_MAX: u64 = 60_000;

@@ -15,7 +15,7 @@ impl PeerManager {
             return;
         };
         self.links.forget_calls(device);
-        self.links.soon.forget(device);
+        self.forget_soon(device);
         self.say_waiting_reads(now, &user);
         self.talks.start(id, now.mono_ms);
         self.pages.start(id, now.mono_ms);

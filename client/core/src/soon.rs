@@ -6,7 +6,8 @@
 use crate::event::Rung;
 use crate::input::LinkId;
 use crate::limits::{
-    REDIALS_MAX, SOON_AFTER_MS, SOON_MAX, SOON_MS, SOON_MS_MAX, SOON_SINCE_MS_MAX,
+    REDIALS_MAX, SOON_AFTER_MS, SOON_ANEW_MS, SOON_MAX, SOON_MS, SOON_MS_MAX, SOON_SINCE_MS_MAX,
+    SOON_SPREAD_MS,
 };
 use crate::link::{Call, Link, Stage};
 use crate::manager::PeerManager;
@@ -19,12 +20,14 @@ use std::collections::BTreeMap;
 /// What is known of one device that is reached through others.
 #[derive(Debug, Clone, Copy, Default)]
 struct Owed {
-    /// When something last reached it so, monotonic milliseconds.
+    /// When something last reached it so, or a link was refused, monotonic milliseconds.
     since_ms: u64,
     /// Calls made for that alone since a link came, or other ways to it.
     calls: u32,
     /// When the next such call may be made, monotonic milliseconds.
     due_ms: u64,
+    /// When the pauses last began anew, monotonic milliseconds.
+    anew_ms: Option<u64>,
 }
 
 /// Devices that are owed a link; the one reached longest ago is forgotten first.
@@ -34,15 +37,17 @@ pub(crate) struct Soon {
 }
 
 impl Soon {
-    /// Something of ours has reached a device through others.
-    fn note(&mut self, device: DeviceFp, now_ms: u64) {
-        if self.by_device.len() >= SOON_MAX && !self.by_device.contains_key(&device) {
-            let idlest = self.by_device.iter().min_by_key(|(_, owed)| owed.since_ms);
-            if let Some(idlest) = idlest.map(|(device, _)| *device) {
-                self.by_device.remove(&idlest);
-            }
+    /// Something of ours has reached a device through others. The device that is forgotten for it.
+    fn note(&mut self, device: DeviceFp, now_ms: u64) -> Option<DeviceFp> {
+        let full = self.by_device.len() >= SOON_MAX && !self.by_device.contains_key(&device);
+        let idlest = self.by_device.iter().filter(|_| full);
+        let idlest = idlest.min_by_key(|(_, owed)| owed.since_ms);
+        let idlest = idlest.map(|(device, _)| *device);
+        if let Some(idlest) = idlest {
+            self.by_device.remove(&idlest);
         }
         self.by_device.entry(device).or_default().since_ms = now_ms;
+        idlest
     }
 
     /// What is owed, if something went through others lately.
@@ -66,15 +71,43 @@ impl Soon {
         }
     }
 
-    /// The device has its link, or has refused one.
-    pub(crate) fn forget(&mut self, device: DeviceFp) {
-        self.by_device.remove(&device);
+    /// A link to the device was refused: it is called as rarely as may be, whatever goes through
+    /// others from now on. The device that is forgotten for it.
+    fn refuse(&mut self, device: DeviceFp, now_ms: u64) -> Option<DeviceFp> {
+        let idlest = self.note(device, now_ms);
+        if let Some(owed) = self.by_device.get_mut(&device) {
+            owed.calls = owed.calls.max(SOON_MS.len() as u32);
+            owed.due_ms = now_ms + SOON_MS_MAX;
+        }
+        idlest
+    }
+
+    /// The pauses begin anew, each device's at a moment of its own; not if they lately did. Whether
+    /// they do.
+    fn begin_anew(&mut self, device: DeviceFp, now_ms: u64) -> bool {
+        let due = |owed: &&mut Owed| {
+            let anew_ms = owed.anew_ms;
+            anew_ms.is_none_or(|at_ms| now_ms >= at_ms.saturating_add(SOON_ANEW_MS))
+        };
+        let Some(owed) = self.by_device.get_mut(&device).filter(due) else {
+            return false;
+        };
+        owed.calls = 0;
+        owed.due_ms = now_ms + SOON_AFTER_MS + spread_ms(device);
+        owed.anew_ms = Some(now_ms);
+        true
     }
 
     /// How many devices are remembered.
     pub(crate) fn len(&self) -> usize {
         self.by_device.len()
     }
+}
+
+/// Where in [`SOON_SPREAD_MS`] a device is called: the same at each start, and another for each.
+fn spread_ms(device: DeviceFp) -> u64 {
+    let first = device.0.iter().take(8);
+    first.fold(0, |sum, byte| sum << 8 | u64::from(*byte)) % SOON_SPREAD_MS
 }
 
 impl PeerManager {
@@ -84,7 +117,8 @@ impl PeerManager {
         if !matches!(way, Way::Relay(_) | Way::Socket(_)) {
             return;
         }
-        self.links.soon.note(device, now.mono_ms);
+        let idlest = self.links.soon.note(device, now.mono_ms);
+        self.forget_planned(idlest);
         let calls = self.links.of_device(device);
         let calls = calls.filter(|link| matches!(link.stage, Stage::Negotiating(_)));
         let calls: Vec<LinkId> = calls.map(|link| link.id).collect();
@@ -97,6 +131,24 @@ impl PeerManager {
         self.plan_soon(now, device);
     }
 
+    /// A device has its link: nothing is owed to it, and no call planned.
+    pub(crate) fn forget_soon(&mut self, device: DeviceFp) {
+        self.links.soon.by_device.remove(&device);
+        self.forget_planned(Some(device));
+    }
+
+    /// A link to a device was refused: somebody may sit between. It is not called soon for it.
+    pub(crate) fn refuse_soon(&mut self, now: Now, device: DeviceFp) {
+        let idlest = self.links.soon.refuse(device, now.mono_ms);
+        self.forget_planned(idlest);
+    }
+
+    fn forget_planned(&mut self, device: Option<DeviceFp>) {
+        if let Some(device) = device {
+            self.timers.cancel(&Timer::Soon(device));
+        }
+    }
+
     /// A call came to nothing; or a link is gone that was doubted, and nothing went over it before.
     pub(crate) fn on_call_lost(&mut self, now: Now, call: &Link) {
         let lost = call.ready().is_none_or(|ready| ready.direct.doubted);
@@ -105,14 +157,15 @@ impl PeerManager {
         }
     }
 
-    /// Plans the next call of a device that is owed a link and has neither one nor a call.
+    /// Plans the next call of a device that is owed a link and has neither one nor a call, unless
+    /// it is planned sooner.
     fn plan_soon(&mut self, now: Now, device: DeviceFp) {
         let owed = self.links.soon.owed(device, now.mono_ms);
         let Some(owed) = owed.filter(|_| !self.is_called(device) && !self.draining) else {
             return;
         };
         let at_ms = owed.due_ms.max(now.mono_ms + SOON_AFTER_MS);
-        self.timers.arm_if_idle(Timer::Soon(device), at_ms);
+        self.timers.arm_by(Timer::Soon(device), at_ms);
     }
 
     /// Whether there is a link to a device, or a call.
@@ -120,17 +173,25 @@ impl PeerManager {
         self.links.of_device(device).next().is_some()
     }
 
-    /// A device is called because it is owed a link, if it still is.
+    /// A device is called because it is owed a link, if it still is. Where a call was counted, or a
+    /// link refused, since this was planned, it waits for the longer pause.
     pub(crate) fn on_soon(&mut self, now: Now, device: DeviceFp) {
-        let owed = self.links.soon.owed(device, now.mono_ms).is_some();
+        let owed = self.links.soon.owed(device, now.mono_ms);
+        if owed.is_some_and(|owed| owed.due_ms > now.mono_ms) {
+            return self.plan_soon(now, device);
+        }
         let user = self.contacts.of_device(device);
         let user = user.map(|contact| contact.row.label.clone());
-        let Some(user) = user.filter(|user| owed && !self.is_blocked(user)) else {
+        let Some(user) = user.filter(|user| owed.is_some() && !self.is_blocked(user)) else {
             return;
         };
-        if !self.is_called(device) {
+        if self.is_called(device) {
+            return;
+        }
+        self.call(now, &user, device, Call::on(Rung::Cache));
+        // There may be no room for another link: the next thing that goes through others asks anew.
+        if self.is_called(device) {
             self.links.soon.count(device, now.mono_ms);
-            self.call(now, &user, device, Call::on(Rung::Cache));
         }
     }
 
@@ -138,12 +199,11 @@ impl PeerManager {
     pub(crate) fn call_soon_anew(&mut self, now: Now) {
         let devices: Vec<DeviceFp> = self.links.soon.by_device.keys().copied().collect();
         for device in devices {
-            if let Some(owed) = self.links.soon.by_device.get_mut(&device) {
-                (owed.calls, owed.due_ms) = (0, 0);
+            if self.links.soon.begin_anew(device, now.mono_ms) {
+                self.links.forget_calls(device);
+                self.forget_planned(Some(device));
+                self.plan_soon(now, device);
             }
-            self.links.forget_calls(device);
-            self.timers.cancel(&Timer::Soon(device));
-            self.plan_soon(now, device);
         }
     }
 }
@@ -151,6 +211,7 @@ impl PeerManager {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
 
     fn device(n: u64) -> DeviceFp {
         let mut bytes = [0; 32];
@@ -175,16 +236,51 @@ mod tests {
         assert_eq!(dues[4..], [SOON_MS_MAX; 2]);
         assert!(soon.owed(carol, 1_000 + SOON_SINCE_MS_MAX).is_some());
         assert!(soon.owed(carol, 1_001 + SOON_SINCE_MS_MAX).is_none());
-        soon.forget(carol);
-        assert!(soon.owed(carol, 1_000).is_none());
+    }
+
+    #[test]
+    fn who_refused_a_link_is_called_as_rarely_as_may_be() {
+        let (carol, mut soon) = (device(1), Soon::default());
+        soon.refuse(carol, 1_000);
+        for n in 0..3 {
+            soon.note(carol, 2_000 + n);
+            let owed = soon.owed(carol, 2_000 + n).expect("owed");
+            assert_eq!(owed.due_ms, 1_000 + SOON_MS_MAX);
+            assert!(!soon.is_urgent(carol, 2_000 + n));
+        }
+        soon.count(carol, 5_000);
+        let owed = soon.owed(carol, 5_000).expect("owed");
+        assert_eq!(owed.due_ms, 5_000 + SOON_MS_MAX);
+    }
+
+    #[test]
+    fn pauses_begin_anew_now_and_then_and_not_all_together() {
+        let mut soon = Soon::default();
+        let devices: Vec<DeviceFp> = (0..100).map(|n| device(n * 7_919)).collect();
+        for carol in &devices {
+            soon.note(*carol, 1_000);
+            soon.count(*carol, 1_000);
+            assert!(soon.begin_anew(*carol, 5_000));
+        }
+        let due = |soon: &Soon, carol| soon.owed(carol, 5_000).expect("owed").due_ms;
+        let dues: BTreeSet<u64> = devices.iter().map(|d| due(&soon, *d)).collect();
+        assert!(dues.len() > 90, "{dues:?}");
+        assert!(dues.iter().all(|at_ms| (6_000..8_000).contains(at_ms)));
+        let carol = devices[0];
+        soon.count(carol, 6_000);
+        assert!(!soon.begin_anew(carol, 5_000 + SOON_ANEW_MS - 1));
+        assert_eq!(due(&soon, carol), 6_000 + SOON_MS[0]);
+        assert!(soon.begin_anew(carol, 5_000 + SOON_ANEW_MS));
+        assert!(!soon.begin_anew(device(1), 5_000), "nothing is owed to it");
     }
 
     #[test]
     fn who_was_reached_longest_ago_goes_first() {
         let mut soon = Soon::default();
-        for n in 0..SOON_MAX as u64 + 3 {
-            soon.note(device(n), n);
-        }
+        let notes = (0..SOON_MAX as u64 + 3).map(|n| soon.note(device(n), n));
+        let gone: Vec<DeviceFp> = notes.flatten().collect();
+        assert_eq!(gone, [0, 1, 2].map(device));
+        assert_eq!(soon.note(device(3), 3), None, "it is remembered already");
         assert_eq!(soon.len(), SOON_MAX);
         let kept = |n| soon.owed(device(n), 0).is_some();
         assert_eq!([2, 3].map(kept), [false, true]);

@@ -2,9 +2,12 @@
 //! again, though nobody has anything new to say; and not for ever.
 
 use client_core::event::DeliveryState;
+use client_core::input::{Command, Input};
 use client_core::output::SignalKind;
+use client_core::testing::label;
 use client_core::testing::{NodeId, World};
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 /// Within this a link is there, whatever was lost, milliseconds.
@@ -198,4 +201,126 @@ fn a_call_that_is_refused_is_not_made_again() {
     assert_eq!(delivered(&world, alice), 1);
     assert!(!is_linked(&world, alice, "carol"));
     assert_eq!(offers(&world), before + 1);
+}
+
+/// The pauses that calls had reached do not outlive a link: once it is gone, and something goes
+/// through others again, a call follows as soon as after the first thing.
+#[test]
+fn after_a_link_the_pauses_begin_anew() {
+    let (mut world, alice, carol, _bob) = never_met(8);
+    world.apart.insert((alice, carol));
+    for n in 0..30 {
+        world.send(alice, "carol", &format!("{n}"));
+        world.drive(MINUTE_MS / 3);
+    }
+    world.apart.clear();
+    assert!(!is_linked(&world, alice, "carol"));
+    let to = label("alice");
+    world.input(carol, Input::Command(Command::Connect { to }));
+    assert!(world.drive_until(2_000, |w| is_linked(w, alice, "carol")));
+    world.drive(2_000);
+    world.timing.dead_ms = 10;
+    world.cut(alice, carol);
+    world.drive(2_000);
+    assert!(!is_linked(&world, alice, "carol"));
+    world.send(alice, "carol", "again");
+    assert!(world.drive_until(100, |w| delivered(w, alice) == 31));
+    assert!(!is_linked(&world, alice, "carol"), "it went by the peer");
+    assert!(world.drive_until(3_000, |w| is_linked(w, alice, "carol")));
+}
+
+/// Where somebody sits between the two and they go on talking through others, what comes through
+/// does not make them call anew: once an hour each at most.
+#[test]
+fn a_refused_call_is_not_made_again_for_what_is_said_next() {
+    let (mut world, alice, carol, _bob) = never_met(7);
+    let before = offers(&world);
+    world.intercepted = true;
+    let mut counts = Vec::new();
+    for n in 0..180 {
+        let (from, to) = [(alice, "carol"), (carol, "alice")][n % 2];
+        world.send(from, to, &format!("{n}"));
+        world.drive(MINUTE_MS);
+        if n % 60 == 59 {
+            counts.push(offers(&world) - before);
+        }
+    }
+    let told = (delivered(&world, alice), delivered(&world, carol));
+    assert_eq!(told, (90, 90));
+    assert!(!is_linked(&world, alice, "carol"));
+    assert_eq!(counts, [2, 3, 4], "both sides, hour by hour");
+}
+
+/// A call that could not be made, for there are as many links as may be, counts for nothing: once
+/// there is room it is made as soon as the first.
+#[test]
+fn a_call_there_was_no_room_for_does_not_count() {
+    let mut world = World::new(9);
+    world.coordinator("bob");
+    world.drive(500);
+    let alice = world.member_stopped("alice");
+    world.node_mut(alice).links_max = 2;
+    world.start(alice);
+    let (_carol, dave) = (world.member("carol"), world.member("dave"));
+    world.drive(3_000);
+    let to = label("dave");
+    world.input(alice, Input::Command(Command::Connect { to }));
+    assert!(world.drive_until(3_000, |w| is_linked(w, alice, "dave")));
+    let before = offers(&world);
+    for n in 0..12 {
+        world.send(alice, "carol", &format!("{n}"));
+        world.drive(MINUTE_MS / 3);
+    }
+    assert_eq!((delivered(&world, alice), offers(&world)), (12, before));
+    world.apart.insert((alice, dave));
+    world.timing.dead_ms = 10;
+    world.cut(alice, dave);
+    world.drive(2_000);
+    world.send(alice, "carol", "room");
+    assert!(world.drive_until(3_000, |w| is_linked(w, alice, "carol")));
+}
+
+/// Sockets that come up again and again let the pauses begin anew once in half a minute, and then
+/// the devices are not all called at one moment.
+#[test]
+fn sockets_that_come_and_go_do_not_make_anybody_call_all_the_time() {
+    let mut world = World::new(10);
+    let alice = world.member("alice");
+    let names: Vec<String> = (0..12).map(|n| format!("peer{n}")).collect();
+    for name in &names {
+        world.member(name);
+    }
+    world.drive(50);
+    world.on_signal = Some(Box::new(|frame| {
+        let past = frame.kind == SignalKind::RelayRequest;
+        if past { vec![frame] } else { Vec::new() }
+    }));
+    let pending = |w: &World| w.node(alice).running().status(w.now()).links_pending;
+    // Until the pauses are long, and nobody is called.
+    for n in 0..40 {
+        for name in &names {
+            world.send(alice, name, &format!("{n}"));
+        }
+        world.drive(5_000);
+    }
+    assert!(world.drive_until(50_000, |w| pending(w) == 0));
+    let mut heard: BTreeSet<_> = world.signalled.iter().map(|f| f.parcel.clone()).collect();
+    let (began_ms, mut calls) = (world.now_ms, Vec::new());
+    for _ in 0..40 {
+        world.set_socket(alice, false);
+        world.drive(50);
+        world.set_socket(alice, true);
+        for _ in 0..145 {
+            let before = world.signalled.len();
+            world.drive(10);
+            let said = world.signalled[before..].iter();
+            let offers = said.filter(|frame| frame.kind == SignalKind::Offer);
+            let new = offers.filter(|frame| heard.insert(frame.parcel.clone()));
+            calls.extend(new.map(|_| world.now_ms - began_ms));
+        }
+    }
+    let first: BTreeSet<u64> = calls.iter().take(12).copied().collect();
+    assert!(first.len() >= 8, "{calls:?}");
+    assert!(first.iter().all(|ms| (1_000..3_100).contains(ms)));
+    assert!(calls.len() <= 4 * 12, "{} calls: {calls:?}", calls.len());
 }
