@@ -139,8 +139,8 @@ impl FilteredSocket {
     }
 }
 
-/// Whether a receive is the crate's look whether there is more, with a waker that wakes nobody. It is
-/// known by its data: what a waker compares with are the functions of one crate's copy of it.
+/// Whether a receive is the crate's look whether there is more, with a waker that wakes nobody. It
+/// is known by its data: wakers compare by their functions, of which each crate has a copy.
 pub(super) fn is_probe(waker: &Waker) -> bool {
     waker.data().is_null()
 }
