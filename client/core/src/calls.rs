@@ -397,14 +397,19 @@ impl PeerManager {
         }
     }
 
+    /// A call is over, whatever came of it.
+    pub(crate) fn cancel_call_timers(&mut self, id: LinkId) {
+        for timer in [Timer::Session(id), Timer::Redial(id), Timer::Candidates(id)] {
+            self.timers.cancel(&timer);
+        }
+    }
+
     /// A link is gone: what was on it goes another way.
     pub(crate) fn end_link(&mut self, now: Now, id: LinkId, reason: &str) {
         let Some(link) = self.links.remove(id) else {
             return;
         };
-        self.timers.cancel(&Timer::Session(id));
-        self.timers.cancel(&Timer::Redial(id));
-        self.timers.cancel(&Timer::Candidates(id));
+        self.cancel_call_timers(id);
         self.timers.cancel(&Timer::Path(id));
         self.timers.cancel(&Timer::Route(id, link.device));
         self.dirty.remove(&id);

@@ -174,9 +174,7 @@ impl PeerManager {
             now.mono_ms,
         ));
         let (user, device, found_by) = (link.user.clone(), link.device, link.found_by);
-        self.timers.cancel(&Timer::Session(id));
-        self.timers.cancel(&Timer::Redial(id));
-        self.timers.cancel(&Timer::Candidates(id));
+        self.cancel_call_timers(id);
         if !self.may_link(now, &user) {
             return self.close_link(now, id, "the user is not a member any more");
         }

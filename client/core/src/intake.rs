@@ -10,7 +10,6 @@ use crate::link::Link;
 use crate::manager::PeerManager;
 use crate::negotiation::Side;
 use crate::output::RtcCommand;
-use crate::timer::Timer;
 use crate::ways::Way;
 use beeline_proto::envelope::{Expect, OpenError, Verified, open, split};
 use beeline_proto::id::{DeviceFp, EnvelopeHash, Label, ParcelId};
@@ -234,9 +233,7 @@ impl PeerManager {
                     let detail = format!("{label} calls anew: our answer came to nothing");
                     self.out.warn(now, "answer-unheard", detail);
                 }
-                self.timers.cancel(&Timer::Session(id));
-                self.timers.cancel(&Timer::Redial(id));
-                self.timers.cancel(&Timer::Candidates(id));
+                self.cancel_call_timers(id);
                 self.out.command(id, RtcCommand::Close);
             }
         }
