@@ -1,16 +1,11 @@
 //! Accounts under test: every share at its limit, what is given back.
 
 use super::*;
+use crate::fixtures::device;
 use crate::limits::{KEEP_RECIPIENT_BYTES_MAX, KEEP_RECIPIENT_PARCELS_MAX};
 
 /// The largest amount there is.
 const HUGE: u64 = 1 << 40;
-
-fn device(n: u64) -> DeviceFp {
-    let mut bytes = [0; 32];
-    bytes[..8].copy_from_slice(&n.to_be_bytes());
-    DeviceFp(bytes)
-}
 
 fn user(n: u64) -> UserFp {
     UserFp(device(n).0)

@@ -57,6 +57,8 @@ mod early;
 mod error;
 pub mod event;
 pub mod files;
+#[cfg(test)]
+mod fixtures;
 mod found;
 mod frames;
 mod gossip;

@@ -285,12 +285,7 @@ impl Neighbours {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn device(n: u64) -> DeviceFp {
-        let mut bytes = [0; 32];
-        bytes[..8].copy_from_slice(&n.to_be_bytes());
-        DeviceFp(bytes)
-    }
+    use crate::fixtures::device;
 
     fn told(neighbours: &Neighbours, up_to: u64) -> Vec<(DeviceFp, bool)> {
         let changes = neighbours.after(up_to, device(99));

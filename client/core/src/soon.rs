@@ -211,13 +211,8 @@ impl PeerManager {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fixtures::device;
     use std::collections::BTreeSet;
-
-    fn device(n: u64) -> DeviceFp {
-        let mut bytes = [0; 32];
-        bytes[..8].copy_from_slice(&n.to_be_bytes());
-        DeviceFp(bytes)
-    }
 
     #[test]
     fn calls_become_rare_and_end_with_what_goes_through_others() {

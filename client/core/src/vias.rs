@@ -144,12 +144,7 @@ impl Vias {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn device(n: u64) -> DeviceFp {
-        let mut bytes = [0; 32];
-        bytes[..8].copy_from_slice(&n.to_be_bytes());
-        DeviceFp(bytes)
-    }
+    use crate::fixtures::device;
 
     #[test]
     fn the_freshest_via_that_did_not_fail_comes_first() {
