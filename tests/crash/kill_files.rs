@@ -21,14 +21,19 @@ const KILLS: u64 = 10;
 /// Size of that file in the whole run, MiB, unless `BEELINE_FILES_MIB` says otherwise.
 const MIB: u64 = 1_024;
 
-/// The least it may have: enough for three kills with a window between them.
-const MIB_MIN: u64 = 32;
+/// Size to begin with in a share of the run, MiB: three kills with a window between them fit into
+/// it. A machine that is through with it before its kills gets one twice as large.
+const MIB_MIN: u64 = 64;
+
+/// A file so large is never through before its kills, MiB.
+const MIB_MAX: u64 = 4_096;
 
 /// Chunks of the size our own clients offer, bytes.
 const CHUNK: u64 = 64 * 1024;
 
-/// Longest wait for the moment of a kill after its place in the file, milliseconds.
-const MOMENT_MS: u64 = 40;
+/// How often the notes of the sender are looked at. Lines about progress come four times a second:
+/// a small file is through between two of them.
+const LOOK: Duration = Duration::from_millis(1);
 
 /// Places of a receiver, and for the how-manieth time it ends there.
 const RECEIVER: &[(&str, u64)] = &[
@@ -107,8 +112,9 @@ impl Scene {
         is_sound(&self.carol);
     }
 
-    /// The chunks sent again at each new turn of a sender, whose processes were these.
-    fn again(&self, pids: &[u32]) -> Vec<u64> {
+    /// What senders, whose processes were these, might send in each turn: the first chunk of it and
+    /// the one after the last.
+    fn turns(&self, pids: &[u32]) -> Vec<(u64, u64)> {
         let mut turns: Vec<(u64, u64)> = Vec::new();
         for pid in pids {
             let notes = self.dir.path().join("grants").join(pid.to_string());
@@ -127,10 +133,7 @@ impl Scene {
                 }
             }
         }
-        let pairs = turns.windows(2);
-        pairs
-            .map(|pair| pair[0].1.saturating_sub(pair[1].0))
-            .collect()
+        turns
     }
 }
 
@@ -157,12 +160,6 @@ fn same(one: &Path, other: &Path) -> bool {
     status.expect("there is cmp").success()
 }
 
-/// How far a line says the file is.
-fn done(line: &Value) -> Option<u64> {
-    let moving = line["event"] == "file" && line["state"] == "moving";
-    line["done"].as_u64().filter(|_| moving)
-}
-
 /// Reads both until each has said that the file is through.
 async fn until_through(one: &mut Running, other: &mut Running) {
     let mut through = [false; 2];
@@ -172,41 +169,17 @@ async fn until_through(one: &mut Running, other: &mut Running) {
             line = other.line(), if !through[1] => (1, line),
         };
         let line = line.expect("it goes on");
-        through[side] = line["event"] == "file" && line["state"] == "done";
+        through[side] = is_through(&line);
     }
 }
 
-/// Reads both until the watched one says so; the other must not stand still for want of a reader.
-async fn until(watched: &mut Running, other: &mut Running, fits: impl Fn(&Value) -> bool) -> Value {
-    loop {
-        tokio::select! {
-            line = watched.line() => {
-                let line = line.expect("it goes on");
-                if fits(&line) {
-                    return line;
-                }
-            }
-            line = other.line() => drop(line.expect("it goes on")),
-        }
-    }
+fn is_through(line: &Value) -> bool {
+    line["event"] == "file" && line["state"] == "done"
 }
 
-/// Lets it run on for a moment.
-async fn moment(running: &mut Running, ms: u64) {
-    let on = async { while running.line().await.is_some() {} };
-    // That it does not end is the point.
-    let _ = timeout(Duration::from_millis(ms), on).await;
-}
-
-#[tokio::test]
-async fn a_file_survives_kills_of_either_side_at_any_moment() {
-    let seed = number("BEELINE_CRASH_SEED").unwrap_or(1);
-    let kills = share_of(KILLS, 3);
-    let mib = number("BEELINE_FILES_MIB").unwrap_or(share_of(MIB, MIB_MIN));
-    say(&format!(
-        "{kills} kills of one file of {mib} MiB: BEELINE_CRASH_SEED={seed}"
-    ));
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+/// Kills one side or the other of a file of so many MiB, so often: the chunks sent again at each
+/// new turn. `None` if it was through before.
+async fn kill(kills: u64, mib: u64, rng: &mut ChaCha8Rng) -> Option<Vec<u64>> {
     let scene = Scene::new(mib << 20).await;
     let mut sender = scene.sender();
     sender.event("online").await;
@@ -214,27 +187,76 @@ async fn a_file_survives_kills_of_either_side_at_any_moment() {
     let mut pids = vec![sender.pid()];
     let mut receiver = scene.receiver();
     let slice = (mib << 20) / (kills + 1);
-    for kill in 0..kills {
-        // Somewhere in its part of the file, and then a moment later.
-        let at = kill * slice + rng.next_u64() % slice;
-        let there = |line: &Value| done(line).is_some_and(|done| done >= at);
-        until(&mut receiver, &mut sender, there).await;
-        moment(&mut receiver, rng.next_u64() % MOMENT_MS).await;
-        let fresh = if rng.next_u64() % 2 == 0 {
-            sender.kill().await;
+    for kill in 0..=kills {
+        // Somewhere in its part of the file, once the kill before has begun a new turn; after the
+        // last one that turn is all that is waited for.
+        let at = match kill == kills {
+            true => 0,
+            false => kill * slice + rng.next_u64() % slice,
+        };
+        loop {
+            let turns = scene.turns(&pids);
+            let reached = turns.last().is_some_and(|(_, next)| next * CHUNK > at);
+            if reached && turns.len() as u64 > kill {
+                break;
+            }
+            // Neither must stand still for want of a reader. What is read in part stays readable.
+            let line = async {
+                tokio::select! {
+                    line = sender.line() => line,
+                    line = receiver.line() => line,
+                }
+            };
+            if let Ok(line) = timeout(LOOK, line).await
+                && is_through(&line.expect("it goes on"))
+            {
+                say(&format!(
+                    "  {mib} MiB were through before kill {}",
+                    kill + 1
+                ));
+                return None;
+            }
+        }
+        if kill == kills {
+            break;
+        }
+        if rng.next_u64().is_multiple_of(2) {
+            sender.kill_now().await;
             sender = scene.sender();
             pids.push(sender.pid());
-            until(&mut sender, &mut receiver, |line| done(line).is_some()).await
         } else {
-            receiver.kill().await;
+            receiver.kill_now().await;
             receiver = scene.receiver();
-            until(&mut receiver, &mut sender, |line| done(line).is_some()).await
-        };
-        let kept = done(&fresh).unwrap_or(0);
-        say(&format!("  killed at {at:>11}, goes on at {kept:>11}"));
+        }
+        say(&format!("  killed at {at:>11}"));
     }
     until_through(&mut receiver, &mut sender).await;
-    let again = scene.again(&pids);
+    sender.terminate().await.expect_code(0);
+    receiver.terminate().await.expect_code(0);
+    scene.check();
+    let turns = scene.turns(&pids);
+    scene.served.running.terminate().await.expect_code(0);
+    let pairs = turns.windows(2);
+    let again = pairs.map(|pair| pair[0].1.saturating_sub(pair[1].0));
+    Some(again.collect())
+}
+
+#[tokio::test]
+async fn a_file_survives_kills_of_either_side_at_any_moment() {
+    let seed = number("BEELINE_CRASH_SEED").unwrap_or(1);
+    let kills = share_of(KILLS, 3);
+    let mut mib = number("BEELINE_FILES_MIB").unwrap_or(share_of(MIB, MIB_MIN));
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let again = loop {
+        say(&format!(
+            "{kills} kills of one file of {mib} MiB: BEELINE_CRASH_SEED={seed}"
+        ));
+        if let Some(again) = kill(kills, mib, &mut rng).await {
+            break again;
+        }
+        mib *= 2;
+        assert!(mib <= MIB_MAX, "no kill comes in time");
+    };
     say(&format!("  chunks sent again at each new turn: {again:?}"));
     assert!(again.len() as u64 >= kills, "each kill begins a new turn");
     let window = FILE_WINDOW_BYTES / CHUNK;
@@ -242,10 +264,6 @@ async fn a_file_survives_kills_of_either_side_at_any_moment() {
         again.iter().all(|chunks| *chunks <= window),
         "a window is {window}"
     );
-    sender.terminate().await.expect_code(0);
-    receiver.terminate().await.expect_code(0);
-    scene.check();
-    scene.served.running.terminate().await.expect_code(0);
 }
 
 #[tokio::test]

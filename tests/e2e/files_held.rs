@@ -2,14 +2,12 @@
 //! owner of the home and alone, over restarts of either side.
 
 use crate::devices::until_some;
+use crate::files::LARGE;
 use crate::process::{Done, Home, Running, Served, binary, signal};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 use tokio::process::Command;
-
-/// Large enough to be stopped on its way, bytes.
-const LARGE: usize = 192 * 1024 * 1024;
 
 struct Scene {
     _served: Served,
