@@ -48,9 +48,14 @@ impl Links {
         }
     }
 
-    /// New links use this factory: other STUN and TURN servers.
-    pub(super) fn use_factory(&mut self, factory: RtcFactory) {
-        self.factory = factory;
+    /// New links have this configuration: other STUN and TURN servers.
+    pub(super) fn configure(&mut self, config: rtc::RtcConfig) {
+        match self.factory.configured(config) {
+            Ok(factory) => self.factory = factory,
+            Err(error) => {
+                tracing::warn!(%error, "the gateway's STUN and TURN servers cannot be used");
+            }
+        }
     }
 
     pub(super) fn has(&self, link: LinkId) -> bool {

@@ -9,7 +9,7 @@ use crate::limits::{
 use crate::options::Options;
 use crate::report::Fact;
 use crate::rest::{Gateways, Rest};
-use crate::rtc::{IceMode, IceServer, OwnServers, RtcConfig, RtcFactory};
+use crate::rtc::{IceMode, IceServer, OwnServers, RtcConfig};
 use beeline_proto::id::NetworkFp;
 use client_core::Input;
 use client_core::input::{RegistryAnswer, RegistryError};
@@ -186,11 +186,11 @@ impl Registry {
         self.running.spawn(ask);
     }
 
-    /// The factory for the servers given, and the next question after their time.
+    /// The configuration with the servers given, and the next question after their time.
     fn on_ice_servers(
         &mut self,
         answer: Result<(Vec<IceServer>, u64), crate::error::RestError>,
-    ) -> Option<RtcFactory> {
+    ) -> Option<RtcConfig> {
         let (servers, ttl) = match answer {
             Ok(answer) => answer,
             Err(error) => {
@@ -206,18 +206,13 @@ impl Registry {
         self.ice_pause = ICE_RETRY_MIN;
         let half = Duration::from_secs(ttl / 2);
         self.plan_ice_servers(half.clamp(ICE_REFRESH_MIN, ICE_REFRESH_MAX));
-        let config = self.options.rtc(&servers).map(|config| RtcConfig {
-            own_servers: self.own_servers.clone(),
-            ..config
-        });
-        if let Ok(config) = &config {
-            self.say_if_alone(config);
-        }
-        match config.map(RtcFactory::new) {
-            Ok(Ok(factory)) => Some(factory),
-            Ok(Err(error)) => {
-                tracing::warn!(%error, "the gateway's STUN and TURN servers cannot be used");
-                None
+        match self.options.rtc(&servers) {
+            Ok(config) => {
+                self.say_if_alone(&config);
+                Some(RtcConfig {
+                    own_servers: self.own_servers.clone(),
+                    ..config
+                })
             }
             Err(error) => {
                 tracing::warn!(%error, "the gateway's STUN and TURN servers cannot be used");
@@ -278,8 +273,8 @@ impl Driver {
             Finished::OwnServers => {}
             Finished::IceServersDue => self.registry.ask_ice_servers(),
             Finished::IceServers(answer) => {
-                if let Some(factory) = self.registry.on_ice_servers(answer) {
-                    self.links.use_factory(factory);
+                if let Some(config) = self.registry.on_ice_servers(answer) {
+                    self.links.configure(config);
                 }
             }
         }

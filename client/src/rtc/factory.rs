@@ -19,6 +19,7 @@ use webrtc::runtime::{Runtime, default_runtime};
 use super::assembly::AssemblyGuard;
 use super::bind::BindPlan;
 use super::config::{ConfigError, RtcConfig};
+use super::guess::Guesses;
 use super::handler::{Handler, Signal};
 use super::landing::Landing;
 use super::limits;
@@ -55,6 +56,7 @@ pub struct RtcFactory {
     runtime: Arc<dyn Runtime>,
     crypto: Arc<dyn RTCCryptoProvider>,
     landing: Landing,
+    guesses: Guesses,
     links: TaskTracker,
 }
 
@@ -85,7 +87,20 @@ impl RtcFactory {
             runtime,
             crypto,
             landing: Landing::default(),
+            guesses: Guesses::default(),
             links: TaskTracker::new(),
+        })
+    }
+
+    /// The same with another configuration, which is of the links opened from now on.
+    ///
+    /// # Errors
+    /// [`FactoryError::Config`].
+    pub fn configured(&self, config: RtcConfig) -> Result<Self, FactoryError> {
+        config.check()?;
+        Ok(Self {
+            config: Arc::new(config),
+            ..self.clone()
         })
     }
 
@@ -168,6 +183,11 @@ impl RtcFactory {
         self.links.close();
         self.links.wait().await;
         self.links.reopen();
+    }
+
+    /// What STUN said of our addresses.
+    pub(super) fn guesses(&self) -> Guesses {
+        self.guesses.clone()
     }
 
     pub(super) fn runtime(&self) -> Arc<dyn Runtime> {

@@ -67,6 +67,11 @@ pub const ICE_KEEPALIVE: Duration = Duration::from_secs(2);
 pub const MAX_REMOTE_CANDIDATES: usize = 32;
 /// Local candidates reported per gathering; hosts with more addresses than this gain nothing.
 pub const MAX_LOCAL_CANDIDATES: usize = 32;
+/// How long a NAT is believed to keep ports because it kept the last one seen: people move to other
+/// networks that give them the same address.
+pub const GUESS_FOR: Duration = Duration::from_secs(600);
+/// Addresses of ours of which it is remembered: as many as one link binds.
+pub const GUESS_ADDRESSES: usize = MAX_LOCAL_ADDRESSES;
 /// Bytes of one candidate line. The longest legal one (two IPv6 addresses) is below 256.
 pub const MAX_CANDIDATE_BYTES: usize = 512;
 /// Bytes of one remote description. A data-only description is below 2 KiB.

@@ -16,6 +16,7 @@ use webrtc::runtime::Runtime;
 
 use super::factory::RtcFactory;
 use super::flow::{ChannelNews, Flow, To};
+use super::guess::{Guesses, is_same};
 use super::handler::Signal;
 use super::lane::Channel;
 use super::limits::{
@@ -129,6 +130,9 @@ struct Running {
     described: bool,
     local_ufrag: Option<String>,
     gathered: usize,
+    guesses: Guesses,
+    /// Addresses told before STUN said so.
+    guessed: Vec<String>,
     interrupted: bool,
 }
 
@@ -158,6 +162,8 @@ impl Running {
             described: false,
             local_ufrag: None,
             gathered: 0,
+            guesses: factory.guesses(),
+            guessed: Vec::new(),
             interrupted: false,
         })
     }
@@ -198,7 +204,7 @@ impl Running {
         signal: Signal,
     ) -> std::result::Result<(), CloseReason> {
         match signal {
-            Signal::Candidate(candidate) => self.tell_candidate(link, candidate).await,
+            Signal::Candidate(candidate) => self.on_candidate(link, candidate).await,
             Signal::GatheringDone => link.tell(RtcEvent::EndOfCandidates).await,
             Signal::Announced => return Err(CloseReason::UnknownChannel),
             Signal::State(RTCPeerConnectionState::Failed) => return Err(CloseReason::Failed),
@@ -218,6 +224,21 @@ impl Running {
             Signal::State(_) => {}
         }
         Ok(())
+    }
+
+    /// Tells a candidate, and with a host's the reflexive one that most likely goes with it.
+    async fn on_candidate(&mut self, link: &Link, candidate: String) {
+        let now = self.runtime.now();
+        self.guesses.learn(&candidate, now);
+        if self.guessed.iter().any(|told| is_same(told, &candidate)) {
+            return;
+        }
+        let guess = self.guesses.guess(&candidate, now);
+        self.tell_candidate(link, candidate).await;
+        if let Some(guess) = guess {
+            self.tell_candidate(link, guess.clone()).await;
+            self.guessed.push(guess);
+        }
     }
 
     async fn tell_candidate(&mut self, link: &Link, candidate: String) {
@@ -283,6 +304,7 @@ impl Running {
         link.shared.local.get_or_init(|| fingerprint);
         self.local_ufrag = Some(ufrag);
         self.gathered = 0;
+        self.guessed.clear();
         link.shared.start_gathering(self.runtime.now());
         self.connection.set_local_description(description).await?;
         link.tell(RtcEvent::LocalDescription { sdp }).await;
@@ -293,7 +315,7 @@ impl Running {
         // After a restart the crate lists the addresses it keeps here and does not tell them again.
         for candidate in candidates {
             if matches!(check_candidate(&candidate, &here), Ok(Candidate::Use(_))) {
-                self.tell_candidate(link, candidate).await;
+                self.on_candidate(link, candidate).await;
             }
         }
         Ok(())

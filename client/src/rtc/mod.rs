@@ -19,6 +19,7 @@ mod factory;
 mod flow;
 mod frames;
 mod gate;
+mod guess;
 mod handler;
 mod landing;
 mod lane;
