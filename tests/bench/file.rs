@@ -61,9 +61,9 @@ pub(crate) fn run(report: &mut Report) -> Result<(), String> {
     let (mut ours, mut bare, mut its) = (Vec::new(), Vec::new(), Vec::new());
     let mut disk = Samples::default();
     for _ in 0..rounds {
-        let bare_of = |suite| bare_transfer([None; 2], "127.0.0.1", (mib, BARE_UNDER_WAY), suite);
-        its.push(bare_of("its")?);
-        bare.push(bare_of("ours")?);
+        let bare_of = |suite| Bare::connect([None; 2], "127.0.0.1", (mib, BARE_UNDER_WAY), suite);
+        its.push(bare_of("its")?.transfer()?);
+        bare.push(bare_of("ours")?.transfer()?);
         ours.push(transfer((&mut alice, &bob), &file, mib, false)?);
         disk.0.push(write_through(dir.path(), mib)?);
     }
@@ -148,36 +148,56 @@ fn cpu(pids: [u32; 2]) -> Result<[f64; 2], String> {
     Ok([cpu_of_all_us(pids[0])?, cpu_of_all_us(pids[1])?])
 }
 
-/// As many bytes through the bare crate, from one address to itself or between namespaces; the
-/// second listens at `ip`, as does the first unless it is in another one. `suite` is `ours` or
-/// `its`.
-pub(crate) fn bare_transfer(
-    spaces: [Option<(&Netns, &str)>; 2],
-    ip: &str,
-    (mib, under_way): (u64, usize),
-    suite: &str,
-) -> Result<Run, String> {
-    let (bytes, under_way) = ((mib << 20).to_string(), under_way.to_string());
-    let start = |side: usize| {
-        let ip = spaces[side].map_or(ip, |(_, ip)| ip);
-        let args = [["send", "receive"][side], &bytes, ip, &under_way, suite];
-        Child::start_in(spaces[side].map(|(space, _)| space), "bare-file", &args)
-    };
-    let (mut sender, mut receiver) = (start(0)?, start(1)?);
-    // Each says its description with all candidates: the offer is the sender's ready line.
-    let answer = receiver.ask(&sender.ready)?;
-    sender.ask(&answer)?;
-    let pids = [sender.pid(), receiver.pid()];
-    let (before, start) = (cpu(pids)?, now());
-    sender.tell(&json!({ "go": true }))?;
-    receiver.line()?;
-    let took_s = start.elapsed().as_secs_f64();
-    let after = cpu(pids)?;
-    let sent = Sent {
-        took_s,
-        ..Sent::default()
-    };
-    Ok(run_of(mib, sent, before, after))
+/// Two processes of the bare crate, and a connection between them.
+pub(crate) struct Bare {
+    sender: Child,
+    receiver: Child,
+    mib: u64,
+}
+
+impl Bare {
+    /// Connects them, from one address to itself or between namespaces: the second listens at `ip`,
+    /// as does the first unless it is in another one. `suite` is `ours` or `its`.
+    pub(crate) fn connect(
+        spaces: [Option<(&Netns, &str)>; 2],
+        ip: &str,
+        (mib, under_way): (u64, usize),
+        suite: &str,
+    ) -> Result<Self, String> {
+        let (bytes, under_way) = ((mib << 20).to_string(), under_way.to_string());
+        let start = |side: usize| {
+            let ip = spaces[side].map_or(ip, |(_, ip)| ip);
+            let args = [["send", "receive"][side], &bytes, ip, &under_way, suite];
+            Child::start_in(spaces[side].map(|(space, _)| space), "bare-file", &args)
+        };
+        let (mut sender, mut receiver) = (start(0)?, start(1)?);
+        // Each says its description with all candidates: the offer is the sender's ready line.
+        let answer = receiver.ask(&sender.ready)?;
+        sender.ask(&answer)?;
+        Ok(Self {
+            sender,
+            receiver,
+            mib,
+        })
+    }
+
+    /// As many bytes as were said.
+    pub(crate) fn transfer(&mut self) -> Result<Run, String> {
+        let pids = [self.sender.pid(), self.receiver.pid()];
+        let (before, start) = (cpu(pids)?, now());
+        let go = json!({ "go": true });
+        self.receiver.tell(&go)?;
+        self.sender.tell(&go)?;
+        self.receiver.line()?;
+        let took_s = start.elapsed().as_secs_f64();
+        let after = cpu(pids)?;
+        self.sender.line()?;
+        let sent = Sent {
+            took_s,
+            ..Sent::default()
+        };
+        Ok(run_of(self.mib, sent, before, after))
+    }
 }
 
 /// MiB a second that the disk takes, the last sync included.

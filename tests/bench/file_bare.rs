@@ -103,8 +103,8 @@ struct Side {
     gathered: Arc<Notify>,
 }
 
-/// The role `bare-file`: `send|receive BYTES IP UNDER-WAY SUITE`; the third in bytes, the last
-/// `ours` or `its`.
+/// The role `bare-file`: `send|receive BYTES IP UNDER-WAY SUITE`; the fourth in bytes, the last
+/// `ours` or `its`. It is told the peer's description, and then each time to go.
 pub(crate) fn play(args: &[String], desk: &mut Desk) -> Result<(), String> {
     let [side, bytes, ip, under_way, suite] = args else {
         return Err("bare-file send|receive BYTES IP UNDER-WAY SUITE".into());
@@ -115,19 +115,23 @@ pub(crate) fn play(args: &[String], desk: &mut Desk) -> Result<(), String> {
         .enable_all()
         .build()
         .map_err(text)?;
-    runtime.block_on(async {
-        let link = Side::new(ip, under_way, suite == "ours").await?;
-        if side == "send" {
-            link.call(desk).await?;
-            link.send(bytes).await?;
-        } else {
-            link.answer(desk).await?;
-            link.receive(bytes).await?;
+    let calls = side == "send";
+    let link = runtime.block_on(Side::new(ip, under_way, suite == "ours"))?;
+    let ready = match calls {
+        true => runtime.block_on(link.offer())?,
+        false => json!({}),
+    };
+    desk.say(&ready);
+    desk.serve(&runtime, async |request| {
+        match (request["sdp"].as_str(), calls) {
+            (Some(sdp), true) => link.answered(sdp).await?,
+            (Some(sdp), false) => return link.answer(sdp).await,
+            (None, true) => link.send(bytes).await?,
+            (None, false) => link.receive(bytes).await?,
         }
-        desk.say(&json!({}));
-        desk.until_the_end();
-        Ok(())
-    })
+        Ok(json!({}))
+    });
+    Ok(())
 }
 
 impl Side {
@@ -171,34 +175,28 @@ impl Side {
         Ok(json!({ "sdp": ours.ok_or("no description")?.sdp }))
     }
 
-    async fn call(&self, desk: &mut Desk) -> Result<(), String> {
+    async fn offer(&self) -> Result<Value, String> {
         let offer = self.connection.create_offer(None).await.map_err(text)?;
         let set = self.connection.set_local_description(offer).await;
         set.map_err(text)?;
-        desk.say(&self.described().await?);
-        let theirs = desk.next().ok_or("no answer")?;
-        let sdp = theirs["sdp"].as_str().unwrap_or_default().to_owned();
-        let answer = RTCSessionDescription::answer(sdp).map_err(text)?;
-        let set = self.connection.set_remote_description(answer).await;
-        set.map_err(text)?;
-        self.opened().await?;
-        desk.say(&json!({}));
-        desk.next().ok_or("told to end")?;
-        Ok(())
+        self.described().await
     }
 
-    async fn answer(&self, desk: &mut Desk) -> Result<(), String> {
-        desk.say(&json!({}));
-        let theirs = desk.next().ok_or("no offer")?;
-        let sdp = theirs["sdp"].as_str().unwrap_or_default().to_owned();
-        let offer = RTCSessionDescription::offer(sdp).map_err(text)?;
+    async fn answered(&self, sdp: &str) -> Result<(), String> {
+        let answer = RTCSessionDescription::answer(sdp.to_owned()).map_err(text)?;
+        let set = self.connection.set_remote_description(answer).await;
+        set.map_err(text)?;
+        self.opened().await
+    }
+
+    async fn answer(&self, sdp: &str) -> Result<Value, String> {
+        let offer = RTCSessionDescription::offer(sdp.to_owned()).map_err(text)?;
         let set = self.connection.set_remote_description(offer).await;
         set.map_err(text)?;
         let answer = self.connection.create_answer(None).await.map_err(text)?;
         let set = self.connection.set_local_description(answer).await;
         set.map_err(text)?;
-        desk.say(&self.described().await?);
-        self.opened().await
+        self.described().await
     }
 
     async fn opened(&self) -> Result<(), String> {

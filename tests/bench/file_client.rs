@@ -112,32 +112,11 @@ pub(crate) fn play(args: &[String], desk: &mut Desk) -> Result<(), String> {
     let runtime = beeline::runtime().build().map_err(text)?;
     let client = runtime.block_on(peers::start(options, invite, name))?;
     desk.say(&json!({ "user": name }));
-    // The client works while this waits for a request, so the waiting is on another thread.
-    let (asked, mut requests) = tokio::sync::mpsc::channel(1);
-    let (answer, answers) = std::sync::mpsc::sync_channel::<Value>(1);
-    std::thread::scope(|scope| {
-        scope.spawn(move || {
-            while let Some(request) = desk.next() {
-                if asked.blocking_send(request).is_err() {
-                    return;
-                }
-                let Ok(answer) = answers.recv() else { return };
-                desk.say(&answer);
-            }
-        });
-        runtime.block_on(async {
-            while let Some(request) = requests.recv().await {
-                let done = tokio::time::timeout(PATIENCE, serve(&client, &request)).await;
-                let done = done.unwrap_or_else(|_| Err(format!("{request} takes too long")));
-                let said = done.unwrap_or_else(|error| json!({ "error": error }));
-                if answer.send(said).is_err() {
-                    break;
-                }
-            }
-            client.shutdown().await;
-        });
-        drop(answer);
+    desk.serve(&runtime, async |request| {
+        let done = tokio::time::timeout(PATIENCE, serve(&client, &request)).await;
+        done.unwrap_or_else(|_| Err(format!("{request} takes too long")))
     });
+    runtime.block_on(client.shutdown());
     Ok(())
 }
 

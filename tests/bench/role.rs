@@ -6,7 +6,7 @@
 
 use crate::measure::text;
 use beeline_tests::netns::Netns;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, Stdio};
 
@@ -187,6 +187,38 @@ impl Desk {
     pub(crate) fn next(&mut self) -> Option<Value> {
         let line = self.0.next()?.ok()?;
         serde_json::from_str(&line).ok()
+    }
+
+    /// Answers each request inside a runtime, whose tasks go on while this waits for the next one.
+    pub(crate) fn serve(
+        &mut self,
+        runtime: &tokio::runtime::Runtime,
+        mut answer: impl AsyncFnMut(Value) -> Result<Value, String>,
+    ) {
+        // The waiting is on another thread.
+        let (asked, mut requests) = tokio::sync::mpsc::channel(1);
+        let (said, answers) = std::sync::mpsc::sync_channel::<Value>(1);
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                while let Some(request) = self.next() {
+                    if asked.blocking_send(request).is_err() {
+                        return;
+                    }
+                    let Ok(answer) = answers.recv() else { return };
+                    self.say(&answer);
+                }
+            });
+            runtime.block_on(async {
+                while let Some(request) = requests.recv().await {
+                    let answer = answer(request).await;
+                    let answer = answer.unwrap_or_else(|error| json!({ "error": error }));
+                    if said.send(answer).is_err() {
+                        break;
+                    }
+                }
+            });
+            drop(said);
+        });
     }
 
     /// Waits until the child shall end, whatever is said meanwhile.

@@ -18,6 +18,11 @@ use webrtc::peer_connection::crypto;
 
 /// A frame with a chunk of 64 KiB.
 const FRAME: usize = 66_000;
+/// Files over a path that loses, unless `BEELINE_LOSSY_RUNS` says otherwise, and frames of each.
+const RUNS: u64 = 16;
+const LOSSY_FRAMES: u64 = 64;
+/// As large as the bare crate takes.
+const LOSSY_FRAME: usize = 65_536;
 
 fn port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
@@ -252,4 +257,68 @@ async fn who_takes_no_files_loses_them_and_keeps_the_link() {
     assert_eq!(a.closed, Some(CloseReason::Remote));
     let late = a.handle().send_file(numbered(1, FRAME));
     assert_eq!(late, Err(SendError::Closed));
+}
+
+/// How long so many frames take over a path by the channel `file`.
+async fn taken(net: VirtualNet, frames: u64) -> Duration {
+    let (mut a, mut b) = pair(&net).await;
+    room(&mut a).await;
+    let start = net.now();
+    let send = async {
+        for n in 0..frames {
+            while a.handle().send_file(numbered(n, LOSSY_FRAME)).is_err() {
+                room(&mut a).await;
+            }
+        }
+        std::future::pending::<()>().await;
+    };
+    let receive = async {
+        for _ in 0..frames {
+            frame(&mut b).await;
+        }
+    };
+    tokio::select! { () = send => {}, () = receive => {} }
+    net.now() - start
+}
+
+/// The same for messages of the bare crate, all of which it has at once.
+async fn taken_bare(net: VirtualNet, frames: u64) -> Duration {
+    let port = port();
+    let [.., high, low] = std::process::id().to_be_bytes();
+    let at = |last| Some((Ipv4Addr::new(127, high, low, last), port));
+    let mut a = Node::bare(net.runtime(), at(2)).await;
+    let mut b = Node::bare(net.runtime(), at(3)).await;
+    connect(&mut a, &mut b).await;
+    let start = net.now();
+    for n in 0..frames {
+        a.bare_peer().send(numbered(n, LOSSY_FRAME)).await;
+    }
+    for _ in 0..frames {
+        message(&mut b).await;
+    }
+    let took = net.now() - start;
+    for node in [&a, &b] {
+        node.bare_peer().close().await;
+    }
+    took
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_over_a_path_that_loses_is_as_fast_as_messages_of_the_bare_crate() {
+    let path = Path {
+        delay: Duration::from_millis(25),
+        loss: 10,
+        ..Path::default()
+    };
+    let runs = std::env::var("BEELINE_LOSSY_RUNS").ok();
+    let runs = runs.map_or(RUNS, |runs| runs.parse().expect("a number"));
+    // One run is no measure: what is lost when makes it twice as long as another.
+    let (mut ours, mut bare) = (Duration::ZERO, Duration::ZERO);
+    for seed in 0..runs {
+        ours += taken(VirtualNet::new(seed, path), LOSSY_FRAMES).await;
+        bare += taken_bare(VirtualNet::new(seed, path), LOSSY_FRAMES).await;
+    }
+    let ratio = bare.as_secs_f64() / ours.as_secs_f64();
+    println!("50 ms, 1 % lost, {runs} runs of {LOSSY_FRAMES} frames: {ratio:.2} of the bare crate");
+    assert!(ratio >= 0.8, "{ours:?} against {bare:?}");
 }

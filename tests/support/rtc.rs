@@ -88,6 +88,14 @@ impl Node {
         }
     }
 
+    /// The bare peer.
+    pub fn bare_peer(&self) -> &BarePeer {
+        match &self.peer {
+            Peer::Wrapped(_) => panic!("it is wrapped"),
+            Peer::Bare(peer) => peer,
+        }
+    }
+
     /// The next event; `None` after the last.
     pub async fn event(&mut self) -> Option<RtcEvent> {
         let (_, event) = self.events.recv().await?;
@@ -343,6 +351,11 @@ impl BarePeer {
             .send(BytesMut::from(&message[..]))
             .await
             .expect("the channel is open");
+    }
+
+    /// Ends it; dropped, its driver would go on.
+    pub async fn close(&self) {
+        self.connection.close().await.expect("it ends");
     }
 
     /// The negotiated cipher suite and the number of remote candidates.

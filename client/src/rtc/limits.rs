@@ -142,8 +142,8 @@ pub const WRITABLE_AT: usize = 4;
 pub const MAX_OUTBOX_MESSAGES: usize = 4_096;
 
 /// Bytes of a file under way on one link, at most: most of the peer's window, and chat fits beside
-/// them. On a path of 50 ms that is 70 MB/s.
-pub const FILE_WINDOW_MAX: usize = SCTP_WINDOW as usize / 8 * 7;
+/// them. On a path of 50 ms that is 79 MB/s.
+pub const FILE_WINDOW_MAX: usize = SCTP_WINDOW as usize / 16 * 15;
 /// The same before anything is known of the path, and at least: two of the largest frames.
 pub const FILE_WINDOW_FIRST: usize = 128 * 1024;
 /// Of what a path holds, how much is kept under way: less starves it when acknowledgements come
