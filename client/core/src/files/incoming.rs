@@ -285,6 +285,8 @@ impl PeerManager {
             return self.finish(key);
         }
         let done = incoming.row.info.done(left);
+        // Whoever asks hears of it between two events, too.
+        incoming.done = Some(done);
         let tell = incoming.told_ms + FILE_TOLD_MS <= now.mono_ms;
         if tell {
             incoming.told_ms = now.mono_ms;

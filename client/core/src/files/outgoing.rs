@@ -242,6 +242,7 @@ impl PeerManager {
             self.out.push(Output::File(open));
         }
         let done = outgoing.row.info.done(left);
+        outgoing.done = Some(done);
         if tell {
             self.tell_out(id, FileStage::Moving { done });
         }
@@ -313,10 +314,15 @@ impl PeerManager {
             return;
         };
         let (left, link) = (upload.left(), upload.link);
-        if upload.told_ms + FILE_TOLD_MS <= now.mono_ms {
+        let tell = upload.told_ms + FILE_TOLD_MS <= now.mono_ms;
+        if tell {
             upload.told_ms = now.mono_ms;
-            let info = self.files.out.get(&id).map(|o| o.row.info.done(left));
-            if let Some(done) = info {
+        }
+        if let Some(outgoing) = self.files.out.get_mut(&id) {
+            let done = outgoing.row.info.done(left);
+            // Whoever asks hears of it between two events, too.
+            outgoing.done = Some(done);
+            if tell {
                 self.tell_out(id, FileStage::Moving { done });
             }
         }

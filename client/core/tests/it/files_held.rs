@@ -115,6 +115,20 @@ fn assert_settled(world: &World, ids: &[NodeId]) {
 }
 
 #[test]
+fn a_list_says_how_far_a_file_is_and_not_how_far_it_was_told_to_be() {
+    let (mut world, alice, carol, _) = moving(3);
+    for id in [carol, alice] {
+        let mut seen = BTreeSet::new();
+        // Much less than the pause between two events.
+        for _ in 0..8 {
+            world.drive(20);
+            seen.extend(now(&world, id).and_then(|file| file.done));
+        }
+        assert!(seen.len() > 4, "{seen:?}");
+    }
+}
+
+#[test]
 fn what_is_held_back_stays_so_over_restarts_of_either_side() {
     for (seed, ours) in [(1, true), (2, false)] {
         for restarted in 0..4 {
