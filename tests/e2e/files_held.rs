@@ -271,32 +271,33 @@ async fn a_person_takes_or_refuses_what_is_not_taken_unasked() {
 }
 
 #[tokio::test]
-async fn a_person_hears_that_there_is_no_file_and_a_script_gets_no_line() {
+async fn a_person_hears_that_there_is_nothing_and_a_script_gets_no_line() {
     let served = Served::start(&[]).await;
     let alice = Home::joined(served.invite(), "alice", &[]).await;
-    let alone = alice.run(&["files"]).await;
-    let mut run = alice.start(&["run"]);
-    run.event("online").await;
-    let owned = alice.run(&["files"]).await;
-    for done in [&alone, &owned] {
-        done.expect_code(0);
-        assert!(
-            done.all("file").is_empty() && done.stderr().is_empty(),
-            "{done}"
-        );
-    }
-    let asked = async || {
+    let asked = async |args: &[&str], says: &str| {
+        let script = alice.run(args).await;
+        script.expect_code(0);
+        assert!(script.is_silent(), "{script}");
         let mut people = Command::new(binary("BEELINE_BIN", "beeline"));
-        people.arg("--home").arg(alice.path()).arg("files");
+        people.arg("--home").arg(alice.path()).args(args);
         let told = people.output().await.expect("it runs");
         assert!(told.status.success() && told.stdout.is_empty(), "{told:?}");
         let text = String::from_utf8_lossy(&told.stderr).into_owned();
-        assert!(text.starts_with("No file is under way"), "{text}");
+        assert!(text.starts_with(says), "{text}");
         assert_eq!(text.lines().count(), 1, "{text}");
     };
-    asked().await;
+    let all = async || {
+        asked(&["files"], "No file is under way").await;
+        asked(&["peers"], "Nobody is known yet").await;
+        asked(&["routes"], "No way to anybody").await;
+        asked(&["history", "carol"], "No message with carol").await;
+    };
+    all().await;
+    let mut run = alice.start(&["run"]);
+    run.event("online").await;
+    asked(&["files"], "No file is under way").await;
+    asked(&["history", "carol"], "No message with carol").await;
     run.terminate().await.expect_code(0);
-    asked().await;
 }
 
 #[tokio::test]

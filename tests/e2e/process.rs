@@ -135,6 +135,11 @@ impl Done {
         self.lines.iter().filter(of).collect()
     }
 
+    /// Whether it printed nothing at all.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.lines.is_empty() && self.stderr.is_empty()
+    }
+
     /// The one line of an event.
     pub(crate) fn only(&self, event: &str) -> &Value {
         let all = self.all(event);

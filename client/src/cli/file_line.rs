@@ -11,6 +11,10 @@ use serde::{Deserialize, Serialize};
 /// State of the line that tells people once that others hand a file on.
 pub(crate) const RELAYED: &str = "relayed";
 
+/// Bytes from which a summary tells the rate; of fewer it would tell how long finding each other
+/// took.
+const RATED: u64 = 1 << 20;
+
 /// How far a file is. `done` and what follows from it are there while it moves.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -187,11 +191,14 @@ pub(crate) struct FilesLine {
 /// The same as people read it.
 pub(crate) fn render_all(line: &FilesLine, style: Style) -> String {
     let seconds = line.elapsed_ms as f64 / 1_000.0;
-    let speed = line.bytes.saturating_mul(1_000) / line.elapsed_ms.max(1);
-    let (size, speed) = (units::bytes(line.bytes), units::bytes(speed));
+    let size = units::bytes(line.bytes);
     let mut parts = Vec::new();
     if line.sent > 0 {
-        let sent = format!("{} sent, {size} in {seconds:.1} s, {speed}/s", line.sent);
+        let mut sent = format!("{} sent, {size} in {seconds:.1} s", line.sent);
+        if line.bytes >= RATED {
+            let speed = line.bytes.saturating_mul(1_000) / line.elapsed_ms.max(1);
+            sent.push_str(&format!(", {}/s", units::bytes(speed)));
+        }
         parts.push(style.good(&sent));
     }
     if line.failed > 0 {
@@ -441,6 +448,17 @@ mod tests {
         };
         let text = render_all(&line, Style { color: false });
         assert!(text.starts_with("2 sent, 3.0 MiB in 1.5 s, 2.0 MiB/s; 1 not sent; 4 still"));
+        // Of little the rate would tell how long finding each other took.
+        for (bytes, rated) in [(RATED - 1, false), (RATED, true)] {
+            let line = FilesLine {
+                sent: 1,
+                bytes,
+                elapsed_ms: 100,
+                ..FilesLine::default()
+            };
+            let text = render_all(&line, Style { color: false });
+            assert_eq!(text.ends_with("/s"), rated, "{text}");
+        }
     }
 
     #[test]

@@ -20,7 +20,7 @@ use beeline_proto::id::MessageId;
 use beeline_proto::time::Timestamp;
 use client_core::event::Event;
 use client_core::files::io::{FileStage, FileTold};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
@@ -57,6 +57,7 @@ pub(crate) async fn stay(context: &Context, options: Options, show: Show) -> Res
         is_online: false,
         view: View::new(context.printer),
         meters: BTreeMap::new(),
+        told: BTreeSet::new(),
     };
     let ended = tokio::select! {
         ended = session.run() => ended,
@@ -74,6 +75,8 @@ struct Session<'a> {
     view: View,
     /// Their speeds; as many as the core has files on their way.
     meters: BTreeMap<MessageId, Meter>,
+    /// Those of which more was told than that they are offered and taken.
+    told: BTreeSet<MessageId>,
 }
 
 /// Whether to go on.
@@ -123,12 +126,17 @@ impl Session<'_> {
             }
             Fact::Core(Event::File(told)) => {
                 let mut line = FileLine::from(told);
+                let was_told = self.told.contains(&told.id);
+                if !matches!(told.stage, FileStage::Offered | FileStage::Accepted) {
+                    self.told.insert(told.id);
+                }
                 let meter = self.meters.entry(told.id).or_default();
                 meter.measure(&mut line, event.at);
                 if matches!(told.stage, FileStage::Done { .. } | FileStage::Ended { .. }) {
                     self.meters.remove(&told.id);
+                    self.told.remove(&told.id);
                 }
-                if self.view.is_json() || !is_said_by_message(told, self.show) {
+                if self.view.is_json() || !is_said_by_message(told, self.show, was_told) {
                     self.view.show(Line::File(line)).await?;
                 }
                 Ok(Next::GoOn)
@@ -240,10 +248,15 @@ impl Session<'_> {
     }
 }
 
-/// Whether the message that offers a file tells a person the same.
-fn is_said_by_message(told: &FileTold, show: Show) -> bool {
-    let offered = !told.ours && told.stage == FileStage::Offered;
-    offered && matches!(show, Show::Messages { .. })
+/// Whether the message that offers a file tells a person the same. That it is taken goes without
+/// saying where nobody was asked, nor anything else was told of it before.
+fn is_said_by_message(told: &FileTold, show: Show, was_told: bool) -> bool {
+    let said = match told.stage {
+        FileStage::Offered => !told.ours,
+        FileStage::Accepted => !told.ours && !was_told,
+        _ => false,
+    };
+    said && matches!(show, Show::Messages { .. })
 }
 
 fn elsewhere(detail: &str) -> Failure {
@@ -294,10 +307,14 @@ mod tests {
         let (left, read) = (None, false);
         let messages = Show::Messages { left, read };
         let offered = |ours| told(ours, FileStage::Offered);
-        assert!(is_said_by_message(&offered(false), messages));
-        assert!(!is_said_by_message(&offered(true), messages));
-        assert!(!is_said_by_message(&offered(false), Show::Nothing));
-        let later = told(false, FileStage::Accepted);
-        assert!(!is_said_by_message(&later, messages));
+        assert!(is_said_by_message(&offered(false), messages, false));
+        assert!(!is_said_by_message(&offered(true), messages, false));
+        assert!(!is_said_by_message(&offered(false), Show::Nothing, false));
+        // Taken by itself, or after somebody was asked.
+        let taken = |ours| told(ours, FileStage::Accepted);
+        assert!(is_said_by_message(&taken(false), messages, false));
+        assert!(!is_said_by_message(&taken(false), messages, true));
+        assert!(!is_said_by_message(&taken(true), messages, false));
+        assert!(!is_said_by_message(&taken(false), Show::Nothing, false));
     }
 }

@@ -34,11 +34,26 @@ pub(crate) async fn ask(context: &Context, question: Question) -> Result<Exit, F
 
 /// Tells a person that there is nothing to list; scripts see that.
 fn notice_nothing(context: &Context, question: &Question, nothing: bool) {
-    if nothing && *question == Question::Files && !context.printer.is_json() {
-        let text =
-            "No file is under way, and none waits. What is over is in `beeline history USER`.";
-        context.printer.notice(text);
+    if !nothing || context.printer.is_json() {
+        return;
     }
+    let text = match question {
+        Question::Files => {
+            "No file is under way, and none waits. What is over is in `beeline history USER`."
+                .to_owned()
+        }
+        Question::Peers => "Nobody is known yet. Who is written to or writes here will be: \
+                            `beeline send USER TEXT`, `beeline listen`."
+            .to_owned(),
+        Question::Routes => "No way to anybody is known yet. They are found when a message goes \
+                             out, and kept for the next one."
+            .to_owned(),
+        Question::History(user) => {
+            format!("No message with {user} is here. `beeline send {user} TEXT` sends one.")
+        }
+        _ => return,
+    };
+    context.printer.notice(&text);
 }
 
 /// Shows who this device is and how it is connected.
