@@ -416,6 +416,7 @@ impl Driver {
     fn on_network_changed(&mut self) {
         tracing::info!("the network changed");
         self.registry.leave_connections();
+        self.links.forget_network();
         self.inputs.push_back(Input::NetworkChanged);
     }
 

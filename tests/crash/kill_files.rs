@@ -3,7 +3,7 @@
 //! notes which chunks it may send, and each time the receiver asks a new turn begins.
 
 use crate::kill::{armed, is_sound};
-use crate::process::{Home, Running, Served};
+use crate::process::{DEADLINE, Home, Running, Served};
 use crate::table::{number, say, share_of};
 use client_core::limits::FILE_WINDOW_BYTES;
 use rand_chacha::ChaCha8Rng;
@@ -120,6 +120,8 @@ impl Scene {
 /// The notes of senders, one process after the other, read as they grow.
 struct Notes {
     from: Option<std::io::BufReader<std::fs::File>>,
+    /// A note of which the end is not there yet.
+    line: String,
     path: PathBuf,
     /// The turn of this process that was noted last.
     last: Option<u64>,
@@ -131,6 +133,7 @@ impl Notes {
     fn of(path: PathBuf) -> Self {
         Self {
             from: None,
+            line: String::new(),
             path,
             last: None,
             turns: Vec::new(),
@@ -156,9 +159,8 @@ impl Notes {
         let Some(from) = &mut self.from else {
             return;
         };
-        let mut line = String::new();
-        // Each is one write, so none is there in part.
-        while from.read_line(&mut line).expect("it can be read") > 0 {
+        let line = &mut self.line;
+        while from.read_line(line).expect("it can be read") > 0 && line.ends_with('\n') {
             let numbers: Vec<u64> = line
                 .trim()
                 .split(' ')
@@ -218,6 +220,64 @@ fn is_through(line: &Value) -> bool {
     line["event"] == "file" && line["state"] == "done"
 }
 
+/// Both sides while one of them is killed now and then, and what was noted.
+struct Sides {
+    sender: Running,
+    receiver: Running,
+    notes: Notes,
+}
+
+impl Sides {
+    /// Waits until a turn begins after so many kills and so many bytes may have been sent; `false`
+    /// if the file is through before.
+    async fn until(&mut self, kills: u64, at: u64) -> bool {
+        let reached = timeout(DEADLINE, self.reached(kills, at)).await;
+        reached.unwrap_or_else(|_| {
+            let stories = [&self.sender, &self.receiver].map(Running::story);
+            panic!("it does not go on: {}", stories.join("\n"))
+        })
+    }
+
+    async fn reached(&mut self, kills: u64, at: u64) -> bool {
+        loop {
+            self.notes.read();
+            let turns = &self.notes.turns;
+            let sent = turns.last().is_some_and(|(_, next)| next * CHUNK > at);
+            if sent && turns.len() as u64 > kills {
+                return true;
+            }
+            // Neither must stand still for want of a reader. What is read in part stays readable.
+            let line = async {
+                tokio::select! {
+                    line = self.sender.line() => line,
+                    line = self.receiver.line() => line,
+                }
+            };
+            if let Ok(line) = timeout(LOOK, line).await
+                && is_through(&line.expect("it goes on"))
+            {
+                let noted = !self.notes.turns.is_empty();
+                assert!(
+                    noted,
+                    "nothing is noted: was the program built with the tests?"
+                );
+                return false;
+            }
+        }
+    }
+
+    async fn kill(&mut self, scene: &Scene, is_sender: bool) {
+        if is_sender {
+            self.sender.kill_now().await;
+            self.sender = scene.sender();
+            self.notes.then(scene.notes(self.sender.pid()));
+        } else {
+            self.receiver.kill_now().await;
+            self.receiver = scene.receiver();
+        }
+    }
+}
+
 /// Kills one side or the other of a file of so many MiB, so often: the chunks sent again at each
 /// new turn. `None` if it was through before.
 async fn kill(kills: u64, mib: u64, rng: &mut ChaCha8Rng) -> Option<Vec<u64>> {
@@ -225,56 +285,31 @@ async fn kill(kills: u64, mib: u64, rng: &mut ChaCha8Rng) -> Option<Vec<u64>> {
     let mut sender = scene.sender();
     sender.event("online").await;
     scene.offer().await;
-    let mut notes = Notes::of(scene.notes(sender.pid()));
-    let mut receiver = scene.receiver();
+    let mut sides = Sides {
+        notes: Notes::of(scene.notes(sender.pid())),
+        sender,
+        receiver: scene.receiver(),
+    };
     let slice = (mib << 20) / (kills + 1);
-    for kill in 0..=kills {
-        // Somewhere in its part of the file, once the kill before has begun a new turn; after the
-        // last one that turn is all that is waited for.
-        let at = match kill == kills {
-            true => 0,
-            false => kill * slice + rng.next_u64() % slice,
-        };
-        loop {
-            notes.read();
-            let reached = notes
-                .turns
-                .last()
-                .is_some_and(|(_, next)| next * CHUNK > at);
-            if reached && notes.turns.len() as u64 > kill {
-                break;
-            }
-            // Neither must stand still for want of a reader. What is read in part stays readable.
-            let line = async {
-                tokio::select! {
-                    line = sender.line() => line,
-                    line = receiver.line() => line,
-                }
-            };
-            if let Ok(line) = timeout(LOOK, line).await
-                && is_through(&line.expect("it goes on"))
-            {
-                assert!(
-                    !notes.turns.is_empty(),
-                    "the program notes nothing: was it built with the tests?"
-                );
-                say(&format!("  {mib} MiB were through after {kill} kills"));
-                return None;
-            }
+    for kill in 0..kills {
+        // Somewhere in its part of the file.
+        let at = kill * slice + rng.next_u64() % slice;
+        if !sides.until(kill, at).await {
+            say(&format!("  {mib} MiB were through after {kill} kills"));
+            return None;
         }
-        if kill == kills {
-            break;
-        }
-        if rng.next_u64().is_multiple_of(2) {
-            sender.kill_now().await;
-            sender = scene.sender();
-            notes.then(scene.notes(sender.pid()));
-        } else {
-            receiver.kill_now().await;
-            receiver = scene.receiver();
-        }
+        sides.kill(&scene, rng.next_u64().is_multiple_of(2)).await;
         say(&format!("  killed at {at:>11}"));
     }
+    if !sides.until(kills, 0).await {
+        say(&format!("  {mib} MiB were through when the last kill came"));
+        return None;
+    }
+    let Sides {
+        mut sender,
+        mut receiver,
+        mut notes,
+    } = sides;
     until_through(&mut receiver, &mut sender).await;
     sender.terminate().await.expect_code(0);
     receiver.terminate().await.expect_code(0);

@@ -26,6 +26,7 @@ mod registry_dead;
 mod registry_restarts;
 mod rtc_connect;
 mod rtc_dtls;
+mod rtc_guess;
 mod rtc_ice;
 mod rtc_privacy;
 mod rtc_sctp;

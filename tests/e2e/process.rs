@@ -280,7 +280,8 @@ impl Running {
         .await
     }
 
-    fn story(&self) -> String {
+    /// What it said so far.
+    pub(crate) fn story(&self) -> String {
         let lines: Vec<String> = self.seen.iter().map(ToString::to_string).collect();
         let stderr = self.stderr.lock().expect("nobody panics here").clone();
         format!("{}\n{stderr}", lines.join("\n"))

@@ -11,7 +11,7 @@ use tokio::net::UdpSocket;
 /// The address that [`turn_server`] gives to everybody; nothing is there.
 const RELAYED: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(198, 51, 100, 20), 49_160);
 
-fn hidden(mode: IceMode, servers: Vec<IceServer>) -> RtcFactory {
+pub(crate) fn hidden(mode: IceMode, servers: Vec<IceServer>) -> RtcFactory {
     let config = RtcConfig {
         mode,
         ice_servers: servers,
@@ -21,7 +21,7 @@ fn hidden(mode: IceMode, servers: Vec<IceServer>) -> RtcFactory {
 }
 
 /// All that an offering peer says until it has no more candidates.
-async fn said(node: &mut Node) -> Vec<String> {
+pub(crate) async fn said(node: &mut Node) -> Vec<String> {
     node.offer().await;
     let mut said = Vec::new();
     loop {

@@ -179,6 +179,7 @@ impl Session<'_> {
         let files = self.owned.client.files().await.map_err(answer::failure)?;
         for file in files {
             if matches!(file.told.stage, FileStage::Undecided { .. }) {
+                self.told.insert(file.told.id);
                 self.view.show(Line::File(FileLine::from(&file))).await?;
             }
         }

@@ -48,6 +48,11 @@ impl Links {
         }
     }
 
+    /// The host is in another network.
+    pub(super) fn forget_network(&self) {
+        self.factory.forget_network();
+    }
+
     /// New links have this configuration: other STUN and TURN servers.
     pub(super) fn configure(&mut self, config: rtc::RtcConfig) {
         match self.factory.configured(config) {

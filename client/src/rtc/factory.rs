@@ -185,9 +185,15 @@ impl RtcFactory {
         self.links.reopen();
     }
 
-    /// What STUN said of our addresses.
-    pub(super) fn guesses(&self) -> Guesses {
-        self.guesses.clone()
+    /// The host is in another network: what was found out about the one before is forgotten.
+    pub fn forget_network(&self) {
+        self.guesses.forget();
+    }
+
+    /// What STUN said of our addresses; nothing is learned from it, nor told, where addresses are
+    /// to be hidden as far as a STUN server does not show them now.
+    pub(super) fn guesses(&self) -> Option<Guesses> {
+        (self.config.mode == IceMode::All).then(|| self.guesses.of_now())
     }
 
     pub(super) fn runtime(&self) -> Arc<dyn Runtime> {

@@ -130,7 +130,7 @@ impl Flow {
 
     /// Returns once the path takes another frame of a file; `false` once nobody hears of room.
     async fn to_go(&self) -> bool {
-        while !self.lane().may_go() {
+        while !self.lane().may_go(self.shared.msg.in_use()) {
             tokio::select! {
                 biased;
                 () = self.lane().room() => {}
@@ -175,7 +175,7 @@ impl Flow {
         let room = match self.channel {
             Channel::Msg => lane.in_use() <= lane.room_at.load(Ordering::Acquire),
             Channel::File => {
-                lane.look_again();
+                lane.look_again(self.shared.msg.in_use());
                 lane.wants_frames()
             }
         };

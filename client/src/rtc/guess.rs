@@ -8,7 +8,7 @@
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::limits::{GUESS_ADDRESSES, GUESS_FOR};
@@ -26,12 +26,46 @@ struct Seen {
     at: Instant,
 }
 
+/// What STUN said of our addresses in one network.
+#[derive(Debug, Default)]
+struct All {
+    /// Counts the networks.
+    network: u64,
+    seen: VecDeque<Seen>,
+}
+
 /// What STUN said, for all links of a client.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Guesses(Arc<Mutex<VecDeque<Seen>>>);
+pub(super) struct Guesses {
+    all: Arc<Mutex<All>>,
+    /// The network that a link was opened in: what it hears later may still be of that one.
+    network: u64,
+}
 
 impl Guesses {
-    /// Learns from one of our candidates.
+    /// The same for a link that is opened now.
+    pub(super) fn of_now(&self) -> Self {
+        Self {
+            all: Arc::clone(&self.all),
+            network: self.all().network,
+        }
+    }
+
+    /// Forgets all of it: another network may give us the same address.
+    pub(super) fn forget(&self) {
+        let mut all = self.all();
+        *all = All {
+            network: all.network + 1,
+            seen: VecDeque::new(),
+        };
+    }
+
+    fn all(&self) -> MutexGuard<'_, All> {
+        // A list of addresses stays usable whoever panicked.
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Learns from a candidate that STUN's answer has just brought.
     pub(super) fn learn(&self, candidate: &str, now: Instant) {
         let Some((at, base)) = reflexive(candidate) else {
             return;
@@ -42,30 +76,37 @@ impl Guesses {
             outside: kept.then_some(at.ip()),
             at: now,
         };
-        // A list of addresses stays usable whoever panicked.
-        let mut list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        list.retain(|other| other.base != seen.base);
-        if list.len() == GUESS_ADDRESSES {
-            list.pop_front();
+        let mut all = self.all();
+        if all.network != self.network {
+            return;
         }
-        list.push_back(seen);
+        all.seen.retain(|other| other.base != seen.base);
+        if all.seen.len() == GUESS_ADDRESSES {
+            all.seen.pop_front();
+        }
+        all.seen.push_back(seen);
     }
 
     /// The reflexive candidate that most likely goes with this one of a host.
     pub(super) fn guess(&self, candidate: &str, now: Instant) -> Option<String> {
         let words: Vec<&str> = candidate.split(' ').collect();
-        let &[_, _, "udp", priority, ip, port, "typ", "host", ..] = &words[..] else {
+        let &[foundation, _, "udp", priority, ip, port, "typ", "host", ..] = &words[..] else {
             return None;
         };
+        // Another base has another one (RFC 8445 §5.1.1.3).
+        let foundation = foundation.strip_prefix("candidate:")?;
         let base: IpAddr = ip.parse().ok()?;
         let priority = priority.parse::<u32>().ok()?.checked_sub(OVER_REFLEXIVE)?;
-        let list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let seen = list.iter().find(|seen| seen.base == base)?;
+        let all = self.all();
+        if all.network != self.network {
+            return None;
+        }
+        let seen = all.seen.iter().find(|seen| seen.base == base)?;
         let outside = seen.outside?;
         (now.saturating_duration_since(seen.at) < GUESS_FOR).then(|| {
             format!(
-                "candidate:guess 1 udp {priority} {outside} {port} typ srflx raddr {base} \
-                 rport {port}"
+                "candidate:{foundation:.31}g 1 udp {priority} {outside} {port} typ srflx \
+                 raddr {base} rport {port}"
             )
         })
     }
@@ -96,7 +137,12 @@ fn reflexive(candidate: &str) -> Option<(SocketAddr, SocketAddr)> {
     Some((at(ip, port)?, at(base, base_port)?))
 }
 
-/// Whether two candidates name the same address and port.
+/// Whether a candidate is a reflexive one by UDP.
+pub(super) fn is_reflexive(candidate: &str) -> bool {
+    reflexive(candidate).is_some()
+}
+
+/// Whether two candidates of UDP name the same address and port.
 pub(super) fn is_same(one: &str, other: &str) -> bool {
     let place = |line: &str| {
         let mut words = line.split(' ').skip(4);
@@ -175,6 +221,22 @@ mod tests {
             .unwrap();
         assert!(guesses.guess(HOST, now + last).is_some());
         assert_eq!(guesses.guess(HOST, now + GUESS_FOR), None);
+    }
+
+    #[test]
+    fn another_network_is_told_nothing_of_the_last_one() {
+        let (before, now) = (Guesses::default(), now());
+        before.learn(&told("203.0.113.9", 5000, "10.1.0.2", 5000), now);
+        before.forget();
+        let after = before.of_now();
+        assert_eq!(after.guess(HOST, now), None);
+        // An answer that was under way meanwhile is of the network before, or of this one.
+        before.learn(&told("203.0.113.9", 5001, "10.1.0.2", 5001), now);
+        assert_eq!(after.guess(HOST, now), None);
+        after.learn(&told("203.0.113.77", 5001, "10.1.0.2", 5001), now);
+        let guess = after.guess(HOST, now).unwrap();
+        assert!(guess.contains(" 203.0.113.77 40001 "), "{guess}");
+        assert_eq!(before.guess(HOST, now), None);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::limits::{FILE_OUTBOX_BYTES, FILE_OUTBOX_LOW};
+use super::limits::{FILE_OUTBOX_BYTES, FILE_OUTBOX_LOW, FILE_WINDOW_MAX};
 use super::window::FileWindow;
 
 /// Which channel.
@@ -68,10 +68,12 @@ impl Lane {
         self.queued.load(Ordering::Acquire) <= FILE_OUTBOX_LOW
     }
 
-    /// Whether the path takes another frame of a file.
-    pub(super) fn may_go(&self) -> bool {
+    /// Whether the path takes another frame of a file, with so many bytes of chat beside it: with
+    /// them, too, the peer's window stays open.
+    pub(super) fn may_go(&self, beside: usize) -> bool {
         let outstanding = self.outstanding.load(Ordering::Acquire);
         outstanding <= self.room_at.load(Ordering::Acquire)
+            && outstanding + beside <= FILE_WINDOW_MAX
     }
 
     /// Returns when the path may take another frame of a file. One task waits here.
@@ -80,8 +82,8 @@ impl Lane {
     }
 
     /// Something was acknowledged, or more may be under way: whoever waits looks again.
-    pub(super) fn look_again(&self) {
-        if self.may_go() {
+    pub(super) fn look_again(&self, beside: usize) {
+        if self.may_go(beside) {
             self.gate.notify_one();
         }
     }

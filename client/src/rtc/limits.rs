@@ -141,8 +141,8 @@ pub const WRITABLE_AT: usize = 4;
 /// Messages waiting in one link's outbox; with the byte budget this bounds tiny messages too.
 pub const MAX_OUTBOX_MESSAGES: usize = 4_096;
 
-/// Bytes of a file under way on one link, at most: most of the peer's window, and chat fits beside
-/// them. On a path of 50 ms that is 79 MB/s.
+/// Bytes under way on one link, those of a file and of chat beside it, up to which another frame of
+/// the file goes: most of the peer's window. On a path of 50 ms that is 79 MB/s.
 pub const FILE_WINDOW_MAX: usize = SCTP_WINDOW as usize / 16 * 15;
 /// The same before anything is known of the path, and at least: two of the largest frames.
 pub const FILE_WINDOW_FIRST: usize = 128 * 1024;

@@ -16,7 +16,7 @@ use webrtc::runtime::Runtime;
 
 use super::factory::RtcFactory;
 use super::flow::{ChannelNews, Flow, To};
-use super::guess::{Guesses, is_same};
+use super::guess::{Guesses, is_reflexive, is_same};
 use super::handler::Signal;
 use super::lane::Channel;
 use super::limits::{
@@ -130,9 +130,9 @@ struct Running {
     described: bool,
     local_ufrag: Option<String>,
     gathered: usize,
-    guesses: Guesses,
-    /// Addresses told before STUN said so.
-    guessed: Vec<String>,
+    guesses: Option<Guesses>,
+    /// Reflexive candidates told, guessed ones first of all.
+    reflexive: Vec<String>,
     interrupted: bool,
 }
 
@@ -163,7 +163,7 @@ impl Running {
             local_ufrag: None,
             gathered: 0,
             guesses: factory.guesses(),
-            guessed: Vec::new(),
+            reflexive: Vec::new(),
             interrupted: false,
         })
     }
@@ -204,7 +204,12 @@ impl Running {
         signal: Signal,
     ) -> std::result::Result<(), CloseReason> {
         match signal {
-            Signal::Candidate(candidate) => self.on_candidate(link, candidate).await,
+            Signal::Candidate(candidate) => {
+                if let Some(guesses) = &self.guesses {
+                    guesses.learn(&candidate, self.runtime.now());
+                }
+                self.on_candidate(link, candidate).await;
+            }
             Signal::GatheringDone => link.tell(RtcEvent::EndOfCandidates).await,
             Signal::Announced => return Err(CloseReason::UnknownChannel),
             Signal::State(RTCPeerConnectionState::Failed) => return Err(CloseReason::Failed),
@@ -229,15 +234,15 @@ impl Running {
     /// Tells a candidate, and with a host's the reflexive one that most likely goes with it.
     async fn on_candidate(&mut self, link: &Link, candidate: String) {
         let now = self.runtime.now();
-        self.guesses.learn(&candidate, now);
-        if self.guessed.iter().any(|told| is_same(told, &candidate)) {
-            return;
-        }
-        let guess = self.guesses.guess(&candidate, now);
-        self.tell_candidate(link, candidate).await;
-        if let Some(guess) = guess {
-            self.tell_candidate(link, guess.clone()).await;
-            self.guessed.push(guess);
+        let guess = self.guesses.as_ref().and_then(|g| g.guess(&candidate, now));
+        for candidate in std::iter::once(candidate).chain(guess) {
+            if is_reflexive(&candidate) {
+                if self.reflexive.iter().any(|told| is_same(told, &candidate)) {
+                    continue;
+                }
+                self.reflexive.push(candidate.clone());
+            }
+            self.tell_candidate(link, candidate).await;
         }
     }
 
@@ -304,7 +309,7 @@ impl Running {
         link.shared.local.get_or_init(|| fingerprint);
         self.local_ufrag = Some(ufrag);
         self.gathered = 0;
-        self.guessed.clear();
+        self.reflexive.clear();
         link.shared.start_gathering(self.runtime.now());
         self.connection.set_local_description(description).await?;
         link.tell(RtcEvent::LocalDescription { sdp }).await;
