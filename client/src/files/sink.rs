@@ -5,7 +5,7 @@ use super::dir::Dir;
 use super::disk::Disk;
 use super::folder::Folder;
 use super::have::{Have, Snapshot};
-use super::limits::{CHECKPOINT_EVERY, NAME_TRIES};
+use super::limits::{CHECKPOINT_EVERY, CHECKPOINT_NOTES, NAME_TRIES};
 use super::{FilesError, Offer, names};
 use crate::crash;
 use beeline_proto::file::{FileError, Seal, Shape};
@@ -119,7 +119,8 @@ impl Sink {
 
     /// A checkpoint, where enough was written since the last and none is under way.
     fn due(&mut self) -> Option<Checkpoint> {
-        let due = self.unsynced >= CHECKPOINT_EVERY && !self.is_complete();
+        let every = checkpoint_every(self.shape().chunks());
+        let due = self.unsynced >= every && !self.is_complete();
         if !due || self.syncing.busy.swap(true, Ordering::AcqRel) {
             return None;
         }
@@ -241,6 +242,11 @@ impl Sink {
     }
 }
 
+/// Bytes between two checkpoints of a file of so many chunks, each a bit of its notes.
+fn checkpoint_every(chunks: u32) -> u64 {
+    CHECKPOINT_EVERY.max(u64::from(chunks.div_ceil(8)) * CHECKPOINT_NOTES)
+}
+
 /// What was written up to one moment, to be made last.
 #[derive(Debug)]
 #[must_use = "a checkpoint that is not run keeps nothing"]
@@ -278,5 +284,19 @@ impl Checkpoint {
         synced.map_err(|error| FilesError::disk("sync", self.dirs.parts.path(), error))?;
         self.dirs.parts.sync()?;
         self.snapshot.commit(&*self.disk)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_notes_of_a_large_file_are_not_written_all_the_time() {
+        const MIB: u64 = 1024 * 1024;
+        // 1 GiB, 128 GiB and 1 TiB in chunks of 64 KiB.
+        let every = [1 << 14, 1 << 21, 1 << 24].map(checkpoint_every);
+        assert_eq!(every, [8 * MIB, 8 * MIB, 64 * MIB]);
+        assert_eq!(checkpoint_every(u32::MAX), 16_384 * MIB);
     }
 }

@@ -2,6 +2,7 @@
 
 use super::disk::TestDisk;
 use super::{Place, Sender, content, receiving};
+use crate::files::limits::CHECKPOINT_EVERY;
 use crate::files::{FilesError, Inbox, Offer, Opened, Sink};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -183,6 +184,32 @@ fn a_checkpoint_outlives_a_power_cut_and_the_rest_is_sent_again() {
     drop(sink);
     let sink = receiving(&inbox(&place, &disk, NEXT_BOOT), &sender.offer);
     assert_eq!(missing(&sink), (8..21).collect::<Vec<_>>(), "started anew");
+}
+
+#[test]
+fn a_checkpoint_is_due_after_so_much_and_one_at_a_time() {
+    let place = Place::new();
+    let whole = usize::try_from(CHECKPOINT_EVERY).expect("little");
+    let mut sender = Sender::of(&place.file("sent", &content(3 * whole, 0)));
+    let mut sink = receiving(&inbox(&place, &TestDisk::new(), BOOT), &sender.offer);
+    let chunks = u32::try_from(CHECKPOINT_EVERY / 1_024).expect("few");
+    let mut due = Vec::new();
+    for index in 0..sender.chunks() - 1 {
+        let accepted = sender.give(&mut sink, index).expect("accepted");
+        due.extend(
+            accepted
+                .checkpoint
+                .map(|checkpoint| (index + 1, checkpoint)),
+        );
+        // The first one takes as long as it takes to receive as much again, and half of it.
+        if index + 1 == chunks * 5 / 2 {
+            let (at, first) = due.pop().expect("one is due");
+            assert_eq!((at, due.len()), (chunks, 0));
+            first.run().expect("synced");
+        }
+    }
+    assert_eq!(due.len(), 1);
+    assert_eq!(due[0].0, chunks * 5 / 2 + 1, "at once, for more is due");
 }
 
 #[test]
