@@ -162,10 +162,7 @@ impl PeerManager {
         let way = self.files.incoming.get(key).and_then(Incoming::way);
         let way = way.filter(|_| moving);
         let through = way.and_then(|way| self.through(way));
-        if let Some(incoming) = self.files.incoming.get_mut(key) {
-            if let FileStage::Moving { done } = stage {
-                incoming.done = Some(done);
-            }
+        if let Some(incoming) = self.files.incoming.get(key) {
             let told = incoming.told(stage, through);
             self.out.event(Event::File(told));
         }

@@ -204,6 +204,7 @@ impl PeerManager {
         incoming.stage = Stage::Taking(way);
         let link = way.direct().unwrap_or(LinkId::RELAYED);
         let done = incoming.row.info.done(missing.len());
+        incoming.done = Some(done);
         self.out.push(Output::File(FileCommand::Take { key, link }));
         self.tell_in(&key, FileStage::Moving { done });
         self.say_accept(now, key, way, ranges);

@@ -239,10 +239,7 @@ impl PeerManager {
     pub(super) fn tell_out(&mut self, id: MessageId, stage: FileStage) {
         let moving = matches!(stage, FileStage::Moving { .. });
         let through = self.out_through(id).filter(|_| moving);
-        if let Some(outgoing) = self.files.out.get_mut(&id) {
-            if let FileStage::Moving { done } = stage {
-                outgoing.done = Some(done);
-            }
+        if let Some(outgoing) = self.files.out.get(&id) {
             let told = outgoing.told(stage, through);
             self.out.event(Event::File(told));
         }
