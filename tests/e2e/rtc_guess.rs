@@ -73,6 +73,13 @@ fn is_at(line: &str, outside: Ipv4Addr) -> bool {
     line.contains(&format!(" {outside} "))
 }
 
+fn assert_only(told: &[String], outside: Ipv4Addr) {
+    assert!(
+        told.len() == 1 && is_at(&told[0], outside),
+        "one candidate: {told:?}"
+    );
+}
+
 #[tokio::test]
 async fn what_is_outside_is_told_before_stun_is_heard_and_only_once() {
     let mut stun = Stun::start().await;
@@ -80,10 +87,7 @@ async fn what_is_outside_is_told_before_stun_is_heard_and_only_once() {
     assert_eq!(reflexive(&factory).await.len(), 1);
     // Told by guess and by STUN, it is told once.
     let told = reflexive(&factory).await;
-    assert!(
-        told.len() == 1 && is_at(&told[0], FIRST),
-        "one candidate: {told:?}"
-    );
+    assert_only(&told, FIRST);
     // Where nobody answers there is nothing but the guess, at the port of the host's candidate.
     stun.serving.shutdown().await;
     let mut node = Node::wrapped(&factory, 1);
@@ -113,10 +117,7 @@ async fn in_another_network_nothing_is_guessed() {
     // Without a word of it there are both, and then only what STUN says.
     assert_eq!(reflexive(&factory).await.len(), 2);
     let told = reflexive(&factory).await;
-    assert!(
-        told.len() == 1 && is_at(&told[0], SECOND),
-        "one candidate: {told:?}"
-    );
+    assert_only(&told, SECOND);
     factory.forget_network();
     stun.serving.shutdown().await;
     let mut node = Node::wrapped(&factory, 1);
@@ -134,14 +135,8 @@ async fn who_hides_addresses_tells_no_guess() {
     let mut stun = Stun::start().await;
     let factory = stun.factory(IceMode::NoPrivate);
     let told = reflexive(&factory).await;
-    assert!(
-        told.len() == 1 && is_at(&told[0], FIRST),
-        "one candidate: {told:?}"
-    );
+    assert_only(&told, FIRST);
     stun.see_elsewhere().await;
     let told = reflexive(&factory).await;
-    assert!(
-        told.len() == 1 && is_at(&told[0], SECOND),
-        "one candidate: {told:?}"
-    );
+    assert_only(&told, SECOND);
 }

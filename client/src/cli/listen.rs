@@ -20,7 +20,7 @@ use beeline_proto::id::MessageId;
 use beeline_proto::time::Timestamp;
 use client_core::event::Event;
 use client_core::files::io::{FileStage, FileTold};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
@@ -56,8 +56,7 @@ pub(crate) async fn stay(context: &Context, options: Options, show: Show) -> Res
         show,
         is_online: false,
         view: View::new(context.printer),
-        meters: BTreeMap::new(),
-        told: BTreeSet::new(),
+        files: BTreeMap::new(),
     };
     let ended = tokio::select! {
         ended = session.run() => ended,
@@ -73,10 +72,17 @@ struct Session<'a> {
     is_online: bool,
     /// Files on their way.
     view: View,
-    /// Their speeds; as many as the core has files on their way.
-    meters: BTreeMap<MessageId, Meter>,
-    /// Those of which more was told than that they are offered and taken.
-    told: BTreeSet<MessageId>,
+    /// What was seen of them; as many as the core has files on their way.
+    files: BTreeMap<MessageId, Seen>,
+}
+
+/// A file on its way.
+#[derive(Default)]
+struct Seen {
+    /// Its speed.
+    meter: Meter,
+    /// Whether more was told of it than that it is offered and taken.
+    told: bool,
 }
 
 /// Whether to go on.
@@ -126,15 +132,12 @@ impl Session<'_> {
             }
             Fact::Core(Event::File(told)) => {
                 let mut line = FileLine::from(told);
-                let was_told = self.told.contains(&told.id);
-                if !matches!(told.stage, FileStage::Offered | FileStage::Accepted) {
-                    self.told.insert(told.id);
-                }
-                let meter = self.meters.entry(told.id).or_default();
-                meter.measure(&mut line, event.at);
+                let seen = self.files.entry(told.id).or_default();
+                seen.meter.measure(&mut line, event.at);
+                let was_told = seen.told;
+                seen.told |= !matches!(told.stage, FileStage::Offered | FileStage::Accepted);
                 if matches!(told.stage, FileStage::Done { .. } | FileStage::Ended { .. }) {
-                    self.meters.remove(&told.id);
-                    self.told.remove(&told.id);
+                    self.files.remove(&told.id);
                 }
                 if self.view.is_json() || !is_said_by_message(told, self.show, was_told) {
                     self.view.show(Line::File(line)).await?;
@@ -179,7 +182,7 @@ impl Session<'_> {
         let files = self.owned.client.files().await.map_err(answer::failure)?;
         for file in files {
             if matches!(file.told.stage, FileStage::Undecided { .. }) {
-                self.told.insert(file.told.id);
+                self.files.entry(file.told.id).or_default().told = true;
                 self.view.show(Line::File(FileLine::from(&file))).await?;
             }
         }

@@ -2,7 +2,7 @@
 
 use super::Reports;
 use crate::limits::LINKS_MAX;
-use crate::rtc::{self, IceCandidate, RtcFactory, RtcPeer, SendError};
+use crate::rtc::{self, FactoryError, IceCandidate, RtcFactory, RtcPeer, SendError};
 use bytes::Bytes;
 use client_core::input::{Candidate, LinkId, RtcEvent};
 use client_core::output::RtcCommand;
@@ -54,13 +54,9 @@ impl Links {
     }
 
     /// New links have this configuration: other STUN and TURN servers.
-    pub(super) fn configure(&mut self, config: rtc::RtcConfig) {
-        match self.factory.configured(config) {
-            Ok(factory) => self.factory = factory,
-            Err(error) => {
-                tracing::warn!(%error, "the gateway's STUN and TURN servers cannot be used");
-            }
-        }
+    pub(super) fn configure(&mut self, config: rtc::RtcConfig) -> Result<(), FactoryError> {
+        self.factory = self.factory.configured(config)?;
+        Ok(())
     }
 
     pub(super) fn has(&self, link: LinkId) -> bool {

@@ -215,7 +215,7 @@ impl Registry {
                 })
             }
             Err(error) => {
-                tracing::warn!(%error, "the gateway's STUN and TURN servers cannot be used");
+                tell_unusable(&error);
                 None
             }
         }
@@ -273,12 +273,18 @@ impl Driver {
             Finished::OwnServers => {}
             Finished::IceServersDue => self.registry.ask_ice_servers(),
             Finished::IceServers(answer) => {
-                if let Some(config) = self.registry.on_ice_servers(answer) {
-                    self.links.configure(config);
+                if let Some(config) = self.registry.on_ice_servers(answer)
+                    && let Err(error) = self.links.configure(config)
+                {
+                    tell_unusable(&error);
                 }
             }
         }
     }
+}
+
+fn tell_unusable(error: &dyn std::error::Error) {
+    tracing::warn!(%error, "the gateway's STUN and TURN servers cannot be used");
 }
 
 /// What a request is called in events.

@@ -1,5 +1,6 @@
 //! The task of one link: carries out commands, forwards happenings, closes once.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -16,7 +17,7 @@ use webrtc::runtime::Runtime;
 
 use super::factory::RtcFactory;
 use super::flow::{ChannelNews, Flow, To};
-use super::guess::{Guesses, is_reflexive, is_same};
+use super::guess::{Guesses, outside};
 use super::handler::Signal;
 use super::lane::Channel;
 use super::limits::{
@@ -131,8 +132,8 @@ struct Running {
     local_ufrag: Option<String>,
     gathered: usize,
     guesses: Option<Guesses>,
-    /// Reflexive candidates told, guessed ones first of all.
-    reflexive: Vec<String>,
+    /// Addresses of reflexive candidates told, guessed or not.
+    outside: Vec<SocketAddr>,
     interrupted: bool,
 }
 
@@ -163,7 +164,7 @@ impl Running {
             local_ufrag: None,
             gathered: 0,
             guesses: factory.guesses(),
-            reflexive: Vec::new(),
+            outside: Vec::new(),
             interrupted: false,
         })
     }
@@ -236,11 +237,11 @@ impl Running {
         let now = self.runtime.now();
         let guess = self.guesses.as_ref().and_then(|g| g.guess(&candidate, now));
         for candidate in std::iter::once(candidate).chain(guess) {
-            if is_reflexive(&candidate) {
-                if self.reflexive.iter().any(|told| is_same(told, &candidate)) {
+            if let Some(at) = outside(&candidate) {
+                if self.outside.contains(&at) {
                     continue;
                 }
-                self.reflexive.push(candidate.clone());
+                self.outside.push(at);
             }
             self.tell_candidate(link, candidate).await;
         }
@@ -309,7 +310,7 @@ impl Running {
         link.shared.local.get_or_init(|| fingerprint);
         self.local_ufrag = Some(ufrag);
         self.gathered = 0;
-        self.reflexive.clear();
+        self.outside.clear();
         link.shared.start_gathering(self.runtime.now());
         self.connection.set_local_description(description).await?;
         link.tell(RtcEvent::LocalDescription { sdp }).await;
