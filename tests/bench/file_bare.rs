@@ -122,15 +122,18 @@ pub(crate) fn play(args: &[String], desk: &mut Desk) -> Result<(), String> {
         false => json!({}),
     };
     desk.say(&ready);
-    desk.serve(&runtime, async |request| {
-        match (request["sdp"].as_str(), calls) {
-            (Some(sdp), true) => link.answered(sdp).await?,
-            (Some(sdp), false) => return link.answer(sdp).await,
-            (None, true) => link.send(bytes).await?,
-            (None, false) => link.receive(bytes).await?,
-        }
-        Ok(json!({}))
-    });
+    desk.serve(
+        |work| runtime.block_on(work),
+        async |request| {
+            match (request["sdp"].as_str(), calls) {
+                (Some(sdp), true) => link.answered(sdp).await?,
+                (Some(sdp), false) => return link.answer(sdp).await,
+                (None, true) => link.send(bytes).await?,
+                (None, false) => link.receive(bytes).await?,
+            }
+            Ok(json!({}))
+        },
+    );
     Ok(())
 }
 

@@ -112,10 +112,13 @@ pub(crate) fn play(args: &[String], desk: &mut Desk) -> Result<(), String> {
     let runtime = beeline::runtime().build().map_err(text)?;
     let client = runtime.block_on(peers::start(options, invite, name))?;
     desk.say(&json!({ "user": name }));
-    desk.serve(&runtime, async |request| {
-        let done = tokio::time::timeout(PATIENCE, serve(&client, &request)).await;
-        done.unwrap_or_else(|_| Err(format!("{request} takes too long")))
-    });
+    desk.serve(
+        |work| runtime.block_on(work),
+        async |request| {
+            let done = tokio::time::timeout(PATIENCE, serve(&client, &request)).await;
+            done.unwrap_or_else(|_| Err(format!("{request} takes too long")))
+        },
+    );
     runtime.block_on(client.shutdown());
     Ok(())
 }

@@ -150,35 +150,16 @@ pub(crate) fn play(args: &[String], desk: &mut Desk) -> Result<(), String> {
         clients.push((client, options));
     }
     desk.say(&json!({ "clients": count }));
-    // The clients work while this waits for a request, so the waiting is on another thread.
-    let (asked, mut requests) = tokio::sync::mpsc::channel(1);
-    std::thread::scope(|scope| {
-        let answers = std::sync::mpsc::sync_channel::<Value>(1);
-        let (answer, answered) = answers;
-        scope.spawn(move || {
-            while let Some(request) = desk.next() {
-                if asked.blocking_send(request).is_err() {
-                    return;
-                }
-                let Ok(answer) = answered.recv() else { return };
-                desk.say(&answer);
-            }
-        });
-        runtime.block_on(local.run_until(async {
-            while let Some(request) = requests.recv().await {
-                let done = tokio::time::timeout(PATIENCE, serve(&mut clients, &request)).await;
-                let done = done.unwrap_or_else(|_| Err(format!("{request} takes too long")));
-                let said = done.unwrap_or_else(|error| json!({ "error": error }));
-                if answer.send(said).is_err() {
-                    break;
-                }
-            }
-            for (client, _) in &clients {
-                client.shutdown().await;
-            }
-        }));
-        drop(answer);
+    let block_on = |work| runtime.block_on(local.run_until(work));
+    desk.serve(block_on, async |request| {
+        let done = tokio::time::timeout(PATIENCE, serve(&mut clients, &request)).await;
+        done.unwrap_or_else(|_| Err(format!("{request} takes too long")))
     });
+    runtime.block_on(local.run_until(async {
+        for (client, _) in &clients {
+            client.shutdown().await;
+        }
+    }));
     Ok(())
 }
 

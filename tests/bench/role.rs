@@ -8,6 +8,7 @@ use crate::measure::text;
 use beeline_tests::netns::Netns;
 use serde_json::{Value, json};
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::pin::Pin;
 use std::process::{Command, Stdio};
 
 /// First argument of a child's command line.
@@ -189,11 +190,12 @@ impl Desk {
         serde_json::from_str(&line).ok()
     }
 
-    /// Answers each request inside a runtime, whose tasks go on while this waits for the next one.
-    pub(crate) fn serve(
+    /// Answers each request inside a runtime that `block_on` enters, and whose tasks go on while
+    /// this waits for the next one.
+    pub(crate) fn serve<'a>(
         &mut self,
-        runtime: &tokio::runtime::Runtime,
-        mut answer: impl AsyncFnMut(Value) -> Result<Value, String>,
+        block_on: impl FnOnce(Pin<Box<dyn Future<Output = ()> + 'a>>),
+        mut answer: impl AsyncFnMut(Value) -> Result<Value, String> + 'a,
     ) {
         // The waiting is on another thread.
         let (asked, mut requests) = tokio::sync::mpsc::channel(1);
@@ -208,7 +210,7 @@ impl Desk {
                     self.say(&answer);
                 }
             });
-            runtime.block_on(async {
+            block_on(Box::pin(async move {
                 while let Some(request) = requests.recv().await {
                     let answer = answer(request).await;
                     let answer = answer.unwrap_or_else(|error| json!({ "error": error }));
@@ -216,8 +218,7 @@ impl Desk {
                         break;
                     }
                 }
-            });
-            drop(said);
+            }));
         });
     }
 

@@ -3,7 +3,7 @@
 
 #![expect(clippy::print_stdout, reason = "figures for docs/webrtc.md")]
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use beeline::rtc::limits::{
 };
 use beeline::rtc::{BindTo, CloseReason, FileEvent, RtcConfig, RtcEvent, RtcFactory, SendError};
 use beeline_tests::rtc::{Node, connect, message, next};
-use beeline_tests::vnet::{Path, VirtualNet};
+use beeline_tests::vnet::{Path, VirtualNet, host};
 use bytes::Bytes;
 use webrtc::peer_connection::crypto;
 
@@ -30,9 +30,8 @@ fn port() -> u16 {
 }
 
 fn factory(net: &VirtualNet, last: u8, port: u16) -> RtcFactory {
-    let [.., high, low] = std::process::id().to_be_bytes();
     let config = RtcConfig {
-        bind: BindTo::Addresses(vec![IpAddr::V4(Ipv4Addr::new(127, high, low, last))]),
+        bind: BindTo::Addresses(vec![IpAddr::V4(host(last))]),
         port_range: Some((port, port)),
         ..RtcConfig::default()
     };
@@ -284,10 +283,8 @@ async fn taken(net: VirtualNet, frames: u64) -> Duration {
 /// The same for messages of the bare crate, all of which it has at once.
 async fn taken_bare(net: VirtualNet, frames: u64) -> Duration {
     let port = port();
-    let [.., high, low] = std::process::id().to_be_bytes();
-    let at = |last| Some((Ipv4Addr::new(127, high, low, last), port));
-    let mut a = Node::bare(net.runtime(), at(2)).await;
-    let mut b = Node::bare(net.runtime(), at(3)).await;
+    let mut a = Node::bare(net.runtime(), Some((host(2), port))).await;
+    let mut b = Node::bare(net.runtime(), Some((host(3), port))).await;
     connect(&mut a, &mut b).await;
     let start = net.now();
     for n in 0..frames {

@@ -6,14 +6,14 @@
     reason = "set-up times for docs/webrtc.md, traces for a parent"
 )]
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use beeline::rtc::{BindTo, CloseReason, RtcConfig, RtcEvent, RtcFactory};
 use beeline_tests::attack::forgeries;
 use beeline_tests::rtc::{Node, connect, message, next};
-use beeline_tests::vnet::{Line, Path, VirtualNet};
+use beeline_tests::vnet::{Line, Path, VirtualNet, host};
 use bytes::Bytes;
 use webrtc::peer_connection::crypto;
 
@@ -39,13 +39,6 @@ struct Run {
 fn port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     20_000 + NEXT.fetch_add(1, Ordering::Relaxed) % 10_000
-}
-
-/// Address of a host of a virtual network. Test processes run side by side on one loopback, so
-/// each takes a part of it.
-fn host(last: u8) -> Ipv4Addr {
-    let [.., high, low] = std::process::id().to_be_bytes();
-    Ipv4Addr::new(127, high, low, last)
 }
 
 /// A factory on `net` at its own address, so that the two sides are two hosts.

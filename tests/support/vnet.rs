@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 use std::fmt;
 use std::future::Future;
 use std::io::{self, IoSliceMut};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -31,6 +31,13 @@ const MAX_WAITING: usize = 8_192;
 const MAX_TRACE: usize = 100_000;
 
 type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Address of a host of a virtual network. Test processes run side by side on one loopback, so
+/// each takes a part of it.
+pub fn host(last: u8) -> Ipv4Addr {
+    let [.., high, low] = std::process::id().to_be_bytes();
+    Ipv4Addr::new(127, high, low, last)
+}
 
 /// How every path of the network behaves.
 #[derive(Debug, Clone, Copy, Default)]
